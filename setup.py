@@ -1,0 +1,47 @@
+"""Package metadata. Tool settings are in pyproject.toml; pinned versions in requirements.lock."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "xling_jax/__init__.py").read_text()).group(1)
+
+CORE = [
+    "absl-py",
+    "array-record",
+    "etils[epath]",
+    "flax>=0.11.2",
+    "grain>=0.2.18",
+    "jax>=0.7.2",
+    "matplotlib",
+    "ml-collections",
+    "msgpack",
+    "numpy",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12.4,<0.13",
+    "rich",
+    "scipy",
+    "sentencepiece",
+    "seqio",
+    "tensorflow-datasets",
+]
+
+setuptools.setup(
+    name="xling_jax",
+    version=VERSION,
+    description="Intermediate-task training for zero-shot cross-lingual transfer, from a laptop to a TPU pod.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=setuptools.find_packages(include=["xling_jax", "xling_jax.*"]),
+    install_requires=CORE,
+    extras_require={
+        "tpu": ["jax[tpu]"],
+        "gpu": ["jax[cuda13]"],
+        "dev": ["pytest", "pytest-timeout", "pytest-xdist", "ruff==0.17.5", "ty==0.0.104"],
+    },
+    entry_points={"console_scripts": ["xling=xling_jax.cli:main"]},
+)

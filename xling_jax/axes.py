@@ -1,0 +1,26 @@
+"""Legend of array axes, and the logical axis names that partitioning knows.
+
+An array's name ends in its axes: `tokens_BxL` is batch by length. The letters:
+
+    B  examples in a batch           L  tokens of an example
+    C  choices of an example         T  all tokens of a batch, B * L
+    D  model width                   F  feed-forward width
+    H  attention heads               K  width of one head
+    V  vocabulary                    Y  labels of a head
+    M  masked positions of a batch   N  items of a data set
+
+Logical names label the axes of *parameters and activations*; which mesh axis each one is
+split over is the business of `partitioning/rules.py` alone.
+"""
+
+BATCH = "batch"
+LENGTH = "length"
+EMBED = "embed"
+MLP = "mlp"
+HEADS = "heads"
+KV = "kv"
+VOCAB = "vocab"
+LABELS = "labels"
+LAYERS = "layers"
+
+LOGICAL_AXES = (BATCH, LENGTH, EMBED, MLP, HEADS, KV, VOCAB, LABELS, LAYERS)

@@ -1,0 +1,78 @@
+"""The house error: what was asked, what was found, what is allowed, where to change it.
+
+Every error a user can cause is an `XlingError`; the doors print it without a traceback and
+leave with its exit code. What only we can cause is an `assert`.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_DONE = 0
+EXIT_INTERRUPTED = 75
+
+
+class XlingError(Exception):
+    """Base of all errors a user can cause."""
+
+    exit_code = 1
+
+
+class ConfigError(XlingError):
+    """Wrong usage or configuration."""
+
+    exit_code = 2
+
+
+class DataError(XlingError):
+    """A data file is missing, broken, or not what its row says."""
+
+    exit_code = 3
+
+
+class CheckpointError(XlingError):
+    """A checkpoint is missing, broken, or does not fit the model."""
+
+    exit_code = 4
+
+
+class NumericalError(XlingError):
+    """Training produced a loss or gradient that is not finite."""
+
+    exit_code = 5
+
+
+class Interrupted(XlingError):
+    """The run was asked to stop, saved, and can be started again."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
+def unknown(what: str, name: str, known: Iterable[str], where: str, inside: str = "") -> ConfigError:
+    """Returns the error for a name that is not in a table or a list of fields.
+
+    Args:
+      what: the kind of thing, singular: "language".
+      name: what the user wrote.
+      known: all names allowed here.
+      where: the sentence that says where such names are declared.
+      inside: what it was found in, for example "task 'xcopa'".
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    guess = f"Did you mean: {', '.join(close)}? " if close else ""
+    shown = " ".join(names) if len(names) <= 12 else f"{' '.join(names[:4])} ... {names[-1]}"
+    plural = (what[:-1] + "ies" if what.endswith("y") else what + "s") if len(names) != 1 else what
+    place = f" in {inside}" if inside else ""
+    return ConfigError(f"Unknown {what} '{name}'{place}.\n{guess}Known: {shown} ({len(names)} {plural}).\n{where}")
+
+
+def broken_line(path: str, line: int, found: str, allowed: str) -> DataError:
+    """Returns the error for a line of a data file that does not say what its format promises.
+
+    Args:
+      path: the file, as the user named it.
+      line: 1-based line number.
+      found: what is there.
+      allowed: what the format allows.
+    """
+    return DataError(f"{path}:{line}: {found}.\nAllowed: {allowed}.")

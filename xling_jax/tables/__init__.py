@@ -1,0 +1,1 @@
+"""The study as tables: languages, kinds of task, tasks, models, meshes."""

@@ -1,0 +1,36 @@
+"""Kinds of task: what an example is, what a head answers, how the answer is scored.
+
+Raw examples are dicts. All kinds have `id`: a string that is the same for translations of one
+example, so that statistics can treat parallel items as one.
+
+    mlm                  id, text; and optionally text_pair
+    pair_classification  id, text, text_pair, label (a word of the row's labels)
+    span_qa              id, question, context, answers: list of {text, start}, start in characters
+    tagging              id, tokens: list of str, tags: list of words of the row's labels
+    multiple_choice      id, text, choices: list of str, label (index of the right choice)
+    retrieval            id, text (the language), text_pair (its translation in the pivot language)
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of task. `metrics[0]` is the one that is reported; all are per-example ratios of sums."""
+
+    name: str
+    fields: tuple[str, ...]
+    metrics: tuple[str, ...]
+    trained: bool = True
+
+
+_ROWS = (
+    Kind("mlm", ("text",), ()),
+    Kind("pair_classification", ("text", "text_pair", "label"), ("accuracy",)),
+    Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match")),
+    Kind("tagging", ("tokens", "tags"), ("f1", "accuracy")),
+    Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
+    Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False),
+)
+
+KINDS = {row.name: row for row in _ROWS}
