@@ -1,0 +1,1 @@
+"""From published files to batches: read, tokenise, prepare once, feed many times."""

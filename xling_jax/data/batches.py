@@ -1,0 +1,204 @@
+"""Prepared cells to this host's batches. What is in step k is a function of (seed, k) alone.
+
+So training resumes exactly from a step number, on any number of hosts, and a batch that made trouble can
+be named afterwards. Examples of one task are mixed within a batch; tasks take turns batch by batch, as in
+jiant's multi-task sampler (Phang et al. 2020). Grain reads, pads and prefetches.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import grain
+import numpy as np
+
+from xling_jax.data.formats import Feature, format_of
+from xling_jax.data.prepare import Prepared, Records
+
+WINDOW = 32  # batches within which examples are sorted by length; more pads less and mixes less
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """A part of a prepared cell that a stage trains on: the features in `rows`, drawn at `rate`."""
+
+    prepared: Prepared
+    rows: np.ndarray
+    rate: float
+
+
+def take(prepared: Sequence[Prepared], examples: int, mixing: str) -> list[Slice]:
+    """Returns what a stage takes of its cells.
+
+    Args:
+      prepared: the cells.
+      examples: distinct examples over all cells, in equal shares, 0 for all there are. Cell j of k takes the
+        j-th share, so that translations of one example are not taken twice.
+      mixing: "proportional" to the number of features taken, or "uniform" over the cells.
+    """
+    slices = []
+    for number, cell in enumerate(prepared):
+        share = examples // len(prepared) if examples else cell.examples
+        first = number * share if examples else 0
+        rows = np.flatnonzero((cell.example_N >= first) & (cell.example_N < first + share))
+        slices.append(Slice(cell, rows, len(rows) if mixing == "proportional" else 1.0))
+    return slices
+
+
+def interleave(rates: Sequence[float], count: int) -> np.ndarray:
+    """Returns which of the sources each of `count` draws comes from: as even as can be, and a prefix of itself.
+
+    The k-th draw of source i falls at time (k + 1/2) / rate_i; draws are taken in order of time, so after
+    any number of them each source is within one draw of its share.
+    """
+    shares = np.asarray(rates, np.float64) / np.sum(rates)
+    per_source = np.ceil(shares * count).astype(np.int64) + 1
+    times = np.concatenate([(np.arange(n) + 0.5) / share for n, share in zip(per_source, shares, strict=True)])
+    source = np.repeat(np.arange(len(shares)), per_source)
+    return source[np.lexsort((source, times))][:count]
+
+
+def _draws(rows: np.ndarray, first: int, count: int, seed: int, stream: int) -> np.ndarray:
+    """Returns draws first .. first+count of a stream that goes through all rows, shuffled anew each epoch."""
+    drawn = []
+    for epoch in range(first // len(rows), (first + count - 1) // len(rows) + 1):
+        order = np.random.default_rng([seed, stream, epoch]).permutation(rows)
+        begin = max(first - epoch * len(rows), 0)
+        drawn.append(order[begin : first + count - epoch * len(rows)])
+    return np.concatenate(drawn)
+
+
+class Group:
+    """The slices of one task: its batches, sorted by length within windows of WINDOW batches."""
+
+    def __init__(self, slices: Sequence[Slice], batch_size: int, seed: int, batches: int):
+        self.task = slices[0].prepared.cell.row
+        self.slices = slices
+        self.seed = seed
+        self.batch_size = batch_size
+        self.features = format_of(self.task.kind).FEATURES
+        windows = -(-batches // WINDOW)
+        self._source = interleave([s.rate for s in slices], windows * WINDOW * batch_size).astype(np.int16)
+        self._window: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
+
+    def _load(self, window: int) -> tuple[np.ndarray, np.ndarray]:
+        size = WINDOW * self.batch_size
+        source = self._source[window * size : (window + 1) * size]
+        before = np.bincount(self._source[: window * size], minlength=len(self.slices))
+        row = np.zeros(size, np.int64)
+        length = np.zeros(size, np.int64)
+        for number, part in enumerate(self.slices):
+            here = np.flatnonzero(source == number)
+            if len(here):
+                row[here] = _draws(part.rows, int(before[number]), len(here), self.seed, number)
+                length[here] = part.prepared.lengths_N[row[here]]
+        by_length = np.argsort(length, kind="stable").reshape(WINDOW, self.batch_size)
+        rng = np.random.default_rng([self.seed, len(self.slices), window])
+        order = by_length[rng.permutation(WINDOW)]
+        return source[order], row[order]
+
+    def rows(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (slice, feature number) of the examples of a batch, both of shape (batch_size,)."""
+        window, within = divmod(batch, WINDOW)
+        held = self._window  # one read and one write, because several threads ask
+        if held[0] != window:
+            held = (window, *self._load(window))
+            self._window = held
+        return held[1][within], held[2][within]
+
+
+def pad_batch(features: list[dict[str, np.ndarray]], table: dict[str, Feature], length: int) -> dict[str, np.ndarray]:
+    """Returns features as arrays of shape (batch, ...) with every L axis padded to `length`."""
+    batch = {}
+    for name, spec in table.items():
+        shape = [length if axis == "L" else features[0][name].shape[at] for at, axis in enumerate(spec.axes)]
+        out = np.full((len(features), *shape), spec.pad, np.int32)
+        for row, feature in zip(out, features, strict=True):
+            value = feature[name]
+            row[tuple(slice(0, size) for size in value.shape)] = value
+        batch[name] = out
+    return batch
+
+
+def bucket(length: int, buckets: Sequence[int]) -> int:
+    """Returns the smallest bucket that holds a length."""
+    return next(size for size in buckets if size >= length)
+
+
+class Batches:
+    """All batches of a stage, by step: a random-access source for Grain."""
+
+    def __init__(self, slices, *, batch_size, steps, seed, buckets, host=0, hosts=1):
+        """See `batches`."""
+        tasks = sorted({part.prepared.cell.task for part in slices})
+        parts = [[part for part in slices if part.prepared.cell.task == name] for name in tasks]
+        self._group_of_step = interleave([sum(s.rate for s in group) for group in parts], steps)
+        self._batch_of_step = np.zeros(steps, np.int64)
+        for number in range(len(parts)):
+            here = self._group_of_step == number
+            self._batch_of_step[here] = np.arange(here.sum())
+        counts = np.bincount(self._group_of_step, minlength=len(parts))
+        self._groups = [Group(group, batch_size, seed, int(n)) for group, n in zip(parts, counts, strict=True)]
+        self._records = [[Records(part.prepared) for part in group] for group in parts]
+        self._buckets = sorted(buckets)
+        self._mine = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return len(self._group_of_step)
+
+    def identify(self, step: int) -> list[str]:
+        """Returns the names of the examples of a step: cell#example."""
+        group = self._groups[self._group_of_step[step]]
+        sources, rows = group.rows(int(self._batch_of_step[step]))
+        prepared = [group.slices[source].prepared for source in sources]
+        return [f"{p.cell}#{p.example_N[row]}" for p, row in zip(prepared, rows, strict=True)]
+
+    def __getitem__(self, step: int) -> tuple[str, dict[str, np.ndarray]]:
+        """Returns (task, this host's rows of the batch). All hosts pad to the same length."""
+        number_of_group = self._group_of_step[step]
+        group = self._groups[number_of_group]
+        sources, rows = group.rows(int(self._batch_of_step[step]))
+        lengths = [int(group.slices[s].prepared.lengths_N[row]) for s, row in zip(sources, rows, strict=True)]
+        mine, my_rows = sources[self._mine], rows[self._mine]
+        features: list[dict[str, np.ndarray]] = [{}] * len(mine)
+        for number, records in enumerate(self._records[number_of_group]):
+            here = np.flatnonzero(mine == number)
+            if len(here):
+                read = records.read([int(row) for row in my_rows[here]])
+                for at, feature in zip(here, read, strict=True):
+                    features[at] = feature
+        batch = pad_batch(features, group.features, bucket(max(lengths), self._buckets))
+        number_B = np.arange(self._batch_size, dtype=np.int32)[self._mine]
+        return group.task.name, batch | {"index": number_B}
+
+
+def batches(
+    slices: Sequence[Slice],
+    *,
+    batch_size: int,
+    steps: int,
+    seed: int,
+    buckets: Sequence[int],
+    start: int = 0,
+    host: int = 0,
+    hosts: int = 1,
+    threads: int = 1,
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yields (task, batch) from step `start` to `steps`, read ahead by Grain.
+
+    Args:
+      slices: what to train on, see `take`.
+      batch_size: examples of a global batch.
+      steps: how many there will be in all.
+      seed: of the order.
+      buckets: lengths to pad to; the largest holds every feature.
+      start: the first step, to resume.
+      host: this host's number, of `hosts`.
+      hosts: how many hosts share a batch.
+      threads: threads that read ahead.
+    """
+    source = Batches(slices, batch_size=batch_size, steps=steps, seed=seed, buckets=buckets, host=host, hosts=hosts)
+    if start >= steps:
+        return iter(())
+    dataset = grain.MapDataset.source(source)[start:]
+    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)))

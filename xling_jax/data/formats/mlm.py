@@ -1,0 +1,19 @@
+"""Masked language modelling: text, whole. Which tokens are masked is decided at training time."""
+
+import numpy as np
+
+from xling_jax.data.formats import Feature, join, specials, truncate
+from xling_jax.data.tokenizers import Tokenizer
+from xling_jax.tables.tasks import Task
+
+FEATURES = {"input_ids": Feature("L", 1)}
+
+
+def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
+    """Returns one feature for a pair of texts, and one for each `max_length` tokens of a single text."""
+    ids = tokenizer.encode(example["text"]).ids
+    if "text_pair" in example:
+        pair = truncate(ids, tokenizer.encode(example["text_pair"]).ids, max_length - specials(2))
+        return [{"input_ids": join(tokenizer, *pair)}]
+    room = max_length - specials(1)
+    return [{"input_ids": join(tokenizer, ids[at : at + room])} for at in range(0, max(len(ids), 1), room)]

@@ -1,0 +1,20 @@
+"""Several continuations of one text, of which one is right."""
+
+import numpy as np
+
+from xling_jax.data.formats import Feature, join, specials, truncate
+from xling_jax.data.tokenizers import Tokenizer
+from xling_jax.tables.tasks import Task
+
+FEATURES = {"input_ids": Feature("CL", 1), "label": Feature("", 0)}
+
+
+def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
+    """Returns one feature whose rows are the text joined with each choice."""
+    text = tokenizer.encode(example["text"]).ids
+    choices = [tokenizer.encode(choice).ids for choice in example["choices"]]
+    rows = [join(tokenizer, *truncate(text, choice, max_length - specials(2))) for choice in choices]
+    ids_CxL = np.full((len(rows), max(map(len, rows))), tokenizer.pad, np.int32)
+    for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
+        ids_L[: len(row_ids)] = row_ids
+    return [{"input_ids": ids_CxL, "label": np.int32(example["label"])}]

@@ -1,0 +1,16 @@
+"""A label for two texts: premise and hypothesis, or two questions."""
+
+import numpy as np
+
+from xling_jax.data.formats import Feature, join, specials, truncate
+from xling_jax.data.tokenizers import Tokenizer
+from xling_jax.tables.tasks import Task
+
+FEATURES = {"input_ids": Feature("L", 1), "label": Feature("", 0)}
+
+
+def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
+    """Returns the one feature of an example; the longer text is cut if both do not fit."""
+    first, second = (tokenizer.encode(example[name]).ids for name in ("text", "text_pair"))
+    ids = join(tokenizer, *truncate(first, second, max_length - specials(2)))
+    return [{"input_ids": ids, "label": np.int32(row.labels.index(example["label"]))}]

@@ -1,0 +1,56 @@
+"""A question and a context that holds its answer; long contexts become overlapping windows.
+
+Answers are slices of the original context by character offsets, never text put together from pieces, so
+that Thai and Chinese answers come out whole (Rajpurkar et al. 2016; Devlin et al. 2019, appendix A).
+"""
+
+import numpy as np
+
+from xling_jax.data.formats import Feature, join
+from xling_jax.data.tokenizers import Tokenizer
+from xling_jax.tables.tasks import Task
+
+MAX_QUESTION = 64  # tokens
+OVERLAP = 0.5  # share of a window that the next one repeats; SQuAD's 128 of 384 rounded up for small windows
+
+# `start` and `end` are -1 in a window without the answer; `spans` are -1 outside the context.
+FEATURES = {
+    "input_ids": Feature("L", 1),
+    "start": Feature("", -1),
+    "end": Feature("", -1),
+    "spans": Feature("L2", -1),
+}
+
+
+def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
+    """Returns the first and last token that overlap characters [begin, end); (-1, -1) if there is none."""
+    touching = np.flatnonzero((spans_Nx2[:, 1] > begin) & (spans_Nx2[:, 0] < end))
+    return (int(touching[0]), int(touching[-1])) if len(touching) else (-1, -1)
+
+
+def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
+    """Returns the windows of an example; the label of each is its first gold answer, where the window holds it."""
+    question = tokenizer.encode(example["question"]).ids[: min(MAX_QUESTION, max_length // 2)]
+    context = tokenizer.encode(example["context"])
+    offset = len(question) + 3  # <s> question </s></s>
+    room = max_length - offset - 1
+    first, last = -1, -1
+    if example["answers"]:
+        gold = example["answers"][0]
+        first, last = _locate(context.spans, gold["start"], gold["start"] + len(gold["text"]))
+    windows = []
+    stride = max(1, int(room * (1 - OVERLAP)))
+    for at in range(0, max(1, len(context.ids) - room + stride), stride):
+        ids = context.ids[at : at + room]
+        held = first >= at and last < at + len(ids) and first >= 0
+        spans = np.full((offset + len(ids) + 1, 2), -1, np.int32)
+        spans[offset : offset + len(ids)] = context.spans[at : at + room]
+        windows.append(
+            {
+                "input_ids": join(tokenizer, question, ids),
+                "start": np.int32(first - at + offset if held else -1),
+                "end": np.int32(last - at + offset if held else -1),
+                "spans": spans,
+            }
+        )
+    return windows

@@ -1,0 +1,252 @@
+"""The declared experiment: frozen dataclasses, checked once against the tables.
+
+A config file gives an ml_collections ConfigDict; `from_config` turns it into an `Experiment`, and from
+there on nothing changes it. Every default is written here, once.
+"""
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from xling_jax.errors import ConfigError, unknown
+from xling_jax.tables.languages import language
+from xling_jax.tables.models import model
+from xling_jax.tables.tasks import Cell, cells, parse_cells, task
+
+
+@dataclasses.dataclass(frozen=True)
+class Optim:
+    """AdamW (Loshchilov and Hutter 2019) with a warm-up, then a constant or linearly falling rate."""
+
+    learning_rate: float = 1e-5
+    schedule: str = "linear"  # linear | constant
+    warmup: float = 0.1  # share of the steps
+    weight_decay: float = 0.01  # not on biases and norms
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    clip: float = 1.0  # global norm of the gradient; 0 for none
+    freeze_embeddings: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Handover:
+    """What a stage takes from the one before.
+
+    `head`: reinit starts a new one; keep takes the head of the same task; share takes the head of another
+    task of the same kind, which must be the only one there.
+    """
+
+    body: str = "keep"  # keep | reinit
+    head: str = "reinit"  # keep | reinit | share
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One training: cells, how much of them, and how. Give `steps` or `epochs`, not both."""
+
+    data: tuple[str, ...] = ()  # cells: task.split.languages, languages joined by '+', or 'all'
+    examples: int = 0  # distinct examples over all cells, in equal shares; 0 for all
+    mixing: str = "proportional"  # proportional | uniform
+    steps: int = 0
+    epochs: float = 0.0
+    batch_size: int = 32
+    accumulate: int = 1  # micro-batches of a step
+    optim: Optim = Optim()
+    handover: Handover = Handover()
+    save_every: int = 0  # steps between checkpoints; 0 for the last one only
+    log_every: int = 50
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Returns all cells of the stage, in the order declared."""
+        return tuple(cell for text in self.data for cell in parse_cells(text))
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One answer to "which intermediate task?": a stage, or none."""
+
+    stage: Stage | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A target task: how it is trained in the source language, and where it is evaluated.
+
+    Without a stage, the arm's own checkpoint is evaluated as it is (retrieval needs no training).
+    """
+
+    task: str = ""
+    stage: Stage | None = None
+    split: str = "test"
+    languages: str = "all"
+    metric: str = ""  # "" for the kind's first
+    layer: int = 0  # retrieval: hidden state, 0 is the embeddings
+    pooling: str = "mean"  # retrieval: mean | first
+    centre: bool = True  # retrieval: subtract each language's mean vector
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Returns the cells the target is evaluated on."""
+        return cells(self.task, self.split, self.languages)
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """The world's own pieces, a SentencePiece model file, or one trained on the text of some cells."""
+
+    kind: str = "world"  # world | sentencepiece
+    path: str = ""  # a SentencePiece model; "" to train one
+    size: int = 0
+    data: tuple[str, ...] = ()  # cells whose text it is trained on
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A pretrained model, arms, targets, seeds: everything that decides the numbers."""
+
+    name: str = ""
+    question: str = ""
+    synthetic: bool = False
+    model: str = ""
+    vocabulary: Vocabulary = Vocabulary()
+    max_length: int = 128
+    buckets: tuple[int, ...] = ()  # lengths that batches are padded to; () for max_length alone
+    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> most examples of a cell
+    pretrain: Stage = Stage()
+    pretrain_seed: int = 0
+    seeds: tuple[int, ...] = (0,)
+    arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)
+    targets: Mapping[str, Target] = dataclasses.field(default_factory=dict)
+    eval_batch_size: int = 128
+    source_language: str = "en"
+    language_groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    baseline: str = ""  # the arm that gains are counted from
+    comparisons: tuple[tuple[str, str], ...] = ()  # pairs of arms
+    headline: tuple[str, ...] = ()  # arm, arm, target: the comparison that answers the question
+    strategy: str = "data"
+    mesh: str = "any"
+    dtype: str = "float32"
+    remat: bool = False
+
+
+CHOICES = {
+    "schedule": ("linear", "constant"),
+    "body": ("keep", "reinit"),
+    "head": ("keep", "reinit", "share"),
+    "mixing": ("proportional", "uniform"),
+    "pooling": ("mean", "first"),
+    "kind": ("world", "sentencepiece"),
+    "dtype": ("float32", "bfloat16"),
+    "strategy": ("data", "fsdp", "fsdp_tensor"),
+}
+WHERE = "Fields are declared in xling_jax/experiment.py."
+
+
+def _convert(value: Any, kind: Any, path: str) -> Any:
+    """Returns a config value as the type its field declares; ConfigError naming the field otherwise."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # X | None
+        return None if value is None else _convert(value, args[0], path)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, value, path)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        inner = args if args[-1] is not Ellipsis else (args[0],) * len(value)
+        if len(inner) == len(value):
+            return tuple(
+                _convert(item, type_, f"{path}[{at}]")
+                for at, (item, type_) in enumerate(zip(value, inner, strict=True))
+            )
+    elif origin is not None and isinstance(value, Mapping):
+        return {name: _convert(item, args[1], f"{path}.{name}") for name, item in value.items()}
+    elif kind is float and type(value) in (int, float):
+        return float(value)
+    elif type(value) is kind:
+        return value
+    raise ConfigError(f"Config field '{path}' is {value!r}.\nAllowed: a value of type {kind}.\n{WHERE}")
+
+
+def _dataclass(cls: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"Config field '{path}' is {value!r}.\nAllowed: the fields of {cls.__name__}.\n{WHERE}")
+    kinds = typing.get_type_hints(cls)
+    for name in value:
+        if name not in kinds:
+            raise unknown("field", name, kinds, WHERE, f"'{path}'")
+    made = cls(**{name: _convert(value[name], kinds[name], f"{path}.{name}") for name in value})
+    for name, allowed in CHOICES.items():
+        if name in value and getattr(made, name) not in allowed:
+            raise unknown("value", str(value[name]), allowed, WHERE, f"'{path}.{name}'")
+    return made
+
+
+def from_config(config: Mapping[str, Any]) -> Experiment:
+    """Returns the experiment of a config. Raises ConfigError for whatever the tables do not know."""
+    experiment = _dataclass(Experiment, config, "config")
+    _check(experiment)
+    return experiment
+
+
+def _check_stage(stage: Stage, where: str) -> None:
+    if not stage.data:
+        raise ConfigError(f"Stage '{where}' has no data.\nAllowed: cells, for example mnli.dev.en.\n{WHERE}")
+    for text in stage.data:
+        parse_cells(text, f"stage '{where}'")
+    if (stage.steps > 0) == (stage.epochs > 0):
+        raise ConfigError(
+            f"Stage '{where}' has steps={stage.steps} and epochs={stage.epochs}.\n"
+            f"Allowed: one of them above zero, the other zero.\n{WHERE}"
+        )
+    if stage.batch_size < 1 or stage.accumulate < 1 or stage.batch_size % stage.accumulate:
+        raise ConfigError(
+            f"Stage '{where}' has batch_size={stage.batch_size} and accumulate={stage.accumulate}.\n"
+            f"Allowed: a batch size above zero that the micro-batches divide.\n{WHERE}"
+        )
+
+
+def _check(experiment: Experiment) -> None:
+    row = model(experiment.model, "'config.model'")
+    longest = max((experiment.max_length, *experiment.buckets))
+    if longest > row.positions or (experiment.buckets and longest != experiment.max_length):
+        raise ConfigError(
+            f"max_length is {experiment.max_length}, the buckets are {experiment.buckets}, "
+            f"model '{row.name}' has {row.positions} positions.\n"
+            f"Allowed: buckets that end at max_length, which the positions hold.\n{WHERE}"
+        )
+    if not experiment.name.replace("_", "").isalnum():
+        raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
+    _check_stage(experiment.pretrain, "pretrain")
+    for name, arm in experiment.arms.items():
+        if arm.stage is not None:
+            _check_stage(arm.stage, f"arms.{name}")
+    for name, target in experiment.targets.items():
+        task(target.task, f"'config.targets.{name}'")
+        found = cells(target.task, target.split, target.languages, f"'config.targets.{name}'")
+        if not found:
+            raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
+        if target.stage is not None:
+            _check_stage(target.stage, f"targets.{name}")
+    language(experiment.source_language, "'config.source_language'")
+    for group in experiment.language_groups.values():
+        for code in group:
+            language(code, "'config.language_groups'")
+    arms_named = [arm for pair in experiment.comparisons for arm in pair] + list(experiment.headline[:2])
+    for arm in [*arms_named, *([experiment.baseline] if experiment.baseline else [])]:
+        if arm not in experiment.arms:
+            raise unknown("arm", arm, experiment.arms, "Arms are declared in the config, under arms.")
+    for name in experiment.headline[2:]:
+        if name not in experiment.targets:
+            raise unknown("target", name, experiment.targets, "Targets are declared in the config, under targets.")
+
+
+def as_json(record: Any) -> str:
+    """Returns a dataclass, or a dict of them, as JSON with its keys in order: what hashes are taken of."""
+    return json.dumps(record, default=dataclasses.asdict, sort_keys=True)
+
+
+def digest(*parts: Any) -> str:
+    """Returns a short hash of dataclasses and plain values."""
+    return hashlib.sha256(as_json(list(parts)).encode()).hexdigest()[:10]

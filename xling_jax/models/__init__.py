@@ -1,0 +1,1 @@
+"""Flax models. They name logical axes and never mention devices."""

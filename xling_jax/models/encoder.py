@@ -1,0 +1,184 @@
+"""The encoder of XLM-R: base and large (post-norm), XL and XXL (pre-norm); only the size row differs.
+
+Follows the architecture of Conneau et al. 2020 (arXiv 1911.02116) and, for pre-norm, Goyal et al. 2021
+(arXiv 2105.00572). Parameters of all layers are stacked on a leading `layers` axis in every size, so a
+checkpoint has one tree whether the layers were scanned or unrolled.
+"""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from xling_jax import axes
+from xling_jax.models.attention import attend
+
+PAD_ID = 1
+FIRST_POSITION = PAD_ID + 1  # XLM-R numbers positions from the padding id upwards
+SCAN_FROM = 5  # up to four layers, unrolled code is faster and compiles in the same time
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """Sizes and numerics of an encoder. `dtype` is that of the matrix products; parameters stay float32."""
+
+    layers: int
+    width: int
+    heads: int
+    mlp: int
+    positions: int
+    vocab: int
+    norm: str = "post"
+    gelu: str = "erf"
+    dropout: float = 0.1
+    dtype: str = "float32"
+    remat: bool = False
+
+
+def _init(*names: str):
+    return nn.with_logical_partitioning(nn.initializers.normal(0.02), names)
+
+
+def _zeros(*names: str):
+    return nn.with_logical_partitioning(nn.initializers.zeros, names)
+
+
+def _ones(*names: str):
+    return nn.with_logical_partitioning(nn.initializers.ones, names)
+
+
+def dense(features, config: EncoderConfig, name: str, inputs=(axes.EMBED,), outputs=(axes.MLP,), axis=-1):
+    """Returns a projection whose kernel and bias carry logical axis names."""
+    return nn.DenseGeneral(
+        features,
+        axis=axis,
+        dtype=config.dtype,
+        kernel_init=_init(*inputs, *outputs),
+        bias_init=_zeros(*outputs),
+        name=name,
+    )
+
+
+def layer_norm(name: str):
+    """Returns a layer norm in float32."""
+    return nn.LayerNorm(1e-5, dtype=jnp.float32, scale_init=_ones(axes.EMBED), bias_init=_zeros(axes.EMBED), name=name)
+
+
+def gelu(x: jax.Array, config: EncoderConfig) -> jax.Array:
+    """Returns GELU, exact (erf, as XLM-R) or by tanh (cheaper on a CPU)."""
+    return jax.nn.gelu(x, approximate=config.gelu == "tanh")
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask is drawn per example, so that it depends neither on the mesh nor on accumulation."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, index_B, deterministic: bool):
+        """Returns x with its elements dropped. `index_B`: the example's number in the global batch."""
+        if deterministic or self.rate == 0.0:
+            return x
+        keys_B = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), index_B)
+        keep = jax.vmap(lambda key, row: jax.random.bernoulli(key, 1.0 - self.rate, row.shape))(keys_B, x)
+        return jnp.where(keep, x / (1.0 - self.rate), 0).astype(x.dtype)
+
+
+class Layer(nn.Module):
+    """One transformer layer, post- or pre-norm."""
+
+    config: EncoderConfig
+    deterministic: bool
+
+    @nn.compact
+    def __call__(self, x_BxLxD, segments_BxL, index_B):
+        """Returns (output, output): what the next layer gets, and what is kept as this layer's state."""
+        config = self.config
+        pre = config.norm == "pre"
+
+        def block(x, function, norm):
+            inside = norm(x) if pre else x
+            y = Dropout(config.dropout)(function(inside.astype(config.dtype)), index_B, self.deterministic)
+            y = y.astype(jnp.float32) + x
+            return y if pre else norm(y)
+
+        def attention(x):
+            width = config.width // config.heads
+            qkv = [
+                dense((config.heads, width), config, name, (axes.EMBED,), (axes.HEADS, axes.KV))(x)
+                for name in ("query", "key", "value")
+            ]
+            y_BxLxHxK = attend(*qkv, segments_BxL)
+            return dense(config.width, config, "attention_out", (axes.HEADS, axes.KV), (axes.EMBED,), (-2, -1))(
+                y_BxLxHxK
+            )
+
+        def mlp(x):
+            h_BxLxF = gelu(dense(config.mlp, config, "mlp_in", (axes.EMBED,), (axes.MLP,))(x), config)
+            h_BxLxF = nn.with_logical_constraint(h_BxLxF, (axes.BATCH, axes.LENGTH, axes.MLP))
+            return dense(config.width, config, "mlp_out", (axes.MLP,), (axes.EMBED,))(h_BxLxF)
+
+        x_BxLxD = block(x_BxLxD, attention, layer_norm("attention_norm"))
+        x_BxLxD = block(x_BxLxD, mlp, layer_norm("mlp_norm"))
+        x_BxLxD = nn.with_logical_constraint(x_BxLxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
+        return x_BxLxD, x_BxLxD
+
+
+class Encoder(nn.Module):
+    """Tokens to hidden states."""
+
+    config: EncoderConfig
+
+    def setup(self):
+        config = self.config
+        table = functools.partial(nn.Embed, features=config.width, dtype=jnp.float32)
+        self.word = table(config.vocab, embedding_init=_init(axes.VOCAB, axes.EMBED))
+        self.position = table(config.positions + FIRST_POSITION, embedding_init=_init(None, axes.EMBED))
+        self.token_type = table(1, embedding_init=_init(None, axes.EMBED))
+        self.norm = layer_norm("norm")
+        self.dropout = Dropout(config.dropout)
+
+    def embed(self, tokens_BxL, positions_BxL, index_B, deterministic):
+        """Returns BxLxD: word, position and the single token-type embedding, summed."""
+        x_BxLxD = self.word(tokens_BxL) + self.position(positions_BxL + FIRST_POSITION)
+        x_BxLxD = x_BxLxD + self.token_type(jnp.zeros_like(tokens_BxL))
+        x_BxLxD = self.norm(x_BxLxD) if self.config.norm == "post" else x_BxLxD
+        x_BxLxD = self.dropout(x_BxLxD, index_B, deterministic)
+        return nn.with_logical_constraint(x_BxLxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
+
+    @nn.compact
+    def __call__(self, tokens_BxL, segments_BxL=None, positions_BxL=None, index_B=None, deterministic: bool = True):
+        """Returns (last state BxLxD, states (layers+1)xBxLxD with the embeddings as number 0).
+
+        Args:
+          tokens_BxL: token ids.
+          segments_BxL: 0 for padding, else the number of the segment a token belongs to; None: one segment.
+          positions_BxL: positions inside the segment, from 0; None: along the row.
+          index_B: the example's number in the global batch, for dropout.
+          deterministic: no dropout.
+        """
+        config = self.config
+        if segments_BxL is None:
+            segments_BxL = (tokens_BxL != PAD_ID).astype(jnp.int32)
+        if positions_BxL is None:
+            # Padding stays at the last position that exists, which nothing attends to.
+            positions_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[1]), tokens_BxL.shape)
+        if index_B is None:
+            index_B = jnp.arange(tokens_BxL.shape[0])
+        x_BxLxD = self.embed(tokens_BxL, positions_BxL, index_B, deterministic)
+        layer = nn.remat(Layer, prevent_cse=False) if config.remat else Layer
+        stack = nn.scan(
+            layer,
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=(nn.broadcast, nn.broadcast),
+            length=config.layers,
+            unroll=config.layers if config.layers < SCAN_FROM else 1,
+            metadata_params={nn.PARTITION_NAME: axes.LAYERS},
+        )
+        last_BxLxD, after = stack(config, deterministic, name="layers")(x_BxLxD, segments_BxL, index_B)
+        if config.norm == "pre":
+            last_BxLxD = self.norm(last_BxLxD)
+        return last_BxLxD, jnp.concatenate([x_BxLxD[None], after])

@@ -1,0 +1,84 @@
+"""Heads: hidden states to answers, one class per kind of task, each as XLM-R's published code has it.
+
+Every head takes the last states BxLxD (a multiple-choice batch has its choices folded into B) and
+returns float32. A head's size is the number of its labels; where the kind has none, it is not read.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from xling_jax import axes
+from xling_jax.models.encoder import Dropout, EncoderConfig, dense, gelu, layer_norm
+
+
+def _output(size: int, config: EncoderConfig, name: str = "output"):
+    return dense(size, config, name, (axes.EMBED,), (axes.LABELS,))
+
+
+class ClassificationHead(nn.Module):
+    """Dense, tanh, dropout and output on the first token <s>: logits BxY."""
+
+    config: EncoderConfig
+    size: int
+
+    @nn.compact
+    def __call__(self, last_BxLxD, index_B, deterministic):
+        drop = Dropout(self.config.dropout)
+        x_BxD = drop(last_BxLxD[:, 0], index_B, deterministic)
+        x_BxD = jnp.tanh(dense(self.config.width, self.config, "dense", (axes.EMBED,), (axes.MLP,))(x_BxD))
+        return _output(self.size, self.config)(drop(x_BxD, index_B, deterministic)).astype(jnp.float32)
+
+
+class ChoiceHead(nn.Module):
+    """One score for each choice: logits BxC from BCxLxD."""
+
+    config: EncoderConfig
+    size: int  # number of choices
+
+    @nn.compact
+    def __call__(self, last_BCxLxD, index_B, deterministic):
+        scores_BCx1 = ClassificationHead(self.config, 1, name="score")(last_BCxLxD, index_B, deterministic)
+        return scores_BCx1.reshape(-1, self.size)
+
+
+class TokenHead(nn.Module):
+    """Labels of tokens: logits BxLxY. Spans are two such labels, start and end."""
+
+    config: EncoderConfig
+    size: int
+
+    @nn.compact
+    def __call__(self, last_BxLxD, index_B, deterministic):
+        x_BxLxD = Dropout(self.config.dropout)(last_BxLxD, index_B, deterministic)
+        return _output(self.size, self.config)(x_BxLxD).astype(jnp.float32)
+
+
+class MlmHead(nn.Module):
+    """Dense, GELU, norm, then the word embeddings as output matrix with a bias of its own: logits BxMxV.
+
+    It is given the states of the M masked positions only, because the product with the vocabulary is the
+    most expensive one of the model.
+    """
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, masked_BxMxD, embedding_VxD):
+        x_BxMxD = gelu(
+            dense(self.config.width, self.config, "dense", (axes.EMBED,), (axes.MLP,))(masked_BxMxD), self.config
+        )
+        x_BxMxD = layer_norm("norm")(x_BxMxD).astype(self.config.dtype)
+        bias_init = nn.with_logical_partitioning(nn.initializers.zeros, (axes.VOCAB,))
+        bias_V = self.param("bias", bias_init, (self.config.vocab,))
+        logits_BxMxV = jnp.einsum("bmd,vd->bmv", x_BxMxD, embedding_VxD.astype(self.config.dtype))
+        return logits_BxMxV.astype(jnp.float32) + bias_V
+
+
+def pool(states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str) -> jax.Array:
+    """Returns sentence vectors BxD in float32: the mean over tokens where the mask is set, or the first token."""
+    states_BxLxD = states_BxLxD.astype(jnp.float32)
+    if pooling == "first":
+        return states_BxLxD[:, 0]
+    weights_BxLx1 = mask_BxL[..., None].astype(jnp.float32)
+    return (states_BxLxD * weights_BxLx1).sum(axis=1) / jnp.maximum(weights_BxLx1.sum(axis=1), 1.0)

@@ -1,0 +1,1 @@
+"""Where arrays live: the mesh, the rules, and the way onto it."""

@@ -1,0 +1,44 @@
+"""Shardings of a state, from the logical names its parameters carry."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from xling_jax.partitioning.rules import rules
+
+PyTree = Any
+
+
+def _fits(sharding: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
+    """Returns the sharding without the axes that do not divide a dimension (a bias of 3 labels, say)."""
+    sizes = sharding.mesh.shape
+    spec = []
+    for dimension, names in zip(shape, sharding.spec, strict=False):
+        group = (names,) if isinstance(names, str) else names or ()
+        parts = 1
+        for name in group:
+            parts *= sizes[name]
+        spec.append(names if dimension % parts == 0 else None)
+    return NamedSharding(sharding.mesh, PartitionSpec(*spec))
+
+
+def shardings_of(boxed: PyTree, mesh: jax.sharding.Mesh, strategy: str) -> PyTree:
+    """Returns a sharding for each leaf of a tree of boxed shapes (see `jax.eval_shape`).
+
+    The optimiser's moments are boxed like the parameters they belong to, so they are sharded alike;
+    leaves without names (counts, steps) are replicated.
+    """
+    named = nn.logical_to_mesh_sharding(nn.get_partition_spec(boxed), mesh, rules(strategy))
+    return jax.tree.map(lambda leaf, sharding: _fits(sharding, leaf.shape), nn.meta.unbox(boxed), named)
+
+
+def create(make: Callable[[], PyTree], mesh: jax.sharding.Mesh, strategy: str) -> tuple[PyTree, PyTree]:
+    """Runs a pure function of boxed arrays so that each device makes its own shards.
+
+    Returns (plain arrays, their shardings). No host ever holds a whole array that is sharded.
+    """
+    shardings = shardings_of(jax.eval_shape(make), mesh, strategy)
+    return jax.jit(lambda: nn.meta.unbox(make()), out_shardings=shardings)(), shardings

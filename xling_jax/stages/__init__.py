@@ -1,0 +1,1 @@
+"""The joint: an experiment becomes a graph of stages, and the stages are run."""

@@ -1,0 +1,67 @@
+"""What a stage takes from the checkpoint before it, declared and printed."""
+
+import dataclasses
+from typing import Any
+
+from xling_jax.errors import CheckpointError
+from xling_jax.experiment import Handover
+from xling_jax.models.build import HeadSpec
+
+BODY = "encoder"
+
+
+@dataclasses.dataclass(frozen=True)
+class Loading:
+    """Where each part of the parameters comes from: {part here: part there}, and what is fresh or skipped."""
+
+    loaded: dict[str, str]
+    fresh: tuple[str, ...]
+    skipped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        def moved(here, there):
+            return here if here == there else f"{here} (from {there})"
+
+        loaded = ", ".join(moved(*pair) for pair in self.loaded.items()) or "nothing"
+        return f"loaded {loaded}; fresh {', '.join(self.fresh) or 'nothing'}; skipped {', '.join(self.skipped) or 'nothing'}"
+
+
+def head_part(name: str) -> str:
+    """Returns the name that a task's head has among the parameters."""
+    return f"head_{name}"
+
+
+def plan_loading(handover: Handover, heads: tuple[HeadSpec, ...], before: tuple[HeadSpec, ...]) -> Loading:
+    """Returns what to load, given the heads this stage needs and those of the checkpoint before it.
+
+    Raises CheckpointError if a head is to be kept or shared and the checkpoint has none, or several, that fit.
+    """
+    loaded = {BODY: BODY} if handover.body == "keep" else {}
+    for head in heads:
+        if handover.head == "reinit":
+            continue
+        fitting = [
+            old
+            for old in before
+            if (old.name == head.name if handover.head == "keep" else (old.kind, old.size) == (head.kind, head.size))
+        ]
+        if len(fitting) != 1:
+            there = ", ".join(f"{old.name} ({old.kind}, {old.size})" for old in before) or "none"
+            raise CheckpointError(
+                f"Head '{head.name}' ({head.kind}, {head.size}) is to be {handover.head}: {len(fitting)} heads of the "
+                f"checkpoint fit.\nIts heads: {there}.\nAllowed: exactly one. Set handover.head='reinit' for a new one."
+            )
+        loaded[head_part(head.name)] = head_part(fitting[0].name)
+    here = {BODY, *(head_part(head.name) for head in heads)}
+    there = {BODY, *(head_part(head.name) for head in before)}
+    return Loading(loaded, tuple(sorted(here - set(loaded))), tuple(sorted(there - set(loaded.values()))))
+
+
+def source_tree(loading: Loading, params: Any) -> dict[str, Any]:
+    """Returns the part of the checkpoint's tree to read, shaped and named as it is there."""
+    return {there: params[here] for here, there in loading.loaded.items()}
+
+
+def merge(loading: Loading, fresh: dict[str, Any], read: dict[str, Any]) -> dict[str, Any]:
+    """Returns the stage's parameters: what was read, under its name here, over what is fresh."""
+    return fresh | {here: read[there] for here, there in loading.loaded.items()}

@@ -1,0 +1,88 @@
+"""The loop: sends steps, reads metrics a while later, calls hooks."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from xling_jax.errors import Interrupted, NumericalError
+
+
+def train(
+    state: Any,
+    steps: int,
+    batches: Iterator[tuple[str, Mapping[str, Any]]],
+    step_fns: Mapping[str, Callable],
+    *,
+    start: int,
+    rate: Callable[[int], float],
+    place: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    log_every: int,
+    save_every: int,
+    log: Callable[[int, dict[str, float]], None],
+    save: Callable[[int, Any], None],
+    stop_asked: Callable[[], bool],
+    identify: Callable[[int], list[str]],
+) -> Any:
+    """Trains from step `start` to `steps` and returns the last state.
+
+    Metrics of a step are fetched only when the next logged step has been sent, so that the device never
+    waits for the host.
+
+    Args:
+      state: where to start.
+      steps: the step to stop before.
+      batches: (task, host batch), beginning with that of step `start`.
+      step_fns: task -> compiled step.
+      start: steps already done.
+      rate: learning rate of a step.
+      place: host batch -> global arrays.
+      log_every: steps between metrics.
+      save_every: steps between checkpoints; 0 for none but the last.
+      log: gets (step, metrics); step counts from 1.
+      save: gets (step, state); the last state is saved too.
+      stop_asked: whether to save and leave.
+      identify: step -> names of its examples, for the error.
+
+    Raises:
+      NumericalError: a loss was not finite.
+      Interrupted: after saving, when asked to stop.
+    """
+    pending: tuple[int, str, Any] | None = None
+    began = time.perf_counter()
+    waited = 0.0
+
+    def flush():
+        if pending is not None:
+            at, task, metrics = pending
+            metrics = jax.device_get(metrics)
+            bad = int(metrics.pop("bad_step"))
+            values = {f"train/{task}/{name}": float(value) for name, value in metrics.items()}
+            if bad >= 0:
+                raise NumericalError(
+                    f"The loss of step {bad} is not finite.\n"
+                    f"Its examples: {' '.join(identify(bad)[:8])} ...\n"
+                    "Lower the learning rate of the stage, or look at these examples."
+                )
+            per_step = (time.perf_counter() - began) / max(1, at - start)
+            log(at, values | {"time/step": per_step, "time/input": waited / max(1, at - start)})
+
+    for step in range(start, steps):
+        asked = time.perf_counter()
+        task, batch = next(batches)
+        waited += time.perf_counter() - asked
+        learning_rate = rate(step)
+        state, metrics = step_fns[task](state, place(batch), learning_rate)
+        done = step + 1
+        if done % log_every == 0 or done == steps:
+            flush()
+            pending = (done, task, metrics | {"learning_rate": learning_rate})
+        leave = stop_asked()
+        if leave or done == steps or (save_every and done % save_every == 0):
+            flush()
+            pending = None
+            save(done, state)
+        if leave and done < steps:
+            raise Interrupted(f"Stopped at step {done} of {steps}, saved.\nRun the same command again to go on.")
+    return state

@@ -1,0 +1,89 @@
+"""The pure step: state and batch in, state and metrics out."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from xling_jax.train.losses import LOSSES
+
+State = dict[str, Any]  # params, opt, step, bad_step: the first step whose loss was not finite, or -1
+
+
+def init_state(params: Any, optimizer: optax.GradientTransformation) -> State:
+    """Returns the state before the first step. Pure; boxed parameters give a boxed state."""
+    return {
+        "params": params,
+        "opt": optimizer.init(params),
+        "step": jnp.zeros((), jnp.int32),
+        "bad_step": jnp.full((), -1, jnp.int32),
+    }
+
+
+def _split(batch: dict, parts: int) -> dict:
+    """Returns the batch as `parts` micro-batches on a new leading axis."""
+    return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
+
+
+def train_step(
+    state: State,
+    batch: dict[str, jax.Array],
+    rate: jax.Array,
+    key: jax.Array,
+    *,
+    apply: Callable,
+    kind: str,
+    optimizer: optax.GradientTransformation,
+    accumulate: int,
+    mask_id: int,
+) -> tuple[State, dict[str, jax.Array]]:
+    """Takes one step; metrics describe the parameters before the update.
+
+    The order of events: masks and dropout are drawn from (key, step, example); the gradient of the summed
+    loss is added up over micro-batches and divided by the whole batch's weight; the optimiser moves the
+    parameters, unless the loss or the gradient is not finite, in which case they stay and `bad_step` is set.
+
+    Args:
+      state: see `init_state`.
+      batch: arrays whose first axis is the global batch.
+      rate: learning rate.
+      key: of the run's seed.
+      apply: (params, batch, dropout key) -> logits.
+      kind: of the task, for the loss.
+      optimizer: see `make_optimizer`.
+      accumulate: micro-batches.
+      mask_id: id of <mask>.
+    """
+    key = jax.random.fold_in(key, state["step"])
+    mask_key, dropout_key = jax.random.split(key)
+
+    def loss_sum(params, part):
+        loss, weight, right = LOSSES[kind](functools.partial(apply, params, dropout_key), part, mask_key, mask_id)
+        return loss, (weight, right)
+
+    def add_part(total, part):
+        (loss, (weight, right)), gradient = jax.value_and_grad(loss_sum, has_aux=True)(state["params"], part)
+        return jax.tree.map(jnp.add, total, (gradient, loss, weight, right)), None
+
+    zero = jnp.zeros((), jnp.float32)
+    total = (jax.tree.map(jnp.zeros_like, state["params"]), zero, zero, zero)
+    if accumulate == 1:
+        total, _ = add_part(total, batch)
+    else:
+        total, _ = jax.lax.scan(add_part, total, _split(batch, accumulate))
+    gradient, loss, weight, right = total
+    divide = 1.0 / jnp.maximum(weight, 1.0)
+    gradient = jax.tree.map(lambda x: x * divide, gradient)
+    norm = optax.global_norm(gradient)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
+
+    updates, opt = optimizer.update(gradient, state["opt"], state["params"])
+    params = jax.tree.map(lambda p, u: jnp.where(finite, p - rate * u, p), state["params"], updates)
+    opt = jax.tree.map(lambda new, old: jnp.where(finite, new, old), opt, state["opt"])
+    bad_step = jnp.where(finite | (state["bad_step"] >= 0), state["bad_step"], state["step"])
+    state = {"params": params, "opt": opt, "step": state["step"] + 1, "bad_step": bad_step}
+    metrics = {"loss": loss * divide, "accuracy": right * divide, "weight": weight, "gradient_norm": norm}
+    return state, metrics | {"bad_step": bad_step}
