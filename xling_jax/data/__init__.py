@@ -1,0 +1,1 @@
+"""Data: readers of raw examples, tokenizers with character offsets, formats, batches."""
