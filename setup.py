@@ -23,7 +23,7 @@ CORE = [
     "orbax-checkpoint>=0.12.4,<0.13",
     "rich",
     "scipy",
-    "sentencepiece",
+    "sentencepiece>=0.2.3",
     "seqio",
     "tensorflow-datasets",
 ]
