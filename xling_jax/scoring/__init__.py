@@ -1,0 +1,1 @@
+"""Scoring: model outputs to answers, answers to numbers, and what no model scores."""
