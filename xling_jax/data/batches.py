@@ -202,3 +202,22 @@ def batches(
         return iter(())
     dataset = grain.MapDataset.source(source)[start:]
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)))
+
+
+def in_order(
+    prepared: Prepared, batch_size: int, buckets: Sequence[int]
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Yields (feature numbers, batch) over a whole cell, shortest features first.
+
+    Every batch has `batch_size` rows, so that a length is compiled once; the last one is filled up by
+    repeating its last feature, and has fewer numbers than rows.
+    """
+    table = format_of(prepared.cell.row.kind).FEATURES
+    records = Records(prepared)
+    order = np.argsort(prepared.lengths_N, kind="stable")
+    for at in range(0, len(order), batch_size):
+        numbers = order[at : at + batch_size]
+        features = records.read([int(number) for number in numbers])
+        features += [features[-1]] * (batch_size - len(features))
+        length = bucket(int(prepared.lengths_N[numbers].max()), sorted(buckets))
+        yield numbers, pad_batch(features, table, length)

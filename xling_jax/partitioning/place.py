@@ -35,10 +35,17 @@ def shardings_of(boxed: PyTree, mesh: jax.sharding.Mesh, strategy: str) -> PyTre
     return jax.tree.map(lambda leaf, sharding: _fits(sharding, leaf.shape), nn.meta.unbox(boxed), named)
 
 
-def create(make: Callable[[], PyTree], mesh: jax.sharding.Mesh, strategy: str) -> tuple[PyTree, PyTree]:
-    """Runs a pure function of boxed arrays so that each device makes its own shards.
+def creator(make: Callable[..., PyTree], mesh: jax.sharding.Mesh, strategy: str, *arguments: Any):
+    """Compiles a pure function of boxed arrays so that each device makes its own shards.
 
-    Returns (plain arrays, their shardings). No host ever holds a whole array that is sharded.
+    Returns (a function of arguments like the given ones to plain arrays, their shapes with shardings). No
+    host ever holds a whole array that is sharded.
     """
-    shardings = shardings_of(jax.eval_shape(make), mesh, strategy)
-    return jax.jit(lambda: nn.meta.unbox(make()), out_shardings=shardings)(), shardings
+    boxed = jax.eval_shape(make, *arguments)
+    shardings = shardings_of(boxed, mesh, strategy)
+    abstract = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        nn.meta.unbox(boxed),
+        shardings,
+    )
+    return jax.jit(lambda *given: nn.meta.unbox(make(*given)), out_shardings=shardings), abstract

@@ -1,0 +1,141 @@
+"""The cells of an experiment: vocabulary, prepared examples, floors and ceilings."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from xling_jax.data.batches import in_order
+from xling_jax.data.prepare import Prepared, Records, prepare, raw_examples
+from xling_jax.data.sources import checksum
+from xling_jax.data.tokenizers import PieceTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
+from xling_jax.errors import ConfigError
+from xling_jax.eval.suite import OpenCell, write_text
+from xling_jax.experiment import Experiment, Target, digest
+from xling_jax.scoring.floors import floor_predictions
+from xling_jax.scoring.metrics import score, value
+from xling_jax.tables.tasks import Cell, parse_cells
+
+
+class Cells:
+    """Opens cells for training and for evaluation, making what is not there yet."""
+
+    def __init__(self, experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path | None):
+        self.experiment = experiment
+        self._workdir = workdir
+        self._data_dir = data_dir
+        self._checksums: dict[Cell, str] = {}
+        self._tokenizer: Tokenizer | None = None
+        self._prepared: dict[Cell, Prepared] = {}
+
+    def checksum(self, cell: Cell) -> str:
+        """Returns the checksum of a cell's source, read once."""
+        if cell not in self._checksums:
+            self._checksums[cell] = checksum(cell, self._data_dir)
+        return self._checksums[cell]
+
+    def vocabulary_hash(self) -> str:
+        """Returns the hash of what decides the vocabulary, without making it."""
+        spec = self.experiment.vocabulary
+        if spec.kind == "world":
+            return self._world_tokenizer().fingerprint
+        if spec.path:
+            return load_tokenizer(spec.path).fingerprint
+        return digest(spec.size, {str(cell): self.checksum(cell) for cell in self._vocabulary_cells()})
+
+    def _world_tokenizer(self) -> Tokenizer:
+        from xling_jax import world  # noqa: PLC0415 - only experiments on generated data need it
+
+        return PieceTokenizer(world.pieces())
+
+    def _vocabulary_cells(self) -> list[Cell]:
+        spec = self.experiment.vocabulary
+        if not (spec.data and spec.size):
+            raise ConfigError(
+                f"The vocabulary has path='{spec.path}', size={spec.size} and data={spec.data}.\n"
+                "Allowed: the path of a SentencePiece model, or a size and cells of text to train one on.\n"
+                "Fields are declared in xling_jax/experiment.py."
+            )
+        return [cell for text in spec.data for cell in parse_cells(text, "'config.vocabulary'")]
+
+    def tokenizer(self) -> Tokenizer:
+        """Returns the experiment's tokenizer, training its vocabulary the first time."""
+        if self._tokenizer is None:
+            spec = self.experiment.vocabulary
+            if spec.kind == "world":
+                self._tokenizer = self._world_tokenizer()
+            else:
+                self._tokenizer = load_tokenizer(spec.path or self._train_vocabulary())
+        return self._tokenizer
+
+    def _train_vocabulary(self) -> pathlib.Path:
+        path = self._workdir / "vocabularies" / f"{self.vocabulary_hash()}.model"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            texts = (text for cell in self._vocabulary_cells() for text in self._texts(cell))
+            train_sentencepiece(texts, self.experiment.vocabulary.size, path)
+        return path
+
+    def _texts(self, cell: Cell):
+        """Yields the text of a cell's examples, whatever their kind."""
+        for example in raw_examples(cell, self._data_dir, self.experiment.limits.get(cell.split, 0)):
+            for field in ("text", "text_pair", "question", "context"):
+                if field in example:
+                    yield example[field]
+            if "tokens" in example:
+                yield " ".join(example["tokens"])
+
+    def prepare(self, cell: Cell) -> Prepared:
+        """Returns a prepared cell."""
+        if cell not in self._prepared:
+            self._prepared[cell] = prepare(
+                cell,
+                self.tokenizer(),
+                self.experiment.max_length,
+                self._workdir / "prepared",
+                self._data_dir,
+                self.experiment.limits.get(cell.split, 0),
+            )
+        return self._prepared[cell]
+
+    def buckets(self) -> tuple[int, ...]:
+        """Returns the lengths that batches are padded to."""
+        return self.experiment.buckets or (self.experiment.max_length,)
+
+    def open(self, cell: Cell, target: Target) -> OpenCell:
+        """Returns a cell opened for evaluation on a target."""
+        prepared = self.prepare(cell)
+        raw = prepared.raw()
+        batches = in_order(prepared, self.experiment.eval_batch_size, self.buckets())
+        beside = self._beside(prepared, raw, target)
+        return OpenCell(
+            cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"]
+        )
+
+    def _beside(self, prepared: Prepared, raw: list[dict], target: Target) -> dict[str, dict[str, float]]:
+        """Returns floors and ceilings of a cell, computed once."""
+        train = target.stage.cells() if target.stage else ()
+        name = digest([self.checksum(cell) for cell in train], dict(self.experiment.limits))
+        path = prepared.path / f"beside-{name}.json"
+        if not path.exists():
+            kind = prepared.cell.row.kind
+            seen = [x for cell in train for x in raw_examples(cell, self._data_dir, self.experiment.limits.get(cell.split, 0))]
+            floors = score(kind, raw, floor_predictions(kind, seen, raw, prepared.cell.language))
+            ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}
+            beside = {
+                "floors": {metric: value(pairs) for metric, pairs in floors.items()},
+                "ceilings": {metric: value(pairs) for metric, pairs in ceilings.items()},
+            }
+            write_text(path, json.dumps(beside))
+        return json.loads(path.read_text())
+
+    def _reachable(self, prepared: Prepared, raw: list[dict]) -> list[str]:
+        """Returns for each question the gold answer as tokens can say it; "" if no window holds it."""
+        best = [""] * len(raw)
+        features = Records(prepared).read(np.arange(len(prepared.example_N)).tolist())
+        for number, feature in zip(prepared.example_N, features, strict=True):
+            start, end = int(feature["start"]), int(feature["end"])
+            if start >= 0:
+                begin, stop = feature["spans"][start][0], feature["spans"][end][1]
+                best[number] = raw[number]["context"][begin:stop]
+        return best

@@ -1,0 +1,123 @@
+"""An experiment as a graph of stages. A stage's name on disk holds a hash of all that decides it.
+
+So a stage that several arms or experiments share is trained once, and a run that is started again finds
+what it has done.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator
+
+from xling_jax.experiment import Experiment, Stage, digest
+from xling_jax.models.build import HeadSpec, head_spec
+from xling_jax.tables.models import model
+from xling_jax.tables.tasks import TASKS, Cell
+
+STAGE_VERSION = 1  # raise it when training changes what it computes
+UNSEEN = ("save_every", "log_every")  # fields of a stage that do not change its result
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One stage of the graph. `parent` is the stage whose checkpoint it starts from."""
+
+    name: str
+    hash: str
+    stage: Stage
+    seed: int
+    parent: "Node | None"
+    heads: tuple[HeadSpec, ...]
+
+    @property
+    def folder(self) -> str:
+        return f"{self.name}-{self.hash}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """One cell of the experiment's table: an arm's seed on a target, and the stage that is evaluated."""
+
+    arm: str
+    seed: int
+    target: str
+    node: Node
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The stages in the order they run, and what is evaluated after which of them."""
+
+    experiment: Experiment
+    vocabulary: str  # hash
+    nodes: tuple[Node, ...]
+    evaluations: tuple[Evaluation, ...]
+
+    def targets_of(self, node: Node) -> list[str]:
+        """Returns the targets evaluated on a stage, each once."""
+        return list(dict.fromkeys(e.target for e in self.evaluations if e.node == node))
+
+    def cells(self) -> list[Cell]:
+        """Returns every cell that is trained on or evaluated, each once."""
+        trained = [cell for node in self.nodes for cell in node.stage.cells()]
+        evaluated = [cell for e in self.evaluations for cell in self.experiment.targets[e.target].cells()]
+        return list(dict.fromkeys(trained + evaluated))
+
+
+def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
+    """Returns the heads a stage trains, one for each of its tasks."""
+    return tuple(sorted(head_spec(TASKS[name]) for name in {cell.task for cell in stage.cells()}))
+
+
+def _identity(experiment: Experiment, vocabulary: str, stage: Stage, seed: int, parent: Node | None, checksum) -> str:
+    """Returns the hash of everything that decides what a stage computes."""
+    fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in UNSEEN}
+    data = {str(cell): checksum(cell) for cell in stage.cells()}
+    limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
+    numerics = (experiment.max_length, experiment.buckets, experiment.dtype)
+    before = parent.hash if parent else "random"
+    return digest(STAGE_VERSION, before, fields, data, limits, model(experiment.model), vocabulary, numerics, seed)
+
+
+def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell], str]) -> Plan:
+    """Returns the graph of an experiment.
+
+    Args:
+      experiment: what is declared.
+      vocabulary: hash of the vocabulary.
+      checksum: of a cell's source.
+    """
+    nodes: dict[str, Node] = {}
+
+    def node(name: str, stage: Stage, seed: int, parent: Node | None) -> Node:
+        identity = _identity(experiment, vocabulary, stage, seed, parent, checksum)
+        made = Node(name, identity, stage, seed, parent, heads_of(stage))
+        return nodes.setdefault(identity, made)
+
+    pretrained = node("pretrain", experiment.pretrain, experiment.pretrain_seed, None)
+    evaluations = []
+    for seed in experiment.seeds:
+        for arm_name, arm in experiment.arms.items():
+            body = node(f"{arm_name}_s{seed}", arm.stage, seed, pretrained) if arm.stage else pretrained
+            for target_name, target in experiment.targets.items():
+                last = node(f"{arm_name}_{target_name}_s{seed}", target.stage, seed, body) if target.stage else body
+                evaluations.append(Evaluation(arm_name, seed, target_name, last))
+    return Plan(experiment, vocabulary, tuple(nodes.values()), tuple(evaluations))
+
+
+def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
+    """Yields the plan as lines of text: each stage, where it starts, what it trains on, what follows."""
+    row = model(plan.experiment.model)
+    yield f"experiment {plan.experiment.name}: model {row.name}, {row.layers} layers of width {row.width}, {len(plan.nodes)} stages"
+    for node in plan.nodes:
+        done = "done" if (workdir / "stages" / node.folder / "DONE").exists() else "to do"
+        stage = node.stage
+        length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
+        amount = f"{stage.examples} examples of " if stage.examples else ""
+        start = node.parent.folder if node.parent else "random parameters"
+        moves = f"body {stage.handover.body}, head {stage.handover.head}" if node.parent else "all fresh"
+        yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}, {amount}{' '.join(stage.data)}"
+        yield f"      from {start}: {moves}; seed {node.seed}; learning rate {stage.optim.learning_rate:g}"
+        for name in plan.targets_of(node):
+            target = plan.experiment.targets[name]
+            languages = " ".join(cell.language for cell in target.cells())
+            yield f"      then evaluates {name}: {target.task}.{target.split} in {languages}"

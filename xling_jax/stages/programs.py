@@ -1,0 +1,102 @@
+"""Compiled functions of a run, each made once and shared by every stage that needs the same one."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from xling_jax.eval.suite import kind_module
+from xling_jax.experiment import Experiment, Optim, Target
+from xling_jax.models.build import HeadSpec, Model, build_config, init_params
+from xling_jax.partitioning.feed import feed
+from xling_jax.partitioning.mesh import build_mesh, use_mesh
+from xling_jax.partitioning.place import creator
+from xling_jax.stages.transfer import BODY, head_part
+from xling_jax.tables.meshes import mesh
+from xling_jax.tables.models import model
+from xling_jax.tables.tasks import TASKS
+from xling_jax.train.optimizer import make_optimizer
+from xling_jax.train.step import init_state, train_step
+
+
+class Programs:
+    """The model of an experiment on its mesh: makers of states, steps and outputs."""
+
+    def __init__(self, experiment: Experiment, vocab: int, mask_id: int):
+        self.mesh = build_mesh(mesh(experiment.mesh))
+        self._strategy = experiment.strategy
+        self._config = build_config(model(experiment.model), vocab, experiment.dtype, experiment.remat)
+        self._mask_id = mask_id
+        self.state_maker = functools.cache(self._state_maker)
+        self.step = functools.cache(self._step)
+        self.output = functools.cache(self._output)
+
+    def place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Returns a host batch as global arrays."""
+        return feed(batch, self.mesh)
+
+    def _inside(self, function: Callable) -> Callable:
+        """Returns a compiled function that is always called on the mesh."""
+
+        @functools.wraps(function)
+        def call(*arguments):
+            with use_mesh(self.mesh, self._strategy):
+                return function(*arguments)
+
+        return call
+
+    def _state_maker(self, heads: tuple[HeadSpec, ...], optim: Optim) -> tuple[Callable, Any]:
+        """Returns (seed -> state, the state's shapes and shardings)."""
+        optimizer = make_optimizer(optim)
+
+        def make(seed):
+            return init_state(init_params(Model(self._config, heads), jax.random.key(seed)), optimizer)
+
+        function, abstract = creator(make, self.mesh, self._strategy, np.uint32(0))
+        return self._inside(function), abstract
+
+    def _step(self, heads: tuple[HeadSpec, ...], task: str, optim: Optim, accumulate: int) -> Callable:
+        """Returns (state, batch, learning rate, seed) -> (state, metrics). The state is donated."""
+        network = Model(self._config, heads)
+
+        def apply(params, dropout_key, batch):
+            return network.apply({"params": params}, task, batch, False, rngs={"dropout": dropout_key})
+
+        def step(state, batch, rate, seed):
+            return train_step(
+                state,
+                batch,
+                rate,
+                jax.random.key(seed),
+                apply=apply,
+                kind=TASKS[task].kind,
+                optimizer=make_optimizer(optim),
+                accumulate=accumulate,
+                mask_id=self._mask_id,
+            )
+
+        _, abstract = self.state_maker(heads, optim)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+        compiled = self._inside(jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)))
+        return lambda state, batch, rate, seed: compiled(state, batch, jnp.float32(rate), np.uint32(seed))
+
+    def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
+        """Returns (params, batch) -> what the target's evaluator wants of each feature."""
+        evaluator = kind_module(TASKS[target.task].kind)
+        mine = tuple(head for head in heads if head.name == target.task)
+        network = Model(self._config, mine)
+
+        def output(params, batch):
+            if mine:
+                outputs = network.apply({"params": params}, target.task, batch)
+            else:
+                tokens = batch["input_ids"]
+                outputs = network.apply({"params": params}, tokens.reshape(-1, tokens.shape[-1]), method=Model.states)
+            return evaluator.device(outputs, batch, target)
+
+        compiled = self._inside(jax.jit(output))
+        parts = [BODY, *(head_part(head.name) for head in mine)]
+        return lambda params, batch: compiled({part: params[part] for part in parts}, batch)
