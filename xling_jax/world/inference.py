@@ -1,0 +1,106 @@
+"""world_nli: does the second sentence follow from the first?
+
+The logic. A sentence reports one situation. Its phrases, place and time say which; its verb and negation say
+what holds there. A hypothesis that describes the premise's situation with the same or fewer details, or with a
+kind for a noun, is about that situation: then the same verb and sign, or both turned, is entailment, and one of
+them turned is contradiction (of two opposite verbs exactly one is true). Otherwise it is neutral.
+
+Hypotheses alone give away the label of crowd-written data (Gururangan et al. 2018; Poliak et al. 2018). Here
+the label is drawn first, and everything that does not carry it is drawn in the same way for all labels:
+negation of both sentences, what is left out, kinds for nouns, and the verb, which is turned as often in each
+label. A neutral hypothesis mostly trades agent and patient, since word overlap would otherwise find it (McCoy
+et al. 2019).
+"""
+
+import random
+from typing import NamedTuple
+
+from xling_jax.tables.tasks import NLI
+from xling_jax.world.events import (
+    ALL_VERBS,
+    SOCIAL,
+    SOCIAL_VERBS,
+    Event,
+    Style,
+    contrary,
+    deny,
+    draw_event,
+    draw_same_class,
+    kind_of,
+    shorten,
+)
+from xling_jax.world.ontology import HYPERNYM, VERBS, uniform
+from xling_jax.world.render import Renderer, text_of
+
+SOCIAL_SHARE = 0.85
+TRADED_SHARE = 0.85
+_STYLE = Style(negated=0.5)
+
+
+class Pair(NamedTuple):
+    premise: Event
+    hypothesis: Event
+    label: str
+
+
+def relation(premise: Event, hypothesis: Event) -> str:
+    """Returns the label by the logic of the world; the check on what `draw` makes."""
+    details = ("agent", "patient", "place")
+    same_situation = (
+        VERBS[premise.verb].pair == VERBS[hypothesis.verb].pair
+        and premise.tense == hypothesis.tense
+        and hypothesis.time in {"", premise.time}
+        and hypothesis.adposition in {"", premise.adposition}
+        and all(_describes(getattr(hypothesis, role), getattr(premise, role)) for role in details)
+    )
+    if not same_situation:
+        return "neutral"
+    turned = (premise.verb != hypothesis.verb) + (premise.negated != hypothesis.negated)
+    return "contradiction" if turned == 1 else "entailment"
+
+
+def _describes(said, meant) -> bool:
+    if said is None or meant is None:
+        return said is None
+    return (
+        said.noun in {meant.noun, HYPERNYM.get(meant.noun)}
+        and said.adjective in {"", meant.adjective}
+        and said.count == meant.count
+    )
+
+
+def draw(rng: random.Random, split: str) -> Pair:
+    """Returns a premise, a hypothesis and the label that the logic gives them."""
+    social = rng.random() < SOCIAL_SHARE
+    premise = draw_event(rng, split, SOCIAL_VERBS if social else ALL_VERBS, _STYLE)
+    label = uniform(rng, NLI)
+    said = shorten(rng, premise)
+    # One participant keeps its noun, so that what is exchanged below stays visible.
+    kept = "patient" if premise.patient and rng.random() < 0.5 else "agent"
+    other = "agent" if kept == "patient" else "patient"
+    if getattr(said, other) and rng.random() < 0.3:
+        said = said._replace(**{other: kind_of(getattr(said, other))})
+    if label == "neutral":
+        said = _other_situation(rng, premise, said, kept)
+    turn_verb = rng.random() < 0.5
+    turn_sign = {"entailment": turn_verb, "contradiction": not turn_verb}.get(label, rng.random() < 0.5)
+    said = contrary(said) if turn_verb else said
+    said = deny(said) if turn_sign else said
+    return Pair(premise, said, label)
+
+
+def _other_situation(rng: random.Random, premise: Event, said: Event, kept: str) -> Event:
+    """Returns `said` with agent and patient traded, or with another noun of the class of the kept one's."""
+    if premise.verb in SOCIAL and said.patient and rng.random() < TRADED_SHARE:
+        return said._replace(agent=said.patient, patient=said.agent)
+    phrase = getattr(said, kept)
+    unlike = (premise.agent.noun, premise.patient.noun if premise.patient else "")
+    return said._replace(**{kept: phrase._replace(noun=draw_same_class(rng, phrase.noun, unlike))})
+
+
+def write(pair: Pair, speaker: Renderer) -> dict:
+    return {
+        "text": text_of(speaker.sentence(pair.premise)),
+        "text_pair": text_of(speaker.sentence(pair.hypothesis)),
+        "label": pair.label,
+    }
