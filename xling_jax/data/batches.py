@@ -112,9 +112,9 @@ def pad_batch(features: list[dict[str, np.ndarray]], table: dict[str, Feature], 
     for name, spec in table.items():
         shape = [length if axis == "L" else features[0][name].shape[at] for at, axis in enumerate(spec.axes)]
         out = np.full((len(features), *shape), spec.pad, np.int32)
-        for row, feature in zip(out, features, strict=True):
+        for number, feature in enumerate(features):
             value = feature[name]
-            row[tuple(slice(0, size) for size in value.shape)] = value
+            out[(number, *(slice(0, size) for size in value.shape))] = value
         batch[name] = out
     return batch
 

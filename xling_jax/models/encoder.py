@@ -49,16 +49,26 @@ def _ones(*names: str):
     return nn.with_logical_partitioning(nn.initializers.ones, names)
 
 
-def dense(features, config: EncoderConfig, name: str, inputs=(axes.EMBED,), outputs=(axes.MLP,), axis=-1):
-    """Returns a projection whose kernel and bias carry logical axis names."""
-    return nn.DenseGeneral(
-        features,
-        axis=axis,
-        dtype=config.dtype,
-        kernel_init=_init(*inputs, *outputs),
-        bias_init=_zeros(*outputs),
-        name=name,
-    )
+class Dense(nn.Module):
+    """A projection from the last axes to new ones, named for sharding.
+
+    Flax's own DenseGeneral makes its kernel flat and gives it a shape afterwards, and under a mesh the
+    flat kernel is refused by the sharding meant for the other shape.
+    """
+
+    features: tuple[int, ...]
+    dtype: str
+    inputs: tuple[str, ...] = (axes.EMBED,)
+    outputs: tuple[str, ...] = (axes.MLP,)
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns x with its last `len(inputs)` axes projected to `features`."""
+        count = len(self.inputs)
+        shape = (*x.shape[-count:], *self.features)
+        kernel = self.param("kernel", _init(*self.inputs, *self.outputs), shape)
+        bias = self.param("bias", _zeros(*self.outputs), self.features)
+        return jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), count) + bias.astype(self.dtype)
 
 
 def layer_norm(name: str):
@@ -106,19 +116,16 @@ class Layer(nn.Module):
 
         def attention(x):
             width = config.width // config.heads
-            qkv = [
-                dense((config.heads, width), config, name, (axes.EMBED,), (axes.HEADS, axes.KV))(x)
-                for name in ("query", "key", "value")
-            ]
+            heads = (axes.HEADS, axes.KV)
+            project = functools.partial(Dense, (config.heads, width), config.dtype, outputs=heads)
+            qkv = [project(name=name)(x) for name in ("query", "key", "value")]
             y_BxLxHxK = attend(*qkv, segments_BxL)
-            return dense(config.width, config, "attention_out", (axes.HEADS, axes.KV), (axes.EMBED,), (-2, -1))(
-                y_BxLxHxK
-            )
+            return Dense((config.width,), config.dtype, heads, (axes.EMBED,), name="attention_out")(y_BxLxHxK)
 
         def mlp(x):
-            h_BxLxF = gelu(dense(config.mlp, config, "mlp_in", (axes.EMBED,), (axes.MLP,))(x), config)
+            h_BxLxF = gelu(Dense((config.mlp,), config.dtype, name="mlp_in")(x), config)
             h_BxLxF = nn.with_logical_constraint(h_BxLxF, (axes.BATCH, axes.LENGTH, axes.MLP))
-            return dense(config.width, config, "mlp_out", (axes.MLP,), (axes.EMBED,))(h_BxLxF)
+            return Dense((config.width,), config.dtype, (axes.MLP,), (axes.EMBED,), name="mlp_out")(h_BxLxF)
 
         x_BxLxD = block(x_BxLxD, attention, layer_norm("attention_norm"))
         x_BxLxD = block(x_BxLxD, mlp, layer_norm("mlp_norm"))

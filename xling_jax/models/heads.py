@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax import axes
-from xling_jax.models.encoder import Dropout, EncoderConfig, dense, gelu, layer_norm
+from xling_jax.models.encoder import Dense, Dropout, EncoderConfig, gelu, layer_norm
 
 
-def _output(size: int, config: EncoderConfig, name: str = "output"):
-    return dense(size, config, name, (axes.EMBED,), (axes.LABELS,))
+def _output(size: int, config: EncoderConfig):
+    return Dense((size,), config.dtype, outputs=(axes.LABELS,), name="output")
 
 
 class ClassificationHead(nn.Module):
@@ -26,7 +26,7 @@ class ClassificationHead(nn.Module):
     def __call__(self, last_BxLxD, index_B, deterministic):
         drop = Dropout(self.config.dropout)
         x_BxD = drop(last_BxLxD[:, 0], index_B, deterministic)
-        x_BxD = jnp.tanh(dense(self.config.width, self.config, "dense", (axes.EMBED,), (axes.MLP,))(x_BxD))
+        x_BxD = jnp.tanh(Dense((self.config.width,), self.config.dtype, name="dense")(x_BxD))
         return _output(self.size, self.config)(drop(x_BxD, index_B, deterministic)).astype(jnp.float32)
 
 
@@ -66,7 +66,7 @@ class MlmHead(nn.Module):
     @nn.compact
     def __call__(self, masked_BxMxD, embedding_VxD):
         x_BxMxD = gelu(
-            dense(self.config.width, self.config, "dense", (axes.EMBED,), (axes.MLP,))(masked_BxMxD), self.config
+            Dense((self.config.width,), self.config.dtype, name="dense")(masked_BxMxD), self.config
         )
         x_BxMxD = layer_norm("norm")(x_BxMxD).astype(self.config.dtype)
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros, (axes.VOCAB,))

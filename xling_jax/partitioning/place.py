@@ -39,7 +39,8 @@ def creator(make: Callable[..., PyTree], mesh: jax.sharding.Mesh, strategy: str,
     """Compiles a pure function of boxed arrays so that each device makes its own shards.
 
     Returns (a function of arguments like the given ones to plain arrays, their shapes with shardings). No
-    host ever holds a whole array that is sharded.
+    host ever holds a whole array that is sharded. Call it outside `use_mesh`: under a mesh, Flax constrains a
+    kernel while its shape is still flat, which fails.
     """
     boxed = jax.eval_shape(make, *arguments)
     shardings = shardings_of(boxed, mesh, strategy)

@@ -12,8 +12,9 @@ from xling_jax.data.tokenizers import PieceTokenizer, Tokenizer, load_tokenizer,
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, write_text
 from xling_jax.experiment import Experiment, Target, digest
-from xling_jax.scoring.floors import floor_predictions
+from xling_jax.scoring.floors import FLOORS
 from xling_jax.scoring.metrics import score, value
+from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import Cell, parse_cells
 
 
@@ -120,7 +121,8 @@ class Cells:
         if not path.exists():
             kind = prepared.cell.row.kind
             seen = [x for cell in train for x in raw_examples(cell, self._data_dir, self.experiment.limits.get(cell.split, 0))]
-            floors = score(kind, raw, floor_predictions(kind, seen, raw, prepared.cell.language))
+            spaced = LANGUAGES[prepared.cell.language].spaced
+            floors = score(kind, raw, FLOORS[kind](seen, raw, spaced))
             ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},

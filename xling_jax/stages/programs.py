@@ -55,8 +55,7 @@ class Programs:
         def make(seed):
             return init_state(init_params(Model(self._config, heads), jax.random.key(seed)), optimizer)
 
-        function, abstract = creator(make, self.mesh, self._strategy, np.uint32(0))
-        return self._inside(function), abstract
+        return creator(make, self.mesh, self._strategy, np.uint32(0))
 
     def _step(self, heads: tuple[HeadSpec, ...], task: str, optim: Optim, accumulate: int) -> Callable:
         """Returns (state, batch, learning rate, seed) -> (state, metrics). The state is donated."""

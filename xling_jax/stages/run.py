@@ -12,6 +12,7 @@ from importlib import metadata
 
 import jax
 
+from xling_jax import __version__
 from xling_jax.data.batches import Batches, batches, take
 from xling_jax.errors import CheckpointError, ConfigError
 from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
@@ -28,7 +29,7 @@ from xling_jax.train.optimizer import learning_rate
 from xling_jax.train.writer import Display, open_metrics, write_metrics
 
 POLICY = "last"
-VERSIONS = ("xling_jax", "jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
 class Run:
@@ -255,7 +256,7 @@ class Run:
             "config_hash": digest(experiment),
             "config": json.loads(as_json(experiment)),
             "command": self._command,
-            "versions": {name: metadata.version(name) for name in VERSIONS},
+            "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
             "machine": f"{platform.machine()}, {jax.device_count()} x {jax.devices()[0].device_kind}",
             "date": datetime.date.today().isoformat(),
             "source_language": experiment.source_language,

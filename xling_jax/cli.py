@@ -1,0 +1,40 @@
+"""`xling VERB ...`: finds the verb's door and opens it. Imports nothing heavy."""
+
+import importlib
+import sys
+
+from xling_jax.errors import EXIT_DONE, ConfigError, XlingError, unknown
+
+VERBS = {
+    "run": "runs an experiment, all its stages, evaluation and report; run again to resume",
+    "report": "writes the report of finished or unfinished runs",
+    "data": "lists tasks, shows a cell with an example, prepares cells",
+    "doctor": "checks the installation: versions, devices, what is missing and how to get it",
+}
+
+
+def usage() -> str:
+    """Returns the help text."""
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {does}" for verb, does in VERBS.items())
+    return f"xling VERB [flags]\n\n{verbs}\n\n`xling VERB --help` says more."
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs a verb and leaves with its exit code: 0, or that of the error (see `errors.py`)."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        sys.exit(EXIT_DONE)
+    try:
+        if argv[0] not in VERBS:
+            raise unknown("verb", argv[0], VERBS, "`xling --help` lists them.")
+        door = importlib.import_module(f"xling_jax.doors.{argv[0]}")
+        door.main(argv[1:])
+    except XlingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("error: interrupted. Run the same command again to go on.", file=sys.stderr)
+        sys.exit(ConfigError.exit_code)
+    sys.exit(EXIT_DONE)

@@ -1,0 +1,69 @@
+"""Command-line flags of the doors, by absl and ml_collections."""
+
+import os
+import pathlib
+
+from absl import flags
+from ml_collections import config_flags
+
+from xling_jax.errors import ConfigError
+
+
+def parse(values: flags.FlagValues, verb: str, argv: list[str], about: str) -> list[str]:
+    """Parses a verb's arguments and returns those that are not flags; ConfigError for what is not allowed."""
+    flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+    try:
+        rest = values([f"xling {verb}", *argv])[1:]
+    except flags.Error as error:
+        raise ConfigError(f"{error}.\n`xling {verb} --help` lists the flags.") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(_override(error, argv)) from error
+    if values["help"].value:
+        print(f"{about}\n\nFlags:{values.get_help(include_special_flags=False)}")
+        raise SystemExit(0)
+    return rest
+
+
+def _override(error: Exception, argv: list[str]) -> str:
+    """Returns the words for a --config.field that the config file does not have, or a file that does not load."""
+    asked = [word.split("=")[0] for word in argv if word.startswith("--config.")]
+    said = str(error).strip("'\"").splitlines()[0]
+    return (
+        f"A flag does not fit the config: {said}\nFlags: {' '.join(asked) or 'none'}.\n"
+        "Allowed: --config.FIELD=VALUE for fields the config file sets; fields are declared in xling_jax/experiment.py."
+    )
+
+
+def define_workdir(values: flags.FlagValues) -> None:
+    """Defines --workdir and --data_dir."""
+    flags.DEFINE_string("workdir", None, "Folder of the run; made if it is not there.", flag_values=values)
+    define_data_dir(values)
+
+
+def define_data_dir(values: flags.FlagValues) -> None:
+    """Defines --data_dir, by default what XLING_DATA says."""
+    flags.DEFINE_string(
+        "data_dir",
+        os.environ.get("XLING_DATA"),
+        "Folder of the published data files; XLING_DATA if not given.",
+        flag_values=values,
+    )
+
+
+def define_config(values: flags.FlagValues) -> None:
+    """Defines --config=FILE[:ARG] and its --config.field=value overrides."""
+    config_flags.DEFINE_config_file("config", None, "Config file, FILE or FILE:ARG.", flag_values=values)
+
+
+def required(values: flags.FlagValues, name: str) -> str:
+    """Returns a flag's value; ConfigError if it was not given."""
+    value = values[name].value
+    if value is None:
+        raise ConfigError(f"--{name} is not given.\nAllowed: --{name}=..., see --help.")
+    return value
+
+
+def data_dir(values: flags.FlagValues) -> pathlib.Path | None:
+    """Returns the data folder, or None if none is named."""
+    value = values["data_dir"].value
+    return pathlib.Path(value) if value else None

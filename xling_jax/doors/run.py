@@ -1,0 +1,68 @@
+"""`xling run`: one experiment, all its stages, evaluation, report."""
+
+import os
+import pathlib
+import shlex
+import signal
+
+from absl import flags
+
+from xling_jax.doors.flags import data_dir, define_config, define_workdir, parse, required
+
+ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
+
+Runs an experiment: pretraining, intermediate stages, targets, evaluation in every language, report.
+Run the same command again to go on after anything, or to see the report."""
+
+
+def main(argv: list[str]) -> None:
+    """Opens the door."""
+    values = flags.FlagValues()
+    define_config(values)
+    define_workdir(values)
+    flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
+    parse(values, "run", argv, ABOUT)
+    config, workdir = required(values, "config"), pathlib.Path(required(values, "workdir"))
+    quiet_libraries()
+
+    from xling_jax.experiment import from_config  # noqa: PLC0415 - after the flags, which answer at once
+    # from xling_jax.report.render import write_report  # noqa: PLC0415
+    from xling_jax.stages.plan import describe  # noqa: PLC0415
+    from xling_jax.stages.run import Run  # noqa: PLC0415
+
+    compilation_cache(workdir)
+    experiment = from_config(config.to_dict())
+    run = Run(experiment, workdir, data_dir(values), "xling run " + shlex.join(argv))
+    if values["dry_run"].value:
+        print("\n".join(describe(run.plan, workdir)))
+        return
+    run(stop_asked=catch_sigterm())
+    return  # report = write_report([workdir], workdir / "report")
+    print(report.text())
+    print(f"report: {workdir / 'report' / 'index.html'}")
+
+
+def catch_sigterm():
+    """Returns a function that says whether SIGTERM has come."""
+    asked = []
+    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+    return lambda: bool(asked)
+
+
+def quiet_libraries() -> None:
+    """Keeps the libraries' progress notes off the terminal; errors come through."""
+    import logging  # noqa: PLC0415
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in ("absl", "jax", "orbax", "matplotlib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def compilation_cache(workdir: pathlib.Path) -> None:
+    """Keeps compiled programs in the run's folder, unless JAX was told of another place."""
+    import jax  # noqa: PLC0415
+
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str((workdir / "compiled").absolute()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
