@@ -135,7 +135,7 @@ def test_pieces_match_the_longest_first():
 
 
 def test_a_special_token_in_the_text_is_not_special():
-    tokenizer = PieceTokenizer(["a"])
+    tokenizer = PieceTokenizer(["a", "longer"])
     assert tokenizer.encode("<s> <mask> <pad> a").ids.tolist() == [3, 3, 3, 4]
 
 
