@@ -7,6 +7,7 @@ A file lies at `<data folder>/<path>`, or, if it is not there, as the member `<p
 import functools
 import hashlib
 import importlib
+import io
 import lzma
 import pathlib
 import tarfile
@@ -96,10 +97,11 @@ def _load_file(cell: Cell, path: str, data_dir: pathlib.Path) -> readers.File:
 def _members(archive: pathlib.Path, _mtime_ns: int) -> dict[str, bytes]:
     """Returns the files of an archive. One archive is kept, because its cells are read one after another."""
     try:
-        with tarfile.open(archive, "r:xz") as tar:
+        unpacked = lzma.decompress(archive.read_bytes())  # all of it: tarfile would not notice a missing end
+        with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
             opened = ((member.name, tar.extractfile(member)) for member in tar if member.isfile())
             return {name: file.read() for name, file in opened if file}
-    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+    except (tarfile.TarError, lzma.LZMAError) as error:
         raise DataError(f"{archive} is not a whole .tar.xz archive ({error}).\nCopy it again.") from error
 
 

@@ -155,7 +155,9 @@ class SentencePieceTokenizer(Tokenizer):
         ids = np.where(model_ids == 0, self.unk, model_ids + 1).astype(np.int32)
         pieces = zip(found["pieces"], found["offsets"], strict=True)
         spans = [_tighten(text, begin, end, piece) for piece, (begin, end) in pieces]
-        return Encoding(ids, np.array(spans, np.int32).reshape(-1, 2))
+        table = np.array(spans, np.int32).reshape(-1, 2)
+        # A space in the middle of an expanded character ('ﷺ' is four words) shares it with its neighbours.
+        return Encoding(ids, np.maximum.accumulate(table, axis=0))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         special = {**dict(enumerate(SPECIALS)), self.mask: MASK}
