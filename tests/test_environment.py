@@ -13,6 +13,7 @@ STRICT = """
 import jax, jax.numpy as jnp
 assert jax.device_count() == 8, jax.devices()
 assert jax.default_backend() == "cpu"
+assert jax.config.jax_compilation_cache_dir
 try:
     jnp.ones((8, 1)) + jnp.ones(8)
 except ValueError:
