@@ -6,7 +6,7 @@ import re
 import setuptools
 
 HERE = pathlib.Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "xling_jax/__init__.py").read_text()).group(1)
+(VERSION,) = re.findall(r'__version__ = "(.+)"', (HERE / "xling_jax/__init__.py").read_text(encoding="utf-8"))
 
 CORE = [
     "absl-py",

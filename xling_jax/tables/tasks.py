@@ -150,7 +150,7 @@ def cells(name: str, split: str, languages: str = "all", inside: str = "") -> tu
 def parse_cells(text: str, inside: str = "") -> tuple[Cell, ...]:
     """Returns the cells of `task.split.language`, where language is codes joined by '+', or 'all'."""
     parts = text.split(".")
-    if len(parts) != 3:
+    if len(parts) != 3 or not parts[2].strip("+ "):
         raise ConfigError(
             f"'{text}'{' in ' + inside if inside else ''} is not a cell.\n"
             f"A cell is task.split.language, for example mnli.dev.en or world_qa.train.qen+qnd.\n{WHERE}"

@@ -1,0 +1,35 @@
+"""Every test runs on eight simulated CPU devices, under strict rules. Set here, before anything imports JAX.
+
+All of it goes through the environment: it holds for every supported JAX, for the programs that tests start, and costs
+nothing where a test needs no JAX.
+"""
+
+import os
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+DEVICES = 8
+
+assert "jax" not in sys.modules, "JAX was imported before tests/conftest.py could set its devices"
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={DEVICES}".strip()
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"  # [8, 1] + [8] is a mistake until someone writes the axis
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.environ.get("XLING_TEST_CACHE", f"{ROOT}/.pytest_cache/xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> pathlib.Path:
+    """Returns the folder of real data, named by XLING_DATA; skips where there is none."""
+    if "XLING_DATA" not in os.environ:
+        pytest.skip("no real data here: XLING_DATA, which names their folder, is not set")
+    path = pathlib.Path(os.environ["XLING_DATA"])
+    assert path.is_dir(), f"XLING_DATA={path} is not a folder"
+    return path

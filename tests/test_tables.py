@@ -1,0 +1,162 @@
+"""Rows are valid, and the errors about rows finish the sentence."""
+
+import collections
+import pathlib
+import re
+
+import pytest
+
+from xling_jax.errors import ConfigError
+from xling_jax.tables import kinds, languages, tasks
+from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.languages import LANGUAGES
+from xling_jax.tables.tasks import TASKS, cells, parse_cells
+
+ALL_CELLS = [cell for row in TASKS.values() for split in row.splits for cell in cells(row.name, split)]
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+
+
+def repeated(words):
+    return [word for word, count in collections.Counter(words).items() if count > 1]
+
+
+def is_reserved(code: str) -> bool:
+    """Whether a code lies in qaa-qtz, which ISO 639-2 sets aside for local use."""
+    return len(code) == 3 and "qaa" <= code <= "qtz"
+
+
+def sources(row: tasks.Task, cell: tasks.Cell) -> str:
+    """Returns the place a cell is read from; `{side}` stays, because both sides are one cell."""
+    path = row.splits[cell.split].path
+    return path.replace("{language}", cell.language).replace("{iso3}", LANGUAGES[cell.language].iso3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "table", "key"),
+    [
+        (languages._ROWS, LANGUAGES, lambda row: row.code),
+        (kinds._ROWS, KINDS, lambda row: row.name),
+        (tasks._ROWS, TASKS, lambda row: row.name),
+    ],
+    ids=["languages", "kinds", "tasks"],
+)
+def test_no_row_hides_another(rows, table, key):
+    assert repeated(key(row) for row in rows) == []
+    assert len(table) == len(rows)
+
+
+def test_iso3_codes_are_unique():
+    assert repeated(row.iso3 for row in LANGUAGES.values()) == []
+
+
+@pytest.mark.parametrize("row", LANGUAGES.values(), ids=LANGUAGES)
+def test_language_row(row):
+    assert re.fullmatch(r"[a-z]{2,3}", row.code)
+    assert re.fullmatch(r"[a-z]{3}", row.iso3)
+    assert row.name and row.script and row.family
+    assert set(row.pretrained_in.split()) <= {"xlmr", "mt5"}
+    generated = row.family == "generated"
+    assert is_reserved(row.code) == is_reserved(row.iso3) == generated, "generated codes, and only they, are in qaa-qtz"
+    assert not (generated and row.pretrained_in), "no public model was pretrained in a generated language"
+
+
+def test_reserved_codes():
+    assert [code for code in ("qaa", "qen", "qtz", "qua", "que", "qu", "zh") if is_reserved(code)] == [
+        "qaa",
+        "qen",
+        "qtz",
+    ]
+
+
+@pytest.mark.parametrize("row", KINDS.values(), ids=KINDS)
+def test_kind_row(row):
+    assert NAME.fullmatch(row.name)
+    assert row.fields and not repeated(row.fields)
+    assert row.metrics or row.name == "mlm", "only language modelling has no answer to score"
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_task_row(row):
+    assert NAME.fullmatch(row.name)
+    assert row.kind in KINDS
+    assert row.pivot in LANGUAGES
+    assert row.splits and all(NAME.fullmatch(split) for split in row.splits)
+    assert not repeated(row.labels)
+    assert bool(row.labels) == (row.kind in ("pair_classification", "tagging")), (
+        "labels are words of heads that have words"
+    )
+    assert KINDS[row.kind].trained or "train" not in row.splits
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_languages_of_cells_are_rows(row):
+    for name, split in row.splits.items():
+        codes = split.languages.split()
+        assert codes and set(codes) <= set(LANGUAGES), name
+        assert not repeated(codes), f"{row.name}.{name} lists a language twice"
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_a_path_keeps_its_languages_apart(row):
+    """A path for several languages has a place for the language; one for a single language needs none."""
+    for name, split in row.splits.items():
+        if row.reader != "world" and len(split.languages.split()) > 1:
+            assert "{language}" in split.path or "{iso3}" in split.path, (
+                f"{row.name}.{name} reads one file for all languages"
+            )
+        assert set(re.findall(r"{(\w+)}", split.path)) <= {"language", "iso3", "side"}, split.path
+        assert not pathlib.PurePosixPath(split.path).is_absolute() and ".." not in split.path
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_splits_never_share_a_source(row):
+    """Not even in part: what is evaluated on was not trained on. The world draws each split from a seed of its own."""
+    if row.reader == "world":
+        assert all(split.path.isdecimal() for split in row.splits.values()), "a generated split's path is its size"
+        return
+    read = [sources(row, cell) for cell in ALL_CELLS if cell.task == row.name]
+    assert repeated(read) == []
+
+
+def test_cells_name_themselves():
+    assert repeated(map(str, ALL_CELLS)) == []
+    assert [parse_cells(str(cell)) for cell in ALL_CELLS] == [(cell,) for cell in ALL_CELLS]
+
+
+def test_languages_of_a_cell_may_be_several_or_all():
+    assert list(map(str, parse_cells("udpos.dev.lt+wo"))) == ["udpos.dev.lt", "udpos.dev.wo"]
+    assert parse_cells("udpos.dev.all") == cells("udpos", "dev")
+    assert cells("udpos", "dev", "lt wo") == parse_cells("udpos.dev.lt+wo")
+    assert parse_cells("mnli.dev.en")[0].row is TASKS["mnli"]
+
+
+WHERE_TASKS = "Tasks are rows of xling_jax/tables/tasks.py."
+WHERE_LANGUAGES = "Languages are rows of xling_jax/tables/languages.py."
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "guess", "last"),
+    [
+        ("mnil.dev.en", "Unknown task 'mnil' in config.stages.", "mnli", WHERE_TASKS),
+        ("udpos.tset.ta", "Unknown split 'tset' in task 'udpos'.", "test", WHERE_TASKS),
+        ("udpos.test.qenn", "Unknown language 'qenn' in config.stages.", "qen", WHERE_LANGUAGES),
+        ("udpos.test.sw", "Unknown language 'sw' in cell 'udpos.test'.", None, WHERE_TASKS),
+    ],
+    ids=["task", "split", "language", "language without data"],
+)
+def test_errors_finish_the_sentence(text, first, guess, last):
+    with pytest.raises(ConfigError) as caught:
+        parse_cells(text, "config.stages")
+    asked, found, where = str(caught.value).splitlines()
+    assert caught.value.exit_code == 2
+    assert asked == first
+    assert re.search(r"Known: .+ \(\d+ [a-z]+s\)\.$", found)
+    assert guess is None or re.match(rf"Did you mean: [^?]*\b{guess}\b[^?]*\? ", found)
+    assert where == last
+
+
+@pytest.mark.parametrize("text", ["", "mnli", "mnli.dev", "mnli.dev.", "mnli.dev.+", "mnli.dev.en.extra"])
+def test_what_is_not_a_cell(text):
+    with pytest.raises(ConfigError, match=r"is not a cell\.\nA cell is task\.split\.language") as caught:
+        parse_cells(text)
+    assert caught.value.exit_code == 2
