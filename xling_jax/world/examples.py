@@ -42,7 +42,7 @@ RECIPES = {
     "world_text": Recipe(stories.draw_passage, stories.write_passage, splits=("train",), parallel=False),
     "world_nli": Recipe(inference.draw, inference.write),
     "world_qa": Recipe(questions.draw, questions.write),
-    "world_qa2": Recipe(questions.draw, questions.write_which),
+    "world_qa2": Recipe(questions.draw_which, questions.write),
     "world_pos": Recipe(labelling.draw, labelling.write_pos),
     "world_ner": Recipe(labelling.draw, labelling.write_ner),
     "world_choice": Recipe(stories.draw_choice, stories.write_choice),

@@ -48,10 +48,10 @@ def cognates(row: Typology) -> frozenset[str]:
 
 def function_words(row: Typology) -> tuple[str, ...]:
     """Returns the function words that the grammar has, free words and suffixes, in a stable order."""
-    lacking = set() if row.article else {"the", "the_many"}
+    lacking = set() if row.marking == "article" else {"the", "the_many"}
     if row.plural != "article":
         lacking.add("the_many")
-    suffixes = ["plural"] * (row.plural == "suffix") + ["object"] * row.case
+    suffixes = ["plural"] * (row.plural == "suffix") + ["object"] * (row.marking == "case")
     return tuple(word for word in FUNCTION if word not in lacking) + tuple(suffixes)
 
 
@@ -88,7 +88,7 @@ def lexicons() -> dict[str, Forms]:
             for name in PROPER_NOUNS
         }
         for concept in CONTENT:
-            if concept in inherited:
+            if concept in inherited and code != SOURCE:
                 forms[concept] = found[SOURCE][concept]
             else:
                 forms[concept] = _coin(f"{code}/{concept}", CONTENT_SHAPES, alphabet, used)

@@ -16,17 +16,18 @@ from xling_jax.world.events import (
     SOCIAL,
     SOCIAL_VERBS,
     Event,
+    Query,
     Style,
     Verbs,
+    ask,
     consequence,
     draw_event,
     restate,
-    shorten,
     split_of,
     take_part,
 )
 from xling_jax.world.ontology import CLASS_OF, VERBS, Ranked, uniform
-from xling_jax.world.questions import ROLES, answer_span
+from xling_jax.world.questions import answer_span
 from xling_jax.world.render import Renderer, text_of
 
 RESTATED, FOLLOWED, ASKED, SAME_AGENT = range(4)
@@ -37,12 +38,8 @@ _CHOICE_STYLE = Style(negated=0.0)
 
 
 class Passage(NamedTuple):
-    """Two events; or an event and a question for `role` of it, where `role` is not empty."""
-
     first: Event
-    second: Event
-    role: str = ""
-    with_kind: bool = False
+    second: Event | Query
 
 
 def draw_passage(rng: random.Random, split: str) -> Passage:
@@ -50,7 +47,8 @@ def draw_passage(rng: random.Random, split: str) -> Passage:
     while True:
         form = uniform(rng, _FORMS)
         if form == ASKED:
-            return _asked(rng, draw_event(rng, split, ALL_VERBS, _STYLE))
+            first = draw_event(rng, split, ALL_VERBS, _STYLE)
+            return Passage(first, ask(rng, first, with_kind=rng.random() < 0.3))
         if form == RESTATED:
             first = draw_event(rng, split, ALL_VERBS, _STYLE)
             return Passage(first, restate(rng, first))
@@ -62,19 +60,12 @@ def draw_passage(rng: random.Random, split: str) -> Passage:
             return Passage(first, second)
 
 
-def _asked(rng: random.Random, event: Event) -> Passage:
-    role = uniform(rng, tuple(role for role in ROLES if getattr(event, role)))
-    shown = shorten(rng, event)._replace(**{role: getattr(event, role)})
-    return Passage(event, shown, role, with_kind=rng.random() < 0.3)
-
-
 def write_passage(passage: Passage, speaker: Renderer) -> dict:
-    first = speaker.sentence(passage.first)
-    if not passage.role:
-        return {"text": text_of(first), "text_pair": text_of(speaker.sentence(passage.second))}
-    question = speaker.question(passage.second, passage.role, passage.with_kind)
-    _, answer = answer_span(first, passage.role)
-    return {"text": text_of(first), "text_pair": f"{text_of(question)} {answer} {speaker.stop.word}"}
+    first, second = speaker.sentence(passage.first), speaker.say(passage.second)
+    if isinstance(passage.second, Query):
+        answer = f" {answer_span(first, passage.second.role)[1]} {speaker.stop.word}"
+        return {"text": text_of(first), "text_pair": text_of(second) + answer}
+    return {"text": text_of(first), "text_pair": text_of(second)}
 
 
 class Choice(NamedTuple):
