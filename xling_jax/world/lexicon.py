@@ -84,7 +84,7 @@ def lexicons() -> dict[str, Forms]:
         forms = {sign: sign for sign in (*PUNCTUATION, *DIGITS)}
         forms |= {word: _coin_function_word(row, word, used) for word in function_words(row)}
         forms |= {
-            name: _coin(f"{code}/{name}", NAME_SHAPES, alphabet, used) if row.own_names else names[name]
+            name: _coin(f"{code}/{name}", NAME_SHAPES, alphabet, used) if row.names == "own" else names[name]
             for name in PROPER_NOUNS
         }
         for concept in CONTENT:

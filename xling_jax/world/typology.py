@@ -18,7 +18,7 @@ class Typology:
     `marking` says what else a noun phrase bears: an "article", a "case" suffix on objects, or "none".
     `question` puts the asked phrase in "front" or leaves it in "place".
     `cognates` is the share of content words that have the form they have in the source.
-    `own_names` says that names, which are shared otherwise, are not.
+    `names` are "shared" by all languages or a language's "own".
     """
 
     code: str
@@ -33,22 +33,23 @@ class Typology:
     alphabet: str
     cognates: float
     marking: str
-    own_names: bool = False
+    names: str = "shared"
 
 
 SOURCE = "qen"
 
 # fmt: off
 _ROWS = (
-    #        code   distance   order  adpos.  adj.    tense     negation  plural     question alphabet    shared marking
-    Typology("qen", "source",  "SVO", "pre",  "pre",  "pre",    "pre",    "article", "front", "latin",    1.0, "article"),
-    Typology("qnd", "near",    "SVO", "pre",  "pre",  "suffix", "pre",    "suffix",  "front", "latin",    0.6, "article"),
-    Typology("qnr", "near",    "SVO", "pre",  "post", "suffix", "pre",    "suffix",  "front", "latin",    0.4, "article"),
-    Typology("qms", "middle",  "SVO", "pre",  "pre",  "suffix", "pre",    "suffix",  "front", "greek",    0.0, "none"),
-    Typology("qda", "distant", "VSO", "pre",  "post", "post",   "pre",    "article", "front", "cyrillic", 0.0, "article"),
-    Typology("qdt", "distant", "SOV", "post", "pre",  "suffix", "suffix", "suffix",  "place", "armenian", 0.0, "case"),
-    Typology("qmg", "middle",  "SOV", "post", "pre",  "suffix", "post",   "suffix",  "front", "latin",    0.3, "none"),
-    Typology("qdx", "distant", "SOV", "post", "post", "suffix", "suffix", "suffix",  "place", "georgian", 0.0, "case", own_names=True),
+    #        code   distance   order  adpos.  adj.    tense     negation  plural     question alphabet shared marking
+    Typology("qen", "source",  "SVO", "pre",  "pre",  "pre",    "pre",    "article", "front", "latin", 1.0, "article"),
+    Typology("qnd", "near",    "SVO", "pre",  "pre",  "suffix", "pre",    "suffix",  "front", "latin", 0.6, "article"),
+    Typology("qnr", "near",    "SVO", "pre",  "post", "suffix", "pre",    "suffix",  "front", "latin", 0.4, "article"),
+    Typology("qms", "middle",  "SVO", "pre",  "pre",  "suffix", "pre",    "suffix",  "front", "A",     0.0, "none"),
+    Typology("qda", "distant", "VSO", "pre",  "post", "post",   "pre",    "article", "front", "B",     0.0, "article"),
+    Typology("qdt", "distant", "SOV", "post", "pre",  "suffix", "suffix", "suffix",  "place", "C",     0.0, "case"),
+    Typology("qmg", "middle",  "SOV", "post", "pre",  "suffix", "post",   "suffix",  "front", "latin", 0.3, "none"),
+    Typology("qdx", "distant", "SOV", "post", "post", "suffix", "suffix", "suffix",  "place", "D",     0.0, "case",
+             names="own"),
 )
 # fmt: on
 
@@ -68,11 +69,12 @@ class Alphabet:
     mark: str
 
 
-# Real letters, without upper case among them, so that lower-casing and Unicode normalisation change nothing.
+# A to D are Greek, Cyrillic, Armenian and Georgian letters. None is upper case,
+# and neither lower-casing nor Unicode normalisation changes any.
 ALPHABETS = {
     "latin": Alphabet("bdfgklmnprstvz", "aeiou", "y"),
-    "greek": Alphabet("βγδζθκλμνπρστφ", "αεηιου", "ψ"),
-    "cyrillic": Alphabet("бвгджзклмнпрст", "аеиоу", "щ"),
-    "armenian": Alphabet("բգդզլխկհմնպռստ", "աեիօը", "ջ"),
-    "georgian": Alphabet("ბგდვზკლმნპრსტხ", "აეიოუ", "ჯ"),
+    "A": Alphabet("βγδζθκλμνπρστφ", "αεηιου", "ψ"),
+    "B": Alphabet("бвгджзклмнпрст", "аеиоу", "щ"),
+    "C": Alphabet("բգդզլխկհմնպռստ", "աեիօը", "ջ"),
+    "D": Alphabet("ბგდვზკლმნპრსტხ", "აეიოუ", "ჯ"),
 }
