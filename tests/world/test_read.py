@@ -215,3 +215,11 @@ def test_a_world_that_is_used_up_says_so(monkeypatch):
     drawn = itertools.cycle(["a", "b"])
     with pytest.raises(DataError, match="no more than about 2 different examples"):
         list(examples._distinct(drawn, "world_nli.dev"))
+
+
+def test_parallel_sentences_translate_into_the_source():
+    source = list(read("world_parallel", "test", "qen", 100))
+    for code in CODES[1:]:
+        rows = list(read("world_parallel", "test", code, 100))
+        assert [row["text_pair"] for row in rows] == [row["text"] for row in source], code
+    assert all(row["text"] != row["text_pair"] for row in source), "the source is paired with other words for the same"
