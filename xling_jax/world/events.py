@@ -6,7 +6,7 @@ Tense belongs to the event and not to its adverb of time, so that leaving the ad
 import functools
 import random
 import zlib
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from xling_jax.world.ontology import (
     ADPOSITIONS,
@@ -47,8 +47,19 @@ class Event(NamedTuple):
     negated: bool = False
 
 
+class Query(NamedTuple):
+    """A question for `role` of an event, where a kind stands for what is asked.
+
+    `with_kind` asks "which animal" rather than "what".
+    """
+
+    event: Event
+    role: str
+    with_kind: bool
+
+
 class Style(NamedTuple):
-    """How much is said of an event: probabilities of an adjective, plural, number, place, time, negation."""
+    """How much is said of an event: probabilities of the details, and of a kind ("animal") for a noun ("dog")."""
 
     adjective: float = 0.35
     plural: float = 0.15
@@ -78,7 +89,6 @@ _WITH_OBJECT = [verb.name for verb in VERBS.values() if verb.object]
 SOCIAL = tuple(verb.name for verb in VERBS.values() if verb.subject == verb.object == "animate")
 
 ALL_VERBS = Verbs(0.3, Ranked(_ALONE), Ranked(_WITH_OBJECT))
-TRANSITIVE_VERBS = Verbs(0.0, None, Ranked(_WITH_OBJECT))
 SOCIAL_VERBS = Verbs(0.0, None, Ranked(SOCIAL))
 
 PLAIN = Style()
@@ -89,8 +99,7 @@ _ADJECTIVES = {
 }
 _PLACES = Ranked(ADPOSITIONS)
 _TIMES = Ranked(TIMES)
-_TENSES = Ranked(("past", "present", "future"))
-assert set(_TENSES.members) == set(TENSES), "a tense that is never drawn"
+_TENSES = Ranked(TENSES)
 
 
 def draw_noun(rng: random.Random, sort: str) -> str:
@@ -191,6 +200,30 @@ def shorten(rng: random.Random, event: Event, rate: float = 0.5) -> Event:
         adposition="" if no_place else event.adposition,
         time="" if no_time else event.time,
     )
+
+
+Participant = Literal["agent", "patient"]
+
+
+def put(event: Event, role: Participant, phrase: Phrase | None) -> Event:
+    """Returns the event with another participant."""
+    return event._replace(agent=phrase) if role == "agent" and phrase else event._replace(patient=phrase)
+
+
+def ask(rng: random.Random, event: Event, with_kind: bool) -> Query:
+    """Returns a question for one of the parts that are told of an event; other details may be left out."""
+    parts = ("agent", "patient", "place", "time")
+    role = uniform(rng, tuple(part for part in parts if getattr(event, part)))
+    shown = shorten(rng, event)
+    if role == "time":
+        return Query(shown._replace(time="any_time"), role, with_kind)
+    if role == "place":
+        return Query(shown._replace(place=Phrase("any_place"), adposition=""), role, with_kind)
+    noun = getattr(event, role).noun
+    kind = HYPERNYM.get(noun, noun)
+    if not with_kind and kind != "any_person":
+        kind = "any_thing"
+    return Query(put(shown, "agent" if role == "agent" else "patient", Phrase(kind)), role, with_kind)
 
 
 def contrary(event: Event) -> Event:

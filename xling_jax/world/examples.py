@@ -42,7 +42,7 @@ RECIPES = {
     "world_text": Recipe(stories.draw_passage, stories.write_passage, splits=("train",), parallel=False),
     "world_nli": Recipe(inference.draw, inference.write),
     "world_qa": Recipe(questions.draw, questions.write),
-    "world_qa2": Recipe(questions.draw, questions.write_which),
+    "world_qa2": Recipe(questions.draw_which, questions.write),
     "world_pos": Recipe(labelling.draw, labelling.write_pos),
     "world_ner": Recipe(labelling.draw, labelling.write_ner),
     "world_choice": Recipe(stories.draw_choice, stories.write_choice),
@@ -69,11 +69,20 @@ def read(task: str, split: str, language: str, size: int) -> Iterator[dict]:
 
 
 def _written(task: str, split: str, speaker: Renderer, size: int) -> Iterator[dict]:
-    recipe = RECIPES[task]
-    stem = f"{task}.{split}" if recipe.parallel else f"{task}.{split}.{speaker.row.code}"
-    drawn = _distinct(recipe, split, stem) if recipe.parallel else _all(recipe, split, stem)
-    for number, meaning in enumerate(itertools.islice(drawn, size)):
+    recipe, stem = RECIPES[task], _stem(task, split, speaker.row.code)
+    for number, meaning in enumerate(itertools.islice(meanings(task, split, speaker.row.code), size)):
         yield {"id": f"{stem}.{number}", **recipe.write(meaning, speaker)}
+
+
+def meanings(task: str, split: str, language: str) -> Iterator[Hashable]:
+    """Returns what the examples of a cell mean, without end; the same for all languages if the task is parallel."""
+    recipe, stem = RECIPES[task], _stem(task, split, language)
+    drawn = _all(recipe, split, stem)
+    return _distinct(drawn, stem) if recipe.parallel else drawn
+
+
+def _stem(task: str, split: str, language: str) -> str:
+    return f"{task}.{split}" if RECIPES[task].parallel else f"{task}.{split}.{language}"
 
 
 def _all(recipe: Recipe, split: str, stem: str) -> Iterator[Hashable]:
@@ -82,10 +91,10 @@ def _all(recipe: Recipe, split: str, stem: str) -> Iterator[Hashable]:
         yield recipe.draw(rng, split)
 
 
-def _distinct(recipe: Recipe, split: str, stem: str) -> Iterator[Hashable]:
+def _distinct(drawn: Iterator[Hashable], stem: str) -> Iterator[Hashable]:
     seen: set[Hashable] = set()
     in_vain = 0
-    for meaning in _all(recipe, split, stem):
+    for meaning in drawn:
         if meaning in seen:
             in_vain += 1
             if in_vain == PATIENCE:

@@ -21,12 +21,15 @@ from xling_jax.world.events import (
     SOCIAL,
     SOCIAL_VERBS,
     Event,
+    Participant,
+    Phrase,
     Style,
     contrary,
     deny,
     draw_event,
     draw_same_class,
     kind_of,
+    put,
     shorten,
 )
 from xling_jax.world.ontology import HYPERNYM, VERBS, uniform
@@ -59,7 +62,7 @@ def relation(premise: Event, hypothesis: Event) -> str:
     return "contradiction" if turned == 1 else "entailment"
 
 
-def _describes(said, meant) -> bool:
+def _describes(said: Phrase | None, meant: Phrase | None) -> bool:
     if said is None or meant is None:
         return said is None
     return (
@@ -76,10 +79,10 @@ def draw(rng: random.Random, split: str) -> Pair:
     label = uniform(rng, NLI)
     said = shorten(rng, premise)
     # One participant keeps its noun, so that what is exchanged below stays visible.
-    kept = "patient" if premise.patient and rng.random() < 0.5 else "agent"
-    other = "agent" if kept == "patient" else "patient"
-    if getattr(said, other) and rng.random() < 0.3:
-        said = said._replace(**{other: kind_of(getattr(said, other))})
+    kept: Participant = "patient" if premise.patient and rng.random() < 0.5 else "agent"
+    other: Participant = "agent" if kept == "patient" else "patient"
+    if (phrase := getattr(said, other)) and rng.random() < 0.3:
+        said = put(said, other, kind_of(phrase))
     if label == "neutral":
         said = _other_situation(rng, premise, said, kept)
     turn_verb = rng.random() < 0.5
@@ -89,13 +92,13 @@ def draw(rng: random.Random, split: str) -> Pair:
     return Pair(premise, said, label)
 
 
-def _other_situation(rng: random.Random, premise: Event, said: Event, kept: str) -> Event:
+def _other_situation(rng: random.Random, premise: Event, said: Event, kept: Participant) -> Event:
     """Returns `said` with agent and patient traded, or with another noun of the class of the kept one's."""
     if premise.verb in SOCIAL and said.patient and rng.random() < TRADED_SHARE:
         return said._replace(agent=said.patient, patient=said.agent)
-    phrase = getattr(said, kept)
+    phrase: Phrase = getattr(said, kept)
     unlike = (premise.agent.noun, premise.patient.noun if premise.patient else "")
-    return said._replace(**{kept: phrase._replace(noun=draw_same_class(rng, phrase.noun, unlike))})
+    return put(said, kept, phrase._replace(noun=draw_same_class(rng, phrase.noun, unlike)))
 
 
 def write(pair: Pair, speaker: Renderer) -> dict:

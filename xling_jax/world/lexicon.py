@@ -22,6 +22,7 @@ DIGITS = tuple(str(count) for count in COUNTS)
 CONTENT_SHAPES = ("CVCV", "CVCVC", "CVCCV")
 FUNCTION_SHAPES = ("CVC",)
 NAME_SHAPES = ("CVCVCV",)
+SUFFIX_SHAPES = ("VC", "V")
 
 Forms = dict[str, str]
 
@@ -31,10 +32,10 @@ def _spell(rng: random.Random, shapes: tuple[str, ...], alphabet: Alphabet) -> s
     return "".join(uniform(rng, letters[kind]) for kind in uniform(rng, shapes))
 
 
-def _coin(seed: str, shapes: tuple[str, ...], alphabet: Alphabet, used: set[str]) -> str:
+def _coin(seed: str, shapes: tuple[str, ...], alphabet: Alphabet, used: set[str], prefix: str = "") -> str:
     """Returns a new form and notes it in `used`."""
     rng = random.Random(seed)
-    while (form := _spell(rng, shapes, alphabet)) in used:
+    while (form := prefix + _spell(rng, shapes, alphabet)) in used:
         pass
     used.add(form)
     return form
@@ -48,10 +49,10 @@ def cognates(row: Typology) -> frozenset[str]:
 
 def function_words(row: Typology) -> tuple[str, ...]:
     """Returns the function words that the grammar has, free words and suffixes, in a stable order."""
-    lacking = set() if row.article else {"the", "the_many"}
+    lacking = set() if row.marking == "article" else {"the", "the_many"}
     if row.plural != "article":
         lacking.add("the_many")
-    suffixes = ["plural"] * (row.plural == "suffix") + ["object"] * row.case
+    suffixes = ["plural"] * (row.plural == "suffix") + ["object"] * (row.marking == "case")
     return tuple(word for word in FUNCTION if word not in lacking) + tuple(suffixes)
 
 
@@ -64,13 +65,9 @@ def is_suffix(row: Typology, word: str) -> bool:
 
 def _coin_function_word(row: Typology, word: str, used: set[str]) -> str:
     alphabet, seed = ALPHABETS[row.alphabet], f"{row.code}/function/{word}"
-    if not is_suffix(row, word):
-        return _coin(seed, FUNCTION_SHAPES, alphabet, used)
-    rng = random.Random(seed)
-    while (form := f"##{alphabet.mark}{_spell(rng, ('VC', 'V'), alphabet)}") in used:
-        pass
-    used.add(form)
-    return form
+    if is_suffix(row, word):
+        return _coin(seed, SUFFIX_SHAPES, alphabet, used, prefix=f"##{alphabet.mark}")
+    return _coin(seed, FUNCTION_SHAPES, alphabet, used)
 
 
 @functools.cache
@@ -84,11 +81,11 @@ def lexicons() -> dict[str, Forms]:
         forms = {sign: sign for sign in (*PUNCTUATION, *DIGITS)}
         forms |= {word: _coin_function_word(row, word, used) for word in function_words(row)}
         forms |= {
-            name: _coin(f"{code}/{name}", NAME_SHAPES, alphabet, used) if row.own_names else names[name]
+            name: _coin(f"{code}/{name}", NAME_SHAPES, alphabet, used) if row.names == "own" else names[name]
             for name in PROPER_NOUNS
         }
         for concept in CONTENT:
-            if concept in inherited:
+            if concept in inherited and code != SOURCE:
                 forms[concept] = found[SOURCE][concept]
             else:
                 forms[concept] = _coin(f"{code}/{concept}", CONTENT_SHAPES, alphabet, used)

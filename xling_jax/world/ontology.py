@@ -26,9 +26,18 @@ NOUNS = {
 CLASS_OF = {noun: name for name, nouns in NOUNS.items() for noun in nouns}
 PROPER = frozenset({"name", "town"})
 
-# The word for all members of a class. Being one is a class of its own, so that nothing has two.
-KINDS_OF_NOUN = ("any_person", "any_animal", "any_food", "any_thing", "any_place", "any_time")
-HYPERNYM = {noun: f"any_{ {'name': 'person', 'town': 'place'}.get(name, name) }" for noun, name in CLASS_OF.items()}
+# The word for all members of a class; what is asked for in "which place", "which time".
+KIND_OF_CLASS = {
+    "name": "any_person",
+    "person": "any_person",
+    "animal": "any_animal",
+    "food": "any_food",
+    "thing": "any_thing",
+    "place": "any_place",
+    "town": "any_place",
+}
+KINDS_OF_NOUN = (*dict.fromkeys(KIND_OF_CLASS.values()), "any_time")
+HYPERNYM = {noun: KIND_OF_CLASS[name] for noun, name in CLASS_OF.items()}
 
 # Adjectives on exclusive scales, and the scales that a class of nouns takes.
 SCALES = {

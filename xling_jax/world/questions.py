@@ -11,21 +11,21 @@ An answer is whole words: the noun phrase without article and adposition, with t
 import random
 from typing import NamedTuple
 
-from xling_jax.world.events import ALL_VERBS, Event, Style, draw_event, shorten
-from xling_jax.world.ontology import VERBS, uniform
+from xling_jax.world.events import Event, Query, Style, ask, draw_event
+from xling_jax.world.ontology import VERBS
 from xling_jax.world.render import Renderer, Tokens, text_of
 
 # Question and context in pieces, by an upper bound over all languages.
 ROOM = 40
 _STYLE = Style(adjective=0.25, plural=0.1, number=0.1, place=0.45, time=0.35, negated=0.15)
-ROLES = ("agent", "patient", "place", "time")
 
 
 class Question(NamedTuple):
+    """A context, which of its events is asked about, and the question."""
+
     context: tuple[Event, ...]
     asked: int
-    shown: Event
-    role: str
+    query: Query
 
 
 def most_pieces(event: Event) -> int:
@@ -35,21 +35,26 @@ def most_pieces(event: Event) -> int:
     return said + 1 + (event.tense != "present") + event.negated + 3 * bool(event.place) + bool(event.time) + 1
 
 
-def draw(rng: random.Random, split: str) -> Question:
-    """Returns a context of events of the split, and what is asked of it."""
+def _draw(rng: random.Random, split: str, with_kind: bool) -> Question:
     while True:
         count = 2 if rng.random() < 0.6 else 3
-        context = tuple(draw_event(rng, split, ALL_VERBS, _STYLE) for _ in range(count))
+        context = tuple(draw_event(rng, split, style=_STYLE) for _ in range(count))
         if len({VERBS[event.verb].pair for event in context}) < count:
             continue
         asked = int(rng.random() * count)
-        event = context[asked]
-        role = uniform(rng, tuple(role for role in ROLES if getattr(event, role)))
-        shown = shorten(rng, event)
-        # The asked part comes back, so that it can be replaced by the question word.
-        shown = shown._replace(**{role: getattr(event, role)})
-        if sum(map(most_pieces, (*context, shown))) <= ROOM:
-            return Question(context, asked, shown, role)
+        query = ask(rng, context[asked], with_kind)
+        if sum(map(most_pieces, (*context, query.event))) <= ROOM:
+            return Question(context, asked, query)
+
+
+def draw(rng: random.Random, split: str) -> Question:
+    """Returns a context of events of the split, and who, what, where or when is asked of it."""
+    return _draw(rng, split, with_kind=False)
+
+
+def draw_which(rng: random.Random, split: str) -> Question:
+    """Returns the same with a question for the kind of thing."""
+    return _draw(rng, split, with_kind=True)
 
 
 def answer_span(tokens: Tokens, role: str) -> tuple[int, str]:
@@ -63,21 +68,13 @@ def answer_span(tokens: Tokens, role: str) -> tuple[int, str]:
     return start, " ".join(found)
 
 
-def _write(question: Question, speaker: Renderer, with_kind: bool) -> dict:
+def write(question: Question, speaker: Renderer) -> dict:
     sentences = [speaker.sentence(event) for event in question.context]
     texts = [text_of(sentence) for sentence in sentences]
-    start, words = answer_span(sentences[question.asked], question.role)
+    start, words = answer_span(sentences[question.asked], question.query.role)
     start += sum(len(text) + 1 for text in texts[: question.asked])
     return {
-        "question": text_of(speaker.question(question.shown, question.role, with_kind)),
+        "question": text_of(speaker.question(question.query)),
         "context": " ".join(texts),
         "answers": [{"text": words, "start": start}],
     }
-
-
-def write(question: Question, speaker: Renderer) -> dict:
-    return _write(question, speaker, with_kind=False)
-
-
-def write_which(question: Question, speaker: Renderer) -> dict:
-    return _write(question, speaker, with_kind=True)

@@ -4,9 +4,9 @@ import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from xling_jax.world.events import Event, Phrase
+from xling_jax.world.events import Event, Phrase, Query
 from xling_jax.world.lexicon import Forms, lexicons
-from xling_jax.world.ontology import CLASS_OF, HYPERNYM, PROPER, VERBS
+from xling_jax.world.ontology import ADPOSITIONS, CLASS_OF, PROPER, TIMES, VERBS
 from xling_jax.world.typology import WORLD_LANGUAGES, Typology
 
 # What the classes of nouns are called where they are tagged as entities.
@@ -15,7 +15,7 @@ ENTITY |= {"any_person": "PER", "any_animal": "ANI", "any_place": "LOC"}
 
 # Arrangement of time, subject, verb, object and place.
 ORDERS = {"SVO": "SVOPT", "VSO": "VSOPT", "SOV": "TSPOV"}
-ROLE_OF_SLOT = {"S": "agent", "O": "patient", "P": "place", "T": "time"}
+SLOT_OF_ROLE = {"agent": "S", "patient": "O", "place": "P", "time": "T"}
 
 
 class Token(NamedTuple):
@@ -40,18 +40,6 @@ def text_of(tokens: Iterable[Token]) -> str:
     return " ".join([token.word for token in tokens])
 
 
-def question_word(event: Event, role: str) -> tuple[str, str]:
-    """Returns the bare question word for a role, and the word for the kind of thing that is asked for."""
-    if role == "time":
-        return "when", "any_time"
-    if role == "place":
-        return "where", "any_place"
-    phrase = event.agent if role == "agent" else event.patient
-    assert phrase, f"{event} has no {role} to ask for"
-    kind = HYPERNYM.get(phrase.noun, phrase.noun)
-    return ("who" if kind == "any_person" else "what"), kind
-
-
 class Renderer:
     """Says events in one language. Phrases are remembered, which makes most of the speed."""
 
@@ -61,21 +49,24 @@ class Renderer:
         self._phrases: dict[tuple[Phrase, str], Tokens] = {}
         self._verbs: dict[tuple[str, str, bool], Tokens] = {}
         self._order = ORDERS[row.order]
+        self._times = {time: self._word([time], "ADV", "time", core=True) for time in TIMES}
+        self._adpositions = {word: self._word([word], "ADP", "place") for word in ADPOSITIONS}
         self.stop = self._word(["."], "PUNCT", "stop")
         self.question_mark = self._word(["?"], "PUNCT", "stop")
 
+    def say(self, said: Event | Query) -> Tokens:
+        """Returns the words of a statement or a question."""
+        return self.question(said) if isinstance(said, Query) else self.sentence(said)
+
     def sentence(self, event: Event) -> Tokens:
-        """Returns the words of a statement."""
         return (*self._clause(event, self._order), self.stop)
 
-    def question(self, event: Event, role: str, with_kind: bool = False) -> Tokens:
-        """Returns the words of a question for a role; `with_kind` asks "which animal" rather than "what"."""
-        asked = self._asked(event, role, with_kind)
-        slot = next(slot for slot, name in ROLE_OF_SLOT.items() if name == role)
-        before, after = self._order.split(slot)
+    def question(self, query: Query) -> Tokens:
+        asked = self._asked(query)
+        before, after = self._order.split(SLOT_OF_ROLE[query.role])
         if self.row.question == "front":
-            return (*asked, *self._clause(event, before + after), self.question_mark)
-        return (*self._clause(event, before), *asked, *self._clause(event, after), self.question_mark)
+            return (*asked, *self._clause(query.event, before + after), self.question_mark)
+        return (*self._clause(query.event, before), *asked, *self._clause(query.event, after), self.question_mark)
 
     def _word(self, concepts: list[str], upos: str, role: str, entity: str = "", core: bool = False) -> Token:
         pieces = tuple(self._forms[concept] for concept in concepts)
@@ -93,7 +84,7 @@ class Renderer:
             elif slot == "P":
                 said += self._place(event)
             elif event.time:
-                said.append(self._word([event.time], "ADV", "time", core=True))
+                said.append(self._times[event.time])
         return tuple(said)
 
     def phrase(self, phrase: Phrase, role: str) -> Tokens:
@@ -110,16 +101,16 @@ class Renderer:
         stem = [phrase.noun]
         if phrase.count != 1 and row.plural == "suffix":
             stem.append("plural")
-        if role == "patient" and row.case:
+        if role == "patient" and row.marking == "case":
             stem.append("object")
         noun = self._word(stem, "PROPN" if proper else "NOUN", role, entity, core=True)
         core = [noun]
         if phrase.adjective:
             adjective = self._word([phrase.adjective], "ADJ", role, entity, core=True)
-            core = [adjective, noun] if row.adjective == "before" else [noun, adjective]
+            core = [adjective, noun] if row.adjective == "pre" else [noun, adjective]
         if phrase.count > 1:
             core.insert(0, self._word([str(phrase.count)], "NUM", role, entity, core=True))
-        if row.article and not proper:
+        if row.marking == "article" and not proper:
             many = phrase.count != 1 and row.plural == "article"
             core.insert(0, self._word(["the_many" if many else "the"], "DET", role))
         return tuple(core)
@@ -128,8 +119,8 @@ class Renderer:
         if not event.place:
             return ()
         noun = self.phrase(event.place, "place")
-        adposition = self._word([event.adposition], "ADP", "place")
-        return (adposition, *noun) if self.row.adposition == "before" else (*noun, adposition)
+        adposition = self._adpositions[event.adposition]
+        return (adposition, *noun) if self.row.adposition == "pre" else (*noun, adposition)
 
     def _verb(self, verb: str, tense: str, negated: bool) -> Tokens:
         key = (verb, tense, negated)
@@ -149,16 +140,19 @@ class Renderer:
         marks = ((tense != "present", row.tense, tense, "AUX"), (negated, row.negation, "not", "PART"))
         for present, where, concept, upos in marks:
             if present and where != "suffix":
-                said.insert(0 if where == "before" else len(said), self._word([concept], upos, "verb"))
+                said.insert(0 if where == "pre" else len(said), self._word([concept], upos, "verb"))
         return tuple(said)
 
-    def _asked(self, event: Event, role: str, with_kind: bool) -> Tokens:
-        bare, kind = question_word(event, role)
-        case = ["object"] if role == "patient" and self.row.case else []
-        if with_kind:
+    def _asked(self, query: Query) -> Tokens:
+        event, role = query.event, query.role
+        phrase = {"agent": event.agent, "patient": event.patient, "place": event.place}.get(role)
+        kind = phrase.noun if phrase else "any_time"
+        case = ["object"] if role == "patient" and self.row.marking == "case" else []
+        if query.with_kind:
             return self._word(["which"], "DET", "asked"), self._word([kind, *case], "NOUN", "asked")
-        upos = "ADV" if role in {"place", "time"} else "PRON"
-        return (self._word([bare, *case], upos, "asked"),)
+        if role in {"place", "time"}:
+            return (self._word(["where" if role == "place" else "when"], "ADV", "asked"),)
+        return (self._word(["who" if kind == "any_person" else "what", *case], "PRON", "asked"),)
 
 
 @functools.cache

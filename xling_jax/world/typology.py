@@ -11,12 +11,14 @@ import dataclasses
 class Typology:
     """A language's grammar.
 
-    `distance` is the language's distance from the source, "qen": source, near, middle or distant.
-    `order` arranges subject, verb and object; `adposition` and `adjective` stand before or after their noun.
-    `tense` is a particle "before" or "after" the verb or a "suffix"; `negation` likewise.
-    `plural` is marked on the "article" or by a "suffix"; `case` marks the object by a suffix.
+    `distance` is the language's distance from the source: source, near, middle or distant.
+    `order` arranges subject, verb and object; `adposition` and `adjective` stand "pre" or "post" their noun.
+    `tense` is a particle "pre" or "post" the verb or a "suffix" of it; `negation` likewise.
+    `plural` is marked on the "article" or by a "suffix" of the noun.
+    `marking` says what else a noun phrase bears: an "article", a "case" suffix on objects, or "none".
     `question` puts the asked phrase in "front" or leaves it in "place".
     `cognates` is the share of content words that have the form they have in the source.
+    `names` are "shared" by all languages or a language's "own".
     """
 
     code: str
@@ -24,33 +26,32 @@ class Typology:
     order: str
     adposition: str
     adjective: str
-    article: bool
     tense: str
     negation: str
     plural: str
-    case: bool
     question: str
     alphabet: str
-    cognates: float = 0.0
-    own_names: bool = False
+    cognates: float
+    marking: str
+    names: str = "shared"
 
 
 SOURCE = "qen"
 
+# fmt: off
 _ROWS = (
-    # code, distance, order, adposition, adjective, article, tense, negation, plural, case, question, alphabet
-    Typology("qen", "source", "SVO", "before", "before", True, "before", "before", "article", False, "front", "latin"),
-    Typology("qnd", "near", "SVO", "before", "before", True, "suffix", "before", "suffix", False, "front", "latin", 0.6),
-    Typology("qnr", "near", "SVO", "before", "after", True, "suffix", "before", "suffix", False, "front", "latin", 0.4),
-    Typology("qms", "middle", "SVO", "before", "before", False, "suffix", "before", "suffix", False, "front", "greek"),
-    Typology("qda", "distant", "VSO", "before", "after", True, "after", "before", "article", False, "front", "cyrillic"),
-    Typology("qdt", "distant", "SOV", "after", "before", False, "suffix", "suffix", "suffix", True, "place", "armenian"),
-    Typology("qmg", "middle", "SOV", "after", "before", False, "suffix", "after", "suffix", False, "front", "latin", 0.3),
-    Typology(
-        "qdx", "distant", "SOV", "after", "after", False, "suffix", "suffix", "suffix", True, "place", "georgian",
-        own_names=True,
-    ),
-)  # fmt: skip
+    #        code   distance   order  adpos.  adj.    tense     negation  plural     question alphabet shared marking
+    Typology("qen", "source",  "SVO", "pre",  "pre",  "pre",    "pre",    "article", "front", "latin", 1.0, "article"),
+    Typology("qnd", "near",    "SVO", "pre",  "pre",  "suffix", "pre",    "suffix",  "front", "latin", 0.6, "article"),
+    Typology("qnr", "near",    "SVO", "pre",  "post", "suffix", "pre",    "suffix",  "front", "latin", 0.4, "article"),
+    Typology("qms", "middle",  "SVO", "pre",  "pre",  "suffix", "pre",    "suffix",  "front", "A",     0.0, "none"),
+    Typology("qda", "distant", "VSO", "pre",  "post", "post",   "pre",    "article", "front", "B",     0.0, "article"),
+    Typology("qdt", "distant", "SOV", "post", "pre",  "suffix", "suffix", "suffix",  "place", "C",     0.0, "case"),
+    Typology("qmg", "middle",  "SOV", "post", "pre",  "suffix", "post",   "suffix",  "front", "latin", 0.3, "none"),
+    Typology("qdx", "distant", "SOV", "post", "post", "suffix", "suffix", "suffix",  "place", "D",     0.0, "case",
+             names="own"),
+)
+# fmt: on
 
 WORLD_LANGUAGES = {row.code: row for row in _ROWS}
 
@@ -68,11 +69,12 @@ class Alphabet:
     mark: str
 
 
-# Real letters, without upper case among them, so that lower-casing and Unicode normalisation change nothing.
+# A to D are Greek, Cyrillic, Armenian and Georgian letters. None is upper case,
+# and neither lower-casing nor Unicode normalisation changes any.
 ALPHABETS = {
     "latin": Alphabet("bdfgklmnprstvz", "aeiou", "y"),
-    "greek": Alphabet("βγδζθκλμνπρστφ", "αεηιου", "ψ"),
-    "cyrillic": Alphabet("бвгджзклмнпрст", "аеиоу", "щ"),
-    "armenian": Alphabet("բգդզլխկհմնպռստ", "աեիօը", "ջ"),
-    "georgian": Alphabet("ბგდვზკლმნპრსტხ", "აეიოუ", "ჯ"),
+    "A": Alphabet("βγδζθκλμνπρστφ", "αεηιου", "ψ"),
+    "B": Alphabet("бвгджзклмнпрст", "аеиоу", "щ"),
+    "C": Alphabet("բգդզլխկհմնպռստ", "աեիօը", "ջ"),
+    "D": Alphabet("ბგდვზკლმნპრსტხ", "აეიოუ", "ჯ"),
 }
