@@ -12,6 +12,9 @@ from ml_collections import ConfigDict
 LANGUAGES = "qen+qnd+qnr+qms+qda+qdt"
 INTERMEDIATE_EXAMPLES = 12_000
 
+# Longest inputs in tokens: one compiled shape a task, little padding.
+LENGTHS = {"world_text": 28, "world_qa": 40, "world_qa2": 40, "world_pos": 16, "world_nli": 28}
+
 # size: (pretraining steps, intermediate steps, target steps, seeds, limits of splits)
 SIZES = {
     "": (3000, 600, 300, (0, 1), {}),
@@ -25,7 +28,8 @@ def get_config(size: str = "") -> ConfigDict:
 
     def stage(data, steps, rate, **more):
         optim = {"learning_rate": rate, "warmup": 0.1, "weight_decay": 0.01, "freeze_embeddings": False}
-        return {"data": (data,), "steps": steps, "batch_size": 64, "optim": optim, **more}
+        length = LENGTHS[data.split(".")[0]]
+        return {"data": (data,), "steps": steps, "batch_size": 64, "max_length": length, "optim": optim, **more}
 
     def intermediate_stage(languages):
         examples = min(INTERMEDIATE_EXAMPLES, limits.get("train", INTERMEDIATE_EXAMPLES))
@@ -45,7 +49,6 @@ def get_config(size: str = "") -> ConfigDict:
             "synthetic": True,
             "model": "world",
             "vocabulary": {"kind": "world"},
-            "max_length": 40,
             "limits": limits,
             "pretrain": stage(f"world_text.train.{LANGUAGES}", pretrain, 3e-3, save_every=500),
             "seeds": seeds,
@@ -58,7 +61,7 @@ def get_config(size: str = "") -> ConfigDict:
                 "qa2": fine_tune("world_qa2"),
                 "pos": fine_tune("world_pos"),
                 "nli": fine_tune("world_nli"),
-                "retrieval": {"task": "world_parallel", "languages": LANGUAGES, "layer": 1},
+                "retrieval": {"task": "world_parallel", "languages": LANGUAGES, "max_length": 16, "layer": 1},
             },
             "source_language": "qen",
             "language_groups": {"near": ("qnd", "qnr"), "middle": ("qms",), "distant": ("qda", "qdt")},

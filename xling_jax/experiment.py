@@ -56,10 +56,16 @@ class Stage:
     epochs: float = 0.0
     batch_size: int = 32
     accumulate: int = 1  # micro-batches of a step
+    max_length: int = 128  # tokens; longer texts are cut or become several
+    buckets: tuple[int, ...] = ()  # lengths that batches are padded to, up to max_length; () for that alone
     optim: Optim = Optim()
     handover: Handover = Handover()
     save_every: int = 0  # steps between checkpoints; 0 for the last one only
     log_every: int = 50
+
+    def lengths(self) -> tuple[int, ...]:
+        """Returns the lengths that batches are padded to; the last one is the longest input."""
+        return self.buckets or (self.max_length,)
 
     def cells(self) -> tuple[Cell, ...]:
         """Returns all cells of the stage, in the order declared."""
@@ -84,10 +90,17 @@ class Target:
     stage: Stage | None = None
     split: str = "test"
     languages: str = "all"
+    max_length: int = 0  # 0 for that of the stage
     metric: str = ""  # "" for the kind's first
     layer: int = 0  # retrieval: hidden state, 0 is the embeddings
     pooling: str = "mean"  # retrieval: mean | first
     centre: bool = True  # retrieval: subtract each language's mean vector
+
+    def lengths(self) -> tuple[int, ...]:
+        """Returns the lengths that batches are padded to; the last one is the longest input."""
+        if self.stage is None or self.max_length:
+            return (self.max_length,)
+        return self.stage.lengths()
 
     def cells(self) -> tuple[Cell, ...]:
         """Returns the cells the target is evaluated on."""
@@ -113,8 +126,6 @@ class Experiment:
     synthetic: bool = False
     model: str = ""
     vocabulary: Vocabulary = Vocabulary()
-    max_length: int = 128
-    buckets: tuple[int, ...] = ()  # lengths that batches are padded to; () for max_length alone
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> most examples of a cell
     pretrain: Stage = Stage()
     pretrain_seed: int = 0
@@ -143,6 +154,7 @@ CHOICES = {
     "dtype": ("float32", "bfloat16"),
     "strategy": ("data", "fsdp", "fsdp_tensor"),
 }
+MIN_LENGTH = 8  # special tokens, and something to say
 WHERE = "Fields are declared in xling_jax/experiment.py."
 
 
@@ -190,7 +202,16 @@ def from_config(config: Mapping[str, Any]) -> Experiment:
     return experiment
 
 
-def _check_stage(stage: Stage, where: str) -> None:
+def _check_lengths(lengths: tuple[int, ...], where: str, positions: int) -> None:
+    if list(lengths) != sorted(set(lengths)) or not MIN_LENGTH <= lengths[0] <= lengths[-1] <= positions:
+        raise ConfigError(
+            f"The lengths of {where} are {lengths}.\n"
+            f"Allowed: ascending, from {MIN_LENGTH} to the {positions} positions of the model, ending at max_length.\n"
+            f"{WHERE}"
+        )
+
+
+def _check_stage(stage: Stage, where: str, positions: int) -> None:
     if not stage.data:
         raise ConfigError(f"Stage '{where}' has no data.\nAllowed: cells, for example mnli.dev.en.\n{WHERE}")
     for text in stage.data:
@@ -200,6 +221,7 @@ def _check_stage(stage: Stage, where: str) -> None:
             f"Stage '{where}' has steps={stage.steps} and epochs={stage.epochs}.\n"
             f"Allowed: one of them above zero, the other zero.\n{WHERE}"
         )
+    _check_lengths(stage.lengths(), f"stage '{where}'", positions)
     if stage.batch_size < 1 or stage.accumulate < 1 or stage.batch_size % stage.accumulate:
         raise ConfigError(
             f"Stage '{where}' has batch_size={stage.batch_size} and accumulate={stage.accumulate}.\n"
@@ -208,27 +230,21 @@ def _check_stage(stage: Stage, where: str) -> None:
 
 
 def _check(experiment: Experiment) -> None:
-    row = model(experiment.model, "'config.model'")
-    longest = max((experiment.max_length, *experiment.buckets))
-    if longest > row.positions or (experiment.buckets and longest != experiment.max_length):
-        raise ConfigError(
-            f"max_length is {experiment.max_length}, the buckets are {experiment.buckets}, "
-            f"model '{row.name}' has {row.positions} positions.\n"
-            f"Allowed: buckets that end at max_length, which the positions hold.\n{WHERE}"
-        )
+    positions = model(experiment.model, "'config.model'").positions
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
-    _check_stage(experiment.pretrain, "pretrain")
+    _check_stage(experiment.pretrain, "pretrain", positions)
     for name, arm in experiment.arms.items():
         if arm.stage is not None:
-            _check_stage(arm.stage, f"arms.{name}")
+            _check_stage(arm.stage, f"arms.{name}", positions)
     for name, target in experiment.targets.items():
         task(target.task, f"'config.targets.{name}'")
         found = cells(target.task, target.split, target.languages, f"'config.targets.{name}'")
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
         if target.stage is not None:
-            _check_stage(target.stage, f"targets.{name}")
+            _check_stage(target.stage, f"targets.{name}", positions)
+        _check_lengths(target.lengths(), f"target '{name}'", positions)
     language(experiment.source_language, "'config.source_language'")
     for group in experiment.language_groups.values():
         for code in group:

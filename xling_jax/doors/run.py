@@ -26,6 +26,7 @@ def main(argv: list[str]) -> None:
     quiet_libraries()
 
     from xling_jax.experiment import from_config  # noqa: PLC0415 - after the flags, which answer at once
+
     # from xling_jax.report.render import write_report  # noqa: PLC0415
     from xling_jax.stages.plan import describe  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415

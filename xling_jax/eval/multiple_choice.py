@@ -12,7 +12,10 @@ def device(logits_BxC: jax.Array, batch: dict, target: Target) -> dict[str, jax.
 
 def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[int]:
     """Returns the number of the chosen choice for each example."""
-    return [int(features[0]["logits"][: len(example["choices"])].argmax()) for features, example in zip(rows, raw, strict=True)]
+    return [
+        int(features[0]["logits"][: len(example["choices"])].argmax())
+        for features, example in zip(rows, raw, strict=True)
+    ]
 
 
 def submission(predictions: list[int], raw: list[dict]) -> tuple[str, str]:

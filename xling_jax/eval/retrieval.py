@@ -9,18 +9,13 @@ import jax
 import numpy as np
 
 from xling_jax.experiment import Target
-from xling_jax.models.heads import pool
-from xling_jax.models.encoder import PAD_ID
 
 CHUNK = 4096  # queries compared at once
 
 
-def device(states_SxBxLxD: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
+def device(vectors_2BxD: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
     """Returns a vector for each text of each pair, Bx2xD."""
-    tokens_Bx2xL = batch["input_ids"]
-    mask = tokens_Bx2xL.reshape(-1, tokens_Bx2xL.shape[-1]) > PAD_ID + 1
-    vectors = pool(states_SxBxLxD[target.layer], mask, target.pooling)
-    return {"vectors": vectors.reshape(*tokens_Bx2xL.shape[:2], -1)}
+    return {"vectors": vectors_2BxD.reshape(-1, 2, vectors_2BxD.shape[-1])}
 
 
 def nearest(queries_NxD: np.ndarray, index_MxD: np.ndarray) -> np.ndarray:

@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax.errors import ConfigError
-from xling_jax.models.encoder import Encoder, EncoderConfig
-from xling_jax.models.heads import ChoiceHead, ClassificationHead, MlmHead, TokenHead
+from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
+from xling_jax.models.heads import ChoiceHead, ClassificationHead, MlmHead, TokenHead, pool
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import Task
 
+EOS_ID = PAD_ID + 1  # the last of <s>, <pad>, </s>
 INIT_LENGTH = 8  # any length: no parameter's shape depends on it
 
 
@@ -86,6 +87,10 @@ class Model(nn.Module):
     def states(self, tokens_BxL: jax.Array) -> jax.Array:
         """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""
         return self.encoder(tokens_BxL)[1]
+
+    def vectors(self, tokens_BxL: jax.Array, layer: int, pooling: str) -> jax.Array:
+        """Returns sentence vectors BxD: one layer's states, pooled over all tokens but the special ones."""
+        return pool(self.states(tokens_BxL)[layer], tokens_BxL > EOS_ID, pooling)
 
     def initialise(self):
         """Runs everything once, so that every parameter exists."""

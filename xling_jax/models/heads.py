@@ -65,9 +65,7 @@ class MlmHead(nn.Module):
 
     @nn.compact
     def __call__(self, masked_BxMxD, embedding_VxD):
-        x_BxMxD = gelu(
-            Dense((self.config.width,), self.config.dtype, name="dense")(masked_BxMxD), self.config
-        )
+        x_BxMxD = gelu(Dense((self.config.width,), self.config.dtype, name="dense")(masked_BxMxD), self.config)
         x_BxMxD = layer_norm("norm")(x_BxMxD).astype(self.config.dtype)
         bias_init = nn.with_logical_partitioning(nn.initializers.zeros, (axes.VOCAB,))
         bias_V = self.param("bias", bias_init, (self.config.vocab,))

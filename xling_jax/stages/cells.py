@@ -27,7 +27,7 @@ class Cells:
         self._data_dir = data_dir
         self._checksums: dict[Cell, str] = {}
         self._tokenizer: Tokenizer | None = None
-        self._prepared: dict[Cell, Prepared] = {}
+        self._prepared: dict[tuple[Cell, int], Prepared] = {}
 
     def checksum(self, cell: Cell) -> str:
         """Returns the checksum of a cell's source, read once."""
@@ -86,32 +86,26 @@ class Cells:
             if "tokens" in example:
                 yield " ".join(example["tokens"])
 
-    def prepare(self, cell: Cell) -> Prepared:
-        """Returns a prepared cell."""
-        if cell not in self._prepared:
-            self._prepared[cell] = prepare(
+    def prepare(self, cell: Cell, max_length: int) -> Prepared:
+        """Returns a cell prepared for inputs of at most `max_length` tokens."""
+        if (cell, max_length) not in self._prepared:
+            self._prepared[cell, max_length] = prepare(
                 cell,
                 self.tokenizer(),
-                self.experiment.max_length,
+                max_length,
                 self._workdir / "prepared",
                 self._data_dir,
                 self.experiment.limits.get(cell.split, 0),
             )
-        return self._prepared[cell]
-
-    def buckets(self) -> tuple[int, ...]:
-        """Returns the lengths that batches are padded to."""
-        return self.experiment.buckets or (self.experiment.max_length,)
+        return self._prepared[cell, max_length]
 
     def open(self, cell: Cell, target: Target) -> OpenCell:
         """Returns a cell opened for evaluation on a target."""
-        prepared = self.prepare(cell)
+        prepared = self.prepare(cell, target.lengths()[-1])
         raw = prepared.raw()
-        batches = in_order(prepared, self.experiment.eval_batch_size, self.buckets())
+        batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
         beside = self._beside(prepared, raw, target)
-        return OpenCell(
-            cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"]
-        )
+        return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"])
 
     def _beside(self, prepared: Prepared, raw: list[dict], target: Target) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once."""
@@ -120,7 +114,11 @@ class Cells:
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
             kind = prepared.cell.row.kind
-            seen = [x for cell in train for x in raw_examples(cell, self._data_dir, self.experiment.limits.get(cell.split, 0))]
+            seen = [
+                x
+                for cell in train
+                for x in raw_examples(cell, self._data_dir, self.experiment.limits.get(cell.split, 0))
+            ]
             spaced = LANGUAGES[prepared.cell.language].spaced
             floors = score(kind, raw, FLOORS[kind](seen, raw, spaced))
             ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}

@@ -56,11 +56,11 @@ class Plan:
         """Returns the targets evaluated on a stage, each once."""
         return list(dict.fromkeys(e.target for e in self.evaluations if e.node == node))
 
-    def cells(self) -> list[Cell]:
-        """Returns every cell that is trained on or evaluated, each once."""
-        trained = [cell for node in self.nodes for cell in node.stage.cells()]
-        evaluated = [cell for e in self.evaluations for cell in self.experiment.targets[e.target].cells()]
-        return list(dict.fromkeys(trained + evaluated))
+    def cells(self) -> list[tuple[Cell, int]]:
+        """Returns every (cell, longest input) that is trained on or evaluated, each once."""
+        users = [node.stage for node in self.nodes]
+        users += [self.experiment.targets[name] for name in self.experiment.targets]
+        return list(dict.fromkeys((cell, user.lengths()[-1]) for user in users for cell in user.cells()))
 
 
 def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
@@ -73,9 +73,9 @@ def _identity(experiment: Experiment, vocabulary: str, stage: Stage, seed: int, 
     fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in UNSEEN}
     data = {str(cell): checksum(cell) for cell in stage.cells()}
     limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
-    numerics = (experiment.max_length, experiment.buckets, experiment.dtype)
     before = parent.hash if parent else "random"
-    return digest(STAGE_VERSION, before, fields, data, limits, model(experiment.model), vocabulary, numerics, seed)
+    body = (model(experiment.model), vocabulary, experiment.dtype)
+    return digest(STAGE_VERSION, before, fields, data, limits, body, seed)
 
 
 def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell], str]) -> Plan:

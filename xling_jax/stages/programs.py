@@ -93,7 +93,9 @@ class Programs:
                 outputs = network.apply({"params": params}, target.task, batch)
             else:
                 tokens = batch["input_ids"]
-                outputs = network.apply({"params": params}, tokens.reshape(-1, tokens.shape[-1]), method=Model.states)
+                tokens = tokens.reshape(-1, tokens.shape[-1])
+                how = {"layer": target.layer, "pooling": target.pooling, "method": Model.vectors}
+                outputs = network.apply({"params": params}, tokens, **how)
             return evaluator.device(outputs, batch, target)
 
         compiled = self._inside(jax.jit(output))

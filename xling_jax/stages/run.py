@@ -84,8 +84,8 @@ class Run:
         cells = self.plan.cells()
         self.display.begin("vocabulary and examples", len(cells), unit="cells")
         tokenizer = self.cells.tokenizer()
-        for number, cell in enumerate(cells, start=1):
-            self.cells.prepare(cell)
+        for number, (cell, length) in enumerate(cells, start=1):
+            self.cells.prepare(cell, length)
             self.display.advance(number, str(cell))
         self.display.end()
         self._programs = Programs(self.experiment, tokenizer.size, tokenizer.mask)
@@ -128,7 +128,8 @@ class Run:
     def _train(self, node: Node, checkpoints: Checkpoints, stop_asked):
         """Returns (the last state, its step), training what is left to train."""
         stage = node.stage
-        slices = take([self.cells.prepare(cell) for cell in stage.cells()], stage.examples, stage.mixing)
+        prepared = [self.cells.prepare(cell, stage.lengths()[-1]) for cell in stage.cells()]
+        slices = take(prepared, stage.examples, stage.mixing)
         features = sum(len(part.rows) for part in slices)
         steps = stage.steps or max(1, round(stage.epochs * features / stage.batch_size))
         make, abstract = self.programs.state_maker(node.heads, stage.optim)
@@ -140,7 +141,7 @@ class Run:
             start, state = 0, self._start_state(node, make, abstract)
         if start >= steps:
             return state, steps
-        order = {"batch_size": stage.batch_size, "steps": steps, "seed": node.seed, "buckets": self.cells.buckets()}
+        order = {"batch_size": stage.batch_size, "steps": steps, "seed": node.seed, "buckets": stage.lengths()}
         host = {"host": jax.process_index(), "hosts": jax.process_count()}
         stream = batches(slices, start=start, **order, **host)
         with open_metrics(self.folder(node) / "metrics.jsonl", start) as metrics:
@@ -270,7 +271,8 @@ class Run:
             if experiment.headline
             else None,
             "cells": [
-                {"arm": e.arm, "seed": e.seed, "target": e.target, "stage": e.node.folder} for e in self.plan.evaluations
+                {"arm": e.arm, "seed": e.seed, "target": e.target, "stage": e.node.folder}
+                for e in self.plan.evaluations
             ],
             "stages": stages,
         }
@@ -299,7 +301,7 @@ def hold(workdir: pathlib.Path):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(f"Another process is running in {workdir}.\nWait for it, or use another --workdir.") from error
+            raise ConfigError(
+                f"Another process is running in {workdir}.\nWait for it, or use another --workdir."
+            ) from error
         yield
-
-

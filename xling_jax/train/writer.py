@@ -80,7 +80,9 @@ class Display:
         elif now - self._shown >= PLAIN_EVERY:
             self._shown = now
             left = (self._total - done) / max(rate, 1e-6)
-            self.say(f"{self._name}: {done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left  {note}".rstrip())
+            self.say(
+                f"{self._name}: {done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left  {note}".rstrip()
+            )
 
     def end(self) -> None:
         """Takes the bar away and leaves one line."""
