@@ -126,14 +126,14 @@ def read_items(path: pathlib.Path, metric: str) -> Items:
     ids: dict[str, None] = {}
     sums: list[tuple[float, float]] = []
     for number, fields in _read_lines(path):
-        name, pair = fields.get("id"), fields.get(metric)
-        if not isinstance(name, str) or not _is_ratio(pair):
+        name, ratio = fields.get("id"), _ratio(fields.get(metric))
+        if not isinstance(name, str) or ratio is None:
             allowed = f'{{"id": a string, "{metric}": [numerator, denominator], ...}}, 0 or more each'
             raise broken_line(str(path), number, f"{json.dumps(fields)} is not an item of {metric}", allowed)
         if name in ids:
             raise broken_line(str(path), number, f"id '{name}' is there a second time", "one line per item")
         ids[name] = None
-        sums.append((pair[0], pair[1]))
+        sums.append(ratio)
     if not sums:
         raise DataError(f"{path} is empty.\nA scored cell has at least one item. Evaluate the stage again.")
     num_N, den_N = np.array(sums, float).T
@@ -164,11 +164,13 @@ def _read_lines(path: pathlib.Path) -> Iterable[tuple[int, dict[str, Any]]]:
         yield number, fields
 
 
-def _is_ratio(pair: object) -> bool:
-    """A finite numerator and denominator, none negative, and nothing over zero is zero."""
+def _ratio(pair: Any) -> tuple[float, float] | None:
+    """The numerator and denominator, if it is a pair of finite numbers of which none is negative."""
     if not isinstance(pair, list) or len(pair) != 2:
-        return False
-    return all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for x in pair)
+        return None
+    if not all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for x in pair):
+        return None
+    return float(pair[0]), float(pair[1])
 
 
 def _results_beside(items: pathlib.Path) -> pathlib.Path:

@@ -102,7 +102,7 @@ def read_record(path: pathlib.Path) -> Record:
     return record
 
 
-def _build(cls: type, fields: Any, where: str) -> Any:
+def _build(cls: Any, fields: Any, where: str) -> Any:
     """Returns a `cls` of the fields it has; lists become tuples, fields it does not know are left."""
     names = [field.name for field in dataclasses.fields(cls)]
     lacking = [name for name in names if not isinstance(fields, dict) or name not in fields]
@@ -111,7 +111,7 @@ def _build(cls: type, fields: Any, where: str) -> Any:
     return cls(**{name: tuple(fields[name]) if isinstance(fields[name], list) else fields[name] for name in names})
 
 
-def _build_all(cls: type, entries: Iterable[Any], where: str) -> tuple[Any, ...]:
+def _build_all(cls: Any, entries: Iterable[Any], where: str) -> tuple[Any, ...]:
     return tuple(_build(cls, fields, f"{where}[{index}]") for index, fields in enumerate(entries))
 
 
