@@ -32,7 +32,7 @@ class Number:
 
     `state`: "ok"; "floor" for a score no better than no model; "missing" and "not finite" have no
     value, "none" has none because none is defined. `low` and `high`: of a score, the lowest
-    and highest seed; of a gain, its 95 % interval, with `error` the standard error.
+    and highest seed; of a gain, its 95% interval, with `error` the standard error.
     """
 
     value: float | None
@@ -107,13 +107,13 @@ def score_table(collected: Collected, target: Target) -> Table:
 
 
 def gain_table(collected: Collected, target: Target) -> Table:
-    """Returns comparisons by languages: gains in points, each with its 95 % interval."""
+    """Returns comparisons by languages: gains in points, each with its 95% interval."""
     cols = columns(collected.record, target)
     rows = tuple(
         Row(f"{first} − {second}", "gain", compare(collected, target, (first, second), cols))
         for first, second in collected.record.comparisons
     )
-    note = f"Gains of {target.metric} in points, paired over seeds and items, with 95 % intervals."
+    note = f"Gains of {target.metric} in points, paired over seeds and items, with 95% intervals."
     return Table("gains", f"{target.name}: gains", note, cols, rows)
 
 
@@ -143,7 +143,7 @@ def compare(collected: Collected, target: Target, pair: tuple[str, str], cols: S
         gains = dict(zip(shown, paired_gains(first, second, averages_AxG), strict=True))
     numbers = []
     for column in cols:
-        gain, note = gains.get(column), ", ".join(cell for code in column.languages for cell in lacking[code])
+        gain, note = gains.get(column), _listed([cell for code in column.languages for cell in lacking[code]])
         if gain is None:
             numbers.append(Number(None, state="missing", note=note))
         else:
@@ -218,11 +218,11 @@ def _score(collected: Collected, target: Target, arm: str, column: Column, floor
     rows = {cell: collected.scores.get((arm, cell[0], target.name, cell[1])) for cell in cells}
     missing = [f"seed {seed} {code}" for (seed, code), row in rows.items() if row is None]
     if missing:
-        return Number(None, state="missing", note=", ".join(missing))
+        return Number(None, state="missing", note=_listed(missing))
     values = {cell: row.value for cell, row in rows.items() if row is not None}
     broken = [f"seed {seed} {code}" for (seed, code), value in values.items() if not math.isfinite(value)]
     if broken:
-        return Number(None, state="not finite", note=", ".join(broken))
+        return Number(None, state="not finite", note=_listed(broken))
     by_seed = [float(np.mean([values[seed, code] for code in column.languages])) for seed in collected.record.seeds]
     mean = float(np.mean(by_seed))
     state = "floor" if floor.value is not None and mean <= floor.value else "ok"
@@ -239,6 +239,12 @@ def _lacking(collected: Collected, target: Target, pair: Iterable[str], code: st
     seeds = collected.record.seeds
     cells = [(arm, seed) for arm in pair for seed in seeds if (arm, seed, target.name, code) not in collected.items]
     return [f"{arm} seed {seed} {code}" for arm, seed in cells]
+
+
+def _listed(cells: Sequence[str]) -> str:
+    """Returns the first cells and how many more there are: a table's place is small."""
+    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return ", ".join(cells[:3]) + more
 
 
 def _check_same_ids(one: Items, other: Items) -> None:

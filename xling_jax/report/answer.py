@@ -10,6 +10,7 @@ from xling_jax.report.record import Record
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
 UNDECIDED = "undecided at this size"
+UNANSWERED = "cells missing"
 POWER = 2.8  # standard errors: 1.96 for a two-sided 5 % test and 0.84 for a power of 80 % (Bloom 1995)
 
 
@@ -38,7 +39,7 @@ def answer(collected: Collected) -> Answer:
     what = f"{first} minus {second} on {target.name}, mean over {count(column.languages, 'zero-shot language')}"
     if number.value is None or number.low is None or number.high is None:
         return Answer(
-            f"{what}: cannot be said yet, cells are missing.", UNDECIDED, number, (f"Missing: {number.note}.",)
+            f"{what}: cannot be said yet, cells are missing.", UNANSWERED, number, (f"Missing: {number.note}.",)
         )
     runs = trained_pairs(record, headline.comparison, target.name)
     verdict = _verdict(number.low, number.high, runs)

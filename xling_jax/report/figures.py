@@ -24,9 +24,16 @@ from xling_jax.report.aggregate import Table
 from xling_jax.report.collect import Collected, Curve
 
 BLUE, VERMILION = "#0072b2", "#d55e00"
+BLUE_LINE, VERMILION_LINE = "#0064a0", "#b34700"  # darker, as lines are thin
 STRONGEST = 0.55
 INK, MUTED, LINE = "#14181d", "#5f6974", "#d3d8de"
-VARIABLES = {INK: "var(--ink)", MUTED: "var(--muted)", LINE: "var(--line)"}
+VARIABLES = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    LINE: "var(--line)",
+    BLUE_LINE: "var(--blue)",
+    VERMILION_LINE: "var(--red)",
+}
 POINTS = 300  # of a curve; more are averaged in bins, as they would lie on each other
 
 STYLE: Any = {
@@ -59,7 +66,7 @@ class Drawing:
 
     @property
     def inline(self) -> str:
-        """The SVG for a page that defines --ink, --muted and --line: no XML header, ids of its own, scales."""
+        """The SVG for a page that defines the VARIABLES: no XML header, ids of its own, as wide as there is room."""
         svg = self.svg[self.svg.index("<svg") :]
         for colour, variable in VARIABLES.items():
             svg = svg.replace(colour, variable)
@@ -112,7 +119,7 @@ def interval_plot(name: str, table: Table, row: int) -> Drawing:
             if number.value is None or number.low is None or number.high is None:
                 axes.text(0, top + 0.5, f" {number.state}", va="center", color=MUTED)
                 continue
-            colour = BLUE if number.value >= 0 else VERMILION
+            colour = BLUE_LINE if number.value >= 0 else VERMILION_LINE
             bold = column.kind in ("group", "mean")
             axes.plot([number.low, number.high], [top + 0.5] * 2, color=colour, lw=2.4 if bold else 1.4)
             axes.plot(number.value, top + 0.5, "D" if bold else "o", color=colour, ms=5)
@@ -125,7 +132,7 @@ def interval_plot(name: str, table: Table, row: int) -> Drawing:
         axes.set_axisbelow(True)
         axes.spines["left"].set_visible(False)
 
-    caption = f"{table.title}, {chosen.label}: gain in points and 95 % interval."
+    caption = f"{table.title}, {chosen.label}: gain in points and 95% interval."
     return _drawing(name, caption, (4.4, 0.7 + 0.3 * (tops[-1] + 1)), draw)
 
 
@@ -143,10 +150,10 @@ def _curve_panel(name: str, kind: str, curves: Sequence[Curve]) -> Drawing:
     def draw(axes: Axes) -> None:
         for curve in curves:
             steps, losses = thin(curve)
-            axes.plot(steps, losses, color=BLUE, lw=0.9, alpha=0.75)
+            axes.plot(steps, losses, color=BLUE_LINE, lw=0.9, alpha=0.75)
         lost = [step for curve in curves for step in curve.steps[~np.isfinite(curve.losses)]]
         if lost:
-            axes.plot(lost, [0.02] * len(lost), "x", color=VERMILION, ms=5, transform=axes.get_xaxis_transform())
+            axes.plot(lost, [0.02] * len(lost), "x", color=VERMILION_LINE, ms=5, transform=axes.get_xaxis_transform())
         axes.set_title(kind, fontsize=9, loc="left", color=INK)
         axes.set(xlabel="step", ylabel="loss")
         axes.set_xlim(left=0)

@@ -54,7 +54,7 @@ def page(experiments: Sequence[ExperimentReport]) -> str:
     top = element(
         "div", element("span", "xling_jax report"), element("button", "light / dark", id="theme"), class_="top"
     )
-    contents = [element("nav", *map(_entry, experiments))] if many else []
+    contents = [_contents(experiments)] if many else []
     articles = [article(experiment) for experiment in experiments]
     body = element("body", top, *contents, *articles, element("script", Markup(SCRIPT)))
     return f'<!doctype html>\n<html lang="en">{element("head", *head)}{body}</html>\n'
@@ -105,7 +105,7 @@ def table_element(table: Table) -> Markup:
         element("tbody", *body),
         *([element("tfoot", *foot)] if foot else []),
     )
-    return element("div", element("table", *inside), class_="scroll", tabindex="0")
+    return element("div", element("table", *inside, class_="scores"), class_="scroll", tabindex="0")
 
 
 def _row(row: Row, table: Table) -> Markup:
@@ -141,11 +141,12 @@ def _answer(answer: Answer) -> Markup:
     return element("div", verdict, sentence, *remarks, class_=f"answer {kind}")
 
 
-def _entry(experiment: ExperimentReport) -> Markup:
-    record = experiment.record
-    return element(
-        "p", element("a", record.question, href=f"#{record.name}"), Markup("<br>"), experiment.answer.sentence
-    )
+def _contents(experiments: Sequence[ExperimentReport]) -> Markup:
+    entries = [
+        element("li", element("a", e.record.question, href=f"#{e.record.name}"), Markup("<br>"), e.answer.sentence)
+        for e in experiments
+    ]
+    return element("nav", element("h1", f"{len(experiments)} experiments"), element("ol", *entries))
 
 
 def _languages(record: Record) -> Markup:

@@ -9,13 +9,15 @@ CSS = f"""
 :root[data-theme=dark] {{ color-scheme:dark; {DARK} }}
 * {{ box-sizing:border-box; }}
 html {{ -webkit-text-size-adjust:100%; }}
-body {{ margin:0 auto; padding:2rem 1.25rem 5rem; max-width:68rem; background:var(--paper); color:var(--ink);
+body {{ margin:0 auto; padding:2rem 1.25rem 5rem; max-width:74rem; background:var(--paper); color:var(--ink);
   font:16px/1.55 var(--font); overflow-wrap:anywhere; }}
 h1 {{ font-size:1.7rem; line-height:1.25; font-weight:650; margin:.2rem 0 1.2rem; max-width:46rem; text-wrap:balance; }}
 h2 {{ font-size:1.2rem; font-weight:650; margin:3rem 0 .3rem; padding-top:1.1rem; border-top:1px solid var(--line); }}
 h3 {{ font-size:1rem; font-weight:650; margin:1.8rem 0 .2rem; }}
 p {{ margin:.3rem 0 .7rem; max-width:46rem; }}
 a {{ color:var(--blue); }}
+nav {{ margin:1rem 0 4rem; }}
+nav li {{ margin:.6rem 0; max-width:46rem; }}
 article + article {{ margin-top:5rem; padding-top:2rem; border-top:3px solid var(--ink); }}
 .top {{ display:flex; justify-content:space-between; align-items:center; gap:1rem; color:var(--muted);
   font-size:.85rem; }}
@@ -35,7 +37,7 @@ button {{ font:inherit; color:inherit; background:none; border:0; padding:0; cur
 .note, figcaption, .answer .remark {{ color:var(--muted); font-size:.88rem; }}
 .scroll {{ overflow-x:auto; margin:.6rem 0 1rem; }}
 table {{ border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.93rem; overflow-wrap:normal; }}
-th, td {{ padding:.38rem .75rem; text-align:right; vertical-align:top; white-space:nowrap; }}
+th, td {{ padding:.38rem .6rem; text-align:right; vertical-align:top; white-space:nowrap; }}
 th:first-child, td:first-child {{ text-align:left; padding-left:0; position:sticky; left:0; background:var(--paper); }}
 thead th {{ font-weight:600; vertical-align:bottom; }}
 thead tr:last-child th {{ border-bottom:1px solid var(--ink); }}
@@ -46,7 +48,9 @@ tbody th {{ font-weight:500; }}
 tfoot th, tfoot td {{ color:var(--muted); font-weight:400; border-top:1px solid var(--line); }}
 td small {{ display:block; color:var(--muted); font-size:.76rem; line-height:1.35; }}
 td.mean {{ font-weight:650; }}
-td.mean small {{ font-weight:400; }}
+.scores th:last-child, .scores td:last-child {{ position:sticky; right:0; padding-left:1.2rem;
+  background:var(--paper); }}
+td.mean small, tfoot td.mean {{ font-weight:400; }}
 td.missing, td.not-finite {{ color:var(--red); font-style:italic; }}
 td.floor {{ color:var(--muted); }}
 td.missing small, td.not-finite small {{ white-space:normal; min-width:6.5rem; font-style:normal; }}
@@ -58,7 +62,7 @@ th[aria-sort=ascending] button::after {{ content:"↑"; }}
 figure {{ margin:.8rem 0; min-width:0; flex:0 1 auto; max-width:100%; }}
 figure svg {{ display:block; height:auto; }}
 figcaption {{ margin-top:.3rem; max-width:30rem; }}
-.legend {{ display:flex; flex-wrap:wrap; gap:.1rem 1.4rem; padding:0; margin:.4rem 0; list-style:none; }}
+.legend {{ display:flex; flex-wrap:wrap; gap:.1rem 1.4rem; padding:0; margin:.9rem 0; list-style:none; }}
 dl {{ display:grid; grid-template-columns:max-content 1fr; gap:.25rem 1.2rem; font-size:.92rem; }}
 dt {{ color:var(--muted); }}
 dd {{ margin:0; min-width:0; }}
@@ -69,6 +73,8 @@ summary {{ cursor:pointer; }}
   body {{ padding:1rem 1rem 3rem; }}
   h1 {{ font-size:1.35rem; }}
   th, td {{ padding:.35rem .5rem; }}
+  th:first-child {{ white-space:normal; min-width:6.5rem; max-width:8rem; }}
+  .scores th:last-child, .scores td:last-child {{ position:static; }}
   dl {{ grid-template-columns:1fr; gap:0; }}
   dd {{ margin-bottom:.5rem; }}
 }}
@@ -77,6 +83,7 @@ summary {{ cursor:pointer; }}
   body {{ max-width:none; padding:0; font-size:10pt; }}
   .top button {{ display:none; }}
   .scroll {{ overflow:visible; }}
+  th, td {{ position:static !important; }}
   table {{ font-size:8.5pt; }}
   th, td {{ padding:.2rem .4rem; }}
   table, figure, .answer {{ break-inside:avoid; }}
