@@ -11,7 +11,7 @@ from xling_jax.results import Result, write_results
 
 ARMS, SEEDS, LANGUAGES = ("none", "english", "multilingual"), (0, 1), ("qen", "qnd", "qda")
 
-# Right answers among four items, by arm, seed and language: 25 points each.
+# Right answers among four items, by arm, seed and language: 25 points each. `repeat` says them again.
 RIGHT = {
     ("none", 0): {"qen": "1111", "qnd": "1100", "qda": "0000"},
     ("none", 1): {"qen": "1110", "qnd": "1000", "qda": "0001"},
@@ -88,10 +88,12 @@ class Workdir:
         return self.path / "experiments" / f"{name}.json"
 
 
-@pytest.fixture
-def make_workdir(tmp_path: pathlib.Path) -> Callable[..., Workdir]:
-    def make(folder: str = "work", **changes) -> Workdir:
-        workdir = Workdir(tmp_path / folder)
+@pytest.fixture(scope="session")
+def make_workdir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Workdir]:
+    """Returns the maker of work folders, each a new one."""
+
+    def make(folder: str = "work", repeat: int = 1, **changes) -> Workdir:
+        workdir = Workdir(tmp_path_factory.mktemp("run") / folder)
         fields = record() | changes
         (workdir.path / "experiments").mkdir(parents=True)
         workdir.record(fields["name"]).write_text(json.dumps(fields))
@@ -99,7 +101,7 @@ def make_workdir(tmp_path: pathlib.Path) -> Callable[..., Workdir]:
             for language, marks in right.items():
                 path = workdir.items(arm, seed, language)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                lines = [{"id": str(n), "f1": [int(mark), 1]} for n, mark in enumerate(marks)]
+                lines = [{"id": str(n), "f1": [int(mark), 1]} for n, mark in enumerate(marks * repeat)]
                 path.write_text("".join(json.dumps(line) + "\n" for line in lines))
             rows = [row(seed, language, 25.0 * marks.count("1")) for language, marks in right.items()]
             write_results(workdir.results(arm, seed), rows)

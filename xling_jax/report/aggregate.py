@@ -141,11 +141,13 @@ def compare(collected: Collected, target: Target, pair: tuple[str, str], cols: S
         first, second = stack_items(collected.items, pair, seeds, target.name, whole)
         averages_AxG = np.array([[(code in c.languages) / len(c.languages) for code in whole] for c in shown])
         gains = dict(zip(shown, paired_gains(first, second, averages_AxG), strict=True))
+    keys = {code: [(arm, seed, target.name, code) for arm in pair for seed in seeds] for code in lacking}
     numbers = []
     for column in cols:
         gain, note = gains.get(column), _listed([cell for code in column.languages for cell in lacking[code]])
         if gain is None:
-            numbers.append(Number(None, state="missing", note=note))
+            absent = any(key not in collected.scores for code in column.languages for key in keys[code])
+            numbers.append(Number(None, state="missing" if absent else "not finite", note=note))
         else:
             numbers.append(Number(gain.value, gain.low, gain.high, gain.error))
     return tuple(numbers)

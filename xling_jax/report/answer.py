@@ -70,7 +70,7 @@ def _remarks(record: Record, runs: int, error: float | None, verdict: str) -> tu
     elif runs <= 3:
         remarks.append(
             f"With {runs} trained pairs the interval is too short if training is unstable: in simulation "
-            f"it holds the truth 73 to 99 times of 100 at two seeds, 87 to 99 at three."
+            f"it holds the truth 75 to 99 times of 100 at two seeds, 86 to 99 at three."
         )
     if verdict == UNDECIDED and error is not None:
         remarks.append(f"A study of this size sees a true gain of {POWER * error:.1f} points in 4 of 5 repetitions.")

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xling_jax.errors import DataError
@@ -93,7 +93,7 @@ def read_record(path: pathlib.Path) -> Record:
         record,
         language_groups={name: tuple(codes) for name, codes in record.language_groups.items()},
         targets=_build_all(Target, record.targets, f"{path}: targets"),
-        comparisons=tuple(_pair(names) for names in record.comparisons),
+        comparisons=tuple(_pair(names, path) for names in record.comparisons),
         headline=_build(Headline, record.headline, f"{path}: headline"),
         cells=_build_all(Cell, record.cells, f"{path}: cells"),
         stages=_build_all(Stage, record.stages, f"{path}: stages"),
@@ -115,9 +115,10 @@ def _build_all(cls: Any, entries: Iterable[Any], where: str) -> tuple[Any, ...]:
     return tuple(_build(cls, fields, f"{where}[{index}]") for index, fields in enumerate(entries))
 
 
-def _pair(names: Iterable[str]) -> tuple[str, str]:
-    first, second = names
-    return first, second
+def _pair(names: Sequence[str], path: pathlib.Path) -> tuple[str, str]:
+    if len(names) != 2:
+        raise DataError(f"{path}: comparison {names} is not a pair of arms.\nAllowed: [better, worse].\n{WHERE}")
+    return names[0], names[1]
 
 
 def _check(record: Record, path: pathlib.Path) -> None:

@@ -47,6 +47,7 @@ tbody tr + tr > * {{ border-top:1px solid var(--line); }}
 tbody th {{ font-weight:500; }}
 tfoot th, tfoot td {{ color:var(--muted); font-weight:400; border-top:1px solid var(--line); }}
 td small {{ display:block; color:var(--muted); font-size:.76rem; line-height:1.35; }}
+th.text, td.text {{ text-align:left; }}
 td.mean {{ font-weight:650; }}
 .scores th:last-child, .scores td:last-child {{ position:sticky; right:0; padding-left:1.2rem;
   background:var(--paper); }}
