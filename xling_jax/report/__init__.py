@@ -1,0 +1,1 @@
+"""Result files of one or many runs -> answer, tables, figures. Needs NumPy and matplotlib, never JAX."""

@@ -1,0 +1,66 @@
+"""What the report shows of an experiment, before it is put into any format."""
+
+import dataclasses
+from collections.abc import Callable
+
+from xling_jax.report import aggregate, figures
+from xling_jax.report.aggregate import Table
+from xling_jax.report.answer import Answer, answer
+from xling_jax.report.collect import Collected
+from xling_jax.report.figures import Drawing
+from xling_jax.report.record import Record, Target
+from xling_jax.results import Result
+
+# The tables of a target, in the order they are shown.
+TABLES: tuple[Callable[[Collected, Target], Table], ...] = (aggregate.score_table, aggregate.gain_table)
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetReport:
+    """What the report shows of one target."""
+
+    name: str
+    tables: tuple[Table, ...]
+    drawings: tuple[Drawing, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentReport:
+    """What the report shows of one experiment."""
+
+    record: Record
+    answer: Answer
+    targets: tuple[TargetReport, ...]
+    curves: tuple[Drawing, ...]
+    rows: tuple[Result, ...]
+
+    @property
+    def named_tables(self) -> list[tuple[str, Table]]:
+        return [(target.name, table) for target in self.targets for table in target.tables]
+
+    @property
+    def tables(self) -> list[Table]:
+        return [table for _, table in self.named_tables]
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        return [drawing for target in self.targets for drawing in target.drawings] + list(self.curves)
+
+
+def build_experiment(collected: Collected) -> ExperimentReport:
+    """Returns an experiment's answer, tables and figures."""
+    name = figures.file_name(collected.record.name)
+    targets = tuple(build_target(collected, target, name) for target in collected.record.targets)
+    curves = figures.training_curves(name, collected)
+    return ExperimentReport(collected.record, answer(collected), targets, tuple(curves), collected.rows)
+
+
+def build_target(collected: Collected, target: Target, prefix: str) -> TargetReport:
+    """Returns the tables and figures of one target; intervals are drawn for the headline comparison."""
+    tables = tuple(build(collected, target) for build in TABLES)
+    name = f"{prefix}-{figures.file_name(target.name)}"
+    headline = collected.record.comparisons.index(collected.record.headline.comparison)
+    baseline = aggregate.baseline_table(collected, target)
+    drawings = [figures.heat_map(f"{name}-heat", baseline)] if baseline.rows else []
+    drawings.append(figures.interval_plot(f"{name}-gains", tables[TABLES.index(aggregate.gain_table)], headline))
+    return TargetReport(target.name, tables, tuple(drawings))

@@ -1,0 +1,154 @@
+"""Tables as text: Markdown, CSV, and the terminal."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from xling_jax.report.aggregate import Column, Number, Row, Table
+from xling_jax.report.answer import Answer
+from xling_jax.report.contents import ExperimentReport
+
+PADDING = 3  # spaces a column of the terminal costs beside its text
+CSV_COLUMNS = "experiment target table row column value low high state note".split()
+FLOOR_MARK = "†"
+FLOOR_NOTE = f"{FLOOR_MARK} not better than the floor."
+
+
+def value_text(number: Number, kind: str) -> str:
+    """Returns the number as read in a table: 61.2, +3.4, or its state; † if it is no better than the floor."""
+    if number.value is None:
+        return "–" if number.state == "none" else number.state
+    mark = FLOOR_MARK if number.state == "floor" else ""
+    return (f"{number.value:+.1f}" if kind == "gain" else f"{number.value:.1f}") + mark
+
+
+def range_text(number: Number, kind: str) -> str:
+    """Returns what stands below it: lowest and highest seed, an interval, what is missing, or nothing."""
+    if number.value is None:
+        return number.note
+    if number.low is None or number.high is None:
+        return ""
+    if kind == "gain":
+        return f"[{number.low:.1f}, {number.high:.1f}]"
+    return f"{number.low:.1f}–{number.high:.1f}" if number.low != number.high else ""
+
+
+def is_interesting(column: Column, kind: str) -> bool:
+    """Says if the terminal shows a column: all languages of scores, but only means of gains."""
+    return column.kind != ("language" if kind == "gain" else "group")
+
+
+def markdown(experiments: Iterable[ExperimentReport]) -> str:
+    """Returns all experiments' answers and tables as Markdown."""
+    parts = []
+    for experiment in experiments:
+        record, answer = experiment.record, experiment.answer
+        parts += [f"# {_cell(record.name)}", f"{_cell(record.question)}", f"**{_cell(answer.sentence)}**"]
+        parts += [_cell(remark) for remark in answer.remarks]
+        parts += ["Synthetic data."] if record.synthetic else []
+        for table in experiment.tables:
+            parts += [f"## {_cell(table.title)}", _cell(table.note), _markdown_table(table)]
+    return "\n\n".join(parts) + "\n"
+
+
+def comma_separated(experiments: Iterable[ExperimentReport]) -> str:
+    """Returns every number of every table, one in a line, in full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for experiment in experiments:
+        for target, table in experiment.named_tables:
+            for row in table.rows:
+                for column, number in zip(table.columns, row.numbers, strict=True):
+                    measured = [number.value, number.low, number.high]
+                    place = [experiment.record.name, target, table.name, row.label, _column_name(column)]
+                    writer.writerow(
+                        [*place, *("" if x is None else repr(x) for x in measured), number.state, number.note]
+                    )
+    return text.getvalue()
+
+
+def terminal(experiments: Iterable[ExperimentReport], width: int) -> str:
+    """Returns the report for a terminal of that many characters: scores with floors, gains, the answer."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
+    for experiment in experiments:
+        console.print(Text(f"{experiment.record.name}: {experiment.record.question}"))
+        for table in experiment.tables:
+            console.print()
+            console.print(Text(table.title))
+            for grid in _grids(table, width):
+                console.print(grid)
+            if any(number.state == "floor" for row in table.rows for number in row.numbers):
+                console.print(Text(FLOOR_NOTE))
+        console.print()
+        console.print(Text("\n".join(_answer_lines(experiment.answer, experiment.record.synthetic))))
+    assert isinstance(console.file, io.StringIO), "the console writes to memory"
+    return console.file.getvalue()
+
+
+def _answer_lines(answer: Answer, synthetic: bool) -> list[str]:
+    return [answer.sentence, *answer.remarks, *(["Synthetic data."] if synthetic else [])]
+
+
+def _grids(table: Table, width: int) -> Iterable[Grid]:
+    """Yields the table in as many pieces, side by side in thought, as the width asks for."""
+    kind = table.rows[-1].kind
+    shown = [place for place, column in enumerate(table.columns) if is_interesting(column, kind)]
+    texts = {place: [_terminal_cell(row, place) for row in table.rows] for place in shown}
+    label_width = max(len(row.label) for row in table.rows) + PADDING
+    pieces: list[list[int]] = [[]]
+    used = label_width
+    for place in shown:
+        lines = [line for text in (*texts[place], table.columns[place].label) for line in text.split("\n")]
+        size = max(map(len, lines)) + PADDING
+        if pieces[-1] and used + size > width:
+            pieces.append([])
+            used = label_width
+        pieces[-1].append(place)
+        used += size
+    for piece in pieces:
+        grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        grid.add_column("", no_wrap=True)
+        for place in piece:
+            grid.add_column(Text(_column_name(table.columns[place])), justify="right", no_wrap=True)
+        for index, row in enumerate(table.rows):
+            grid.add_row(Text(row.label.replace("−", "-")), *(Text(texts[place][index]) for place in piece))
+        yield grid
+
+
+def _terminal_cell(row: Row, place: int) -> str:
+    number = row.numbers[place]
+    below = range_text(number, row.kind) if row.kind == "gain" and number.value is not None else ""
+    return value_text(number, row.kind) + (f"\n{below}" if below else "")
+
+
+def _column_name(column: Column) -> str:
+    return f"mean {column.label}" if column.kind == "group" else column.label
+
+
+def _markdown_table(table: Table) -> str:
+    rows: list[Sequence[str]] = [["", *(_column_name(column) for column in table.columns)]]
+    rows.append(["---", *["---:"] * len(table.columns)])
+    for row in table.rows:
+        rows.append([_cell(row.label), *(_both(number, row.kind) for number in row.numbers)])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _both(number: Number, kind: str) -> str:
+    below = range_text(number, kind)
+    return (
+        f"{value_text(number, kind)} {below if kind == 'gain' else f'({below})'}" if below else value_text(number, kind)
+    )
+
+
+def _cell(text: str) -> str:
+    """Text that Markdown neither reads as markup nor lets out of its table cell."""
+    for character in "\\`*_<>|[]":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split())

@@ -1,0 +1,147 @@
+"""An experiment's own record: what was asked, what was compared, which stage answers which cell."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from xling_jax.errors import DataError
+
+WHERE = "`xling run` writes this file; run the experiment again to renew it."
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What is measured: one metric of one split of a task, in these languages."""
+
+    name: str
+    task: str
+    split: str
+    metric: str
+    languages: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """Where the scores of an arm and seed on a target lie. Several cells may share a stage."""
+
+    arm: str
+    seed: int
+    target: str
+    stage: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage of training. `parents` are the `dir`s of the stages whose checkpoint it starts from."""
+
+    dir: str
+    name: str
+    parents: tuple[str, ...]
+    seed: int | None
+    steps: int
+    done: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Headline:
+    """The comparison and target whose zero-shot mean answers the question."""
+
+    comparison: tuple[str, str]
+    target: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """An experiment. `synthetic` says that its languages were generated, not spoken."""
+
+    name: str
+    study: str | None
+    question: str
+    synthetic: bool
+    config_hash: str
+    config: Mapping[str, Any]
+    command: str
+    versions: Mapping[str, str]
+    machine: str
+    date: str
+    source_language: str
+    language_groups: Mapping[str, tuple[str, ...]]
+    seeds: tuple[int, ...]
+    baseline: str
+    arms: tuple[str, ...]
+    targets: tuple[Target, ...]
+    comparisons: tuple[tuple[str, str], ...]
+    headline: Headline
+    cells: tuple[Cell, ...]
+    stages: tuple[Stage, ...]
+
+    def target(self, name: str) -> Target:
+        """Returns the target of that name; `read_record` has checked that it is there."""
+        return next(target for target in self.targets if target.name == name)
+
+
+def read_record(path: pathlib.Path) -> Record:
+    """Returns the record of an experiment, checked: every name it uses is one it declares."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON ({error}).\n{WHERE}") from error
+    record = _build(Record, fields, str(path))
+    record = dataclasses.replace(
+        record,
+        language_groups={name: tuple(codes) for name, codes in record.language_groups.items()},
+        targets=_build_all(Target, record.targets, f"{path}: targets"),
+        comparisons=tuple(_pair(names, path) for names in record.comparisons),
+        headline=_build(Headline, record.headline, f"{path}: headline"),
+        cells=_build_all(Cell, record.cells, f"{path}: cells"),
+        stages=_build_all(Stage, record.stages, f"{path}: stages"),
+    )
+    _check(record, path)
+    return record
+
+
+def _build(cls: Any, fields: Any, where: str) -> Any:
+    """Returns a `cls` of the fields it has; lists become tuples, fields it does not know are left."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    lacking = [name for name in names if not isinstance(fields, dict) or name not in fields]
+    if lacking:
+        raise DataError(f"{where}: lacks {', '.join(lacking)}.\nNeeded: {' '.join(names)}.\n{WHERE}")
+    return cls(**{name: tuple(fields[name]) if isinstance(fields[name], list) else fields[name] for name in names})
+
+
+def _build_all(cls: Any, entries: Iterable[Any], where: str) -> tuple[Any, ...]:
+    return tuple(_build(cls, fields, f"{where}[{index}]") for index, fields in enumerate(entries))
+
+
+def _pair(names: Sequence[str], path: pathlib.Path) -> tuple[str, str]:
+    if len(names) != 2:
+        raise DataError(f"{path}: comparison {names} is not a pair of arms.\nAllowed: [better, worse].\n{WHERE}")
+    return names[0], names[1]
+
+
+def _check(record: Record, path: pathlib.Path) -> None:
+    targets = [target.name for target in record.targets]
+    stages = [stage.dir for stage in record.stages]
+    pairs = (*record.comparisons, record.headline.comparison)
+    uses = (
+        (
+            "arm",
+            [record.baseline, *(arm for pair in pairs for arm in pair), *(c.arm for c in record.cells)],
+            record.arms,
+        ),
+        ("seed", [cell.seed for cell in record.cells], record.seeds),
+        ("target", [record.headline.target, *(cell.target for cell in record.cells)], targets),
+        ("stage", [*(cell.stage for cell in record.cells), *(p for s in record.stages for p in s.parents)], stages),
+        ("comparison", [" ".join(record.headline.comparison)], [" ".join(pair) for pair in record.comparisons]),
+    )
+    for what, used, declared in uses:
+        for name in used:
+            if name not in declared:
+                known = ", ".join(map(str, declared))
+                raise DataError(f"{path}: {what} '{name}' is used but not declared.\nDeclared: {known}.\n{WHERE}")
+    places = [(cell.arm, cell.seed, cell.target) for cell in record.cells]
+    for place in places:
+        if places.count(place) > 1:
+            raise DataError(f"{path}: two cells for arm, seed, target {place}.\nAllowed: one stage each.\n{WHERE}")

@@ -1,0 +1,110 @@
+"""How the page looks and the little it can do: its CSS and its script, both inlined."""
+
+LIGHT = "--paper:#fff;--ink:#14181d;--muted:#5f6974;--line:#d3d8de;--wash:#f5f7f9;--blue:#0064a0;--red:#b34700;"
+DARK = "--paper:#13161a;--ink:#e8ebee;--muted:#9aa4ae;--line:#343b43;--wash:#1b2026;--blue:#5db4ea;--red:#ff9950;"
+
+CSS = f"""
+:root {{ color-scheme:light; {LIGHT} --font:system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",sans-serif; }}
+@media (prefers-color-scheme:dark) {{ :root:not([data-theme=light]) {{ color-scheme:dark; {DARK} }} }}
+:root[data-theme=dark] {{ color-scheme:dark; {DARK} }}
+* {{ box-sizing:border-box; }}
+html {{ -webkit-text-size-adjust:100%; }}
+body {{ margin:0 auto; padding:2rem 1.25rem 5rem; max-width:74rem; background:var(--paper); color:var(--ink);
+  font:16px/1.55 var(--font); overflow-wrap:anywhere; }}
+h1 {{ font-size:1.7rem; line-height:1.25; font-weight:650; margin:.2rem 0 1.2rem; max-width:46rem; text-wrap:balance; }}
+h2 {{ font-size:1.2rem; font-weight:650; margin:3rem 0 .3rem; padding-top:1.1rem; border-top:1px solid var(--line); }}
+h3 {{ font-size:1rem; font-weight:650; margin:1.8rem 0 .2rem; }}
+p {{ margin:.3rem 0 .7rem; max-width:46rem; }}
+a {{ color:var(--blue); }}
+nav {{ margin:1rem 0 4rem; }}
+nav li {{ margin:.6rem 0; max-width:46rem; }}
+article + article {{ margin-top:5rem; padding-top:2rem; border-top:3px solid var(--ink); }}
+.top {{ display:flex; justify-content:space-between; align-items:center; gap:1rem; color:var(--muted);
+  font-size:.85rem; }}
+button {{ font:inherit; color:inherit; background:none; border:0; padding:0; cursor:pointer; }}
+.top button {{ border:1px solid var(--line); border-radius:1rem; padding:.15rem .8rem; white-space:nowrap; }}
+:focus-visible {{ outline:2px solid var(--blue); outline-offset:2px; }}
+.banner {{ display:inline-block; margin:0 0 1rem; padding:.3rem .8rem; border-radius:.3rem; font-size:.9rem;
+  color:var(--red); border:1px solid currentColor; }}
+.answer {{ padding:1.1rem 1.3rem; background:var(--wash); border-left:4px solid var(--muted); border-radius:.3rem; }}
+.answer.supported {{ border-color:var(--blue); }}
+.answer.not-supported {{ border-color:var(--red); }}
+.answer p {{ margin:.25rem 0; }}
+.answer .sentence {{ font-size:1.12rem; font-variant-numeric:tabular-nums; }}
+.verdict {{ font-size:.8rem; font-weight:650; text-transform:uppercase; letter-spacing:.06em; color:var(--muted); }}
+.supported .verdict {{ color:var(--blue); }}
+.not-supported .verdict {{ color:var(--red); }}
+.note, figcaption, .answer .remark {{ color:var(--muted); font-size:.88rem; }}
+.scroll {{ overflow-x:auto; margin:.6rem 0 1rem; }}
+table {{ border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.93rem; overflow-wrap:normal; }}
+th, td {{ padding:.38rem .6rem; text-align:right; vertical-align:top; white-space:nowrap; }}
+th:first-child, td:first-child {{ text-align:left; padding-left:0; position:sticky; left:0; background:var(--paper); }}
+thead th {{ font-weight:600; vertical-align:bottom; }}
+thead tr:last-child th {{ border-bottom:1px solid var(--ink); }}
+thead .group th {{ font-weight:400; color:var(--muted); font-size:.82rem; text-align:center; padding-bottom:.1rem; }}
+thead .group th + th span {{ display:block; border-bottom:1px solid var(--line); padding-bottom:.1rem; }}
+tbody tr + tr > * {{ border-top:1px solid var(--line); }}
+tbody th {{ font-weight:500; }}
+tfoot th, tfoot td {{ color:var(--muted); font-weight:400; border-top:1px solid var(--line); }}
+td small {{ display:block; color:var(--muted); font-size:.76rem; line-height:1.35; }}
+th.text, td.text {{ text-align:left; }}
+td.mean {{ font-weight:650; }}
+.scores th:last-child, .scores td:last-child {{ position:sticky; right:0; padding-left:1.2rem;
+  background:var(--paper); }}
+td.mean small, tfoot td.mean {{ font-weight:400; }}
+td.missing, td.not-finite {{ color:var(--red); font-style:italic; }}
+td.floor {{ color:var(--muted); }}
+td.missing small, td.not-finite small {{ white-space:normal; min-width:6.5rem; font-style:normal; }}
+th button::after {{ content:""; display:inline-block; width:.8em; text-align:right; color:var(--muted); }}
+th[aria-sort=descending] button::after {{ content:"↓"; }}
+th[aria-sort=ascending] button::after {{ content:"↑"; }}
+.figures {{ display:flex; flex-wrap:wrap; gap:1rem 2.5rem; align-items:flex-start; }}
+.curves {{ display:grid; grid-template-columns:repeat(auto-fill,minmax(min(15rem,100%),1fr)); gap:1rem 1.5rem; }}
+figure {{ margin:.8rem 0; min-width:0; flex:0 1 auto; max-width:100%; }}
+figure svg {{ display:block; height:auto; }}
+figcaption {{ margin-top:.3rem; max-width:30rem; }}
+.legend {{ display:flex; flex-wrap:wrap; gap:.1rem 1.4rem; padding:0; margin:.9rem 0; list-style:none; }}
+dl {{ display:grid; grid-template-columns:max-content 1fr; gap:.25rem 1.2rem; font-size:.92rem; }}
+dt {{ color:var(--muted); }}
+dd {{ margin:0; min-width:0; }}
+code, pre {{ font:.86em/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace; }}
+pre {{ background:var(--wash); padding:.9rem 1rem; border-radius:.3rem; white-space:pre-wrap; }}
+summary {{ cursor:pointer; }}
+@media (max-width:40rem) {{
+  body {{ padding:1rem 1rem 3rem; }}
+  h1 {{ font-size:1.35rem; }}
+  th, td {{ padding:.35rem .5rem; }}
+  th:first-child {{ white-space:normal; min-width:6.5rem; max-width:8rem; }}
+  .scores th:last-child, .scores td:last-child {{ position:static; }}
+  dl {{ grid-template-columns:1fr; gap:0; }}
+  dd {{ margin-bottom:.5rem; }}
+}}
+@media print {{
+  :root, :root[data-theme=dark], :root:not([data-theme=light]) {{ color-scheme:light; {LIGHT} }}
+  body {{ max-width:none; padding:0; font-size:10pt; }}
+  .top button {{ display:none; }}
+  .scroll {{ overflow:visible; }}
+  th, td {{ position:static !important; }}
+  table {{ font-size:8.5pt; }}
+  th, td {{ padding:.2rem .4rem; }}
+  table, figure, .answer {{ break-inside:avoid; }}
+  h2, h3 {{ break-after:avoid; }}
+}}
+"""
+
+SCRIPT = """
+const root = document.documentElement;
+document.getElementById("theme").onclick = () => {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = (root.dataset.theme || (dark ? "dark" : "light")) === "dark" ? "light" : "dark";
+};
+for (const button of document.querySelectorAll("th button")) button.onclick = () => {
+  const head = button.parentElement, body = head.closest("table").tBodies[0];
+  const place = head.cellIndex, down = head.getAttribute("aria-sort") !== "descending";
+  const value = row => parseFloat(row.cells[place].dataset.value ?? "-Infinity");
+  for (const other of head.parentElement.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const order = (a, b) => value(a) === value(b) ? 0 : (value(a) < value(b) ? 1 : -1) * (down ? 1 : -1);
+  body.append(...[...body.rows].sort(order));
+};
+"""
