@@ -10,14 +10,14 @@ all languages - are each fine-tuned in the source language on four targets and e
 from ml_collections import ConfigDict
 
 LANGUAGES = "qen+qnd+qnr+qms+qda+qdt"
-INTERMEDIATE_EXAMPLES = 12_000
+INTERMEDIATE_EXAMPLES = 7_200
 
 # Longest inputs in tokens: one compiled shape a task, little padding.
 LENGTHS = {"world_text": 28, "world_qa": 40, "world_qa2": 40, "world_pos": 16, "world_nli": 28}
 
 # size: (pretraining steps, intermediate steps, target steps, seeds, limits of splits)
 SIZES = {
-    "": (3000, 600, 300, (0, 1), {}),
+    "": (3000, 600, 300, (0, 1), {"train": 8000}),
     "test": (20, 6, 4, (0, 1), {"train": 400, "test": 40}),
 }
 

@@ -46,6 +46,16 @@ class Handover:
 
 
 @dataclasses.dataclass(frozen=True)
+class Part:
+    """A part of a cell: `count` examples from number `first` on (0 for all), in inputs of at most `max_length`."""
+
+    cell: Cell
+    first: int
+    count: int
+    max_length: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Stage:
     """One training: cells, how much of them, and how. Give `steps` or `epochs`, not both."""
 
@@ -70,6 +80,18 @@ class Stage:
     def cells(self) -> tuple[Cell, ...]:
         """Returns all cells of the stage, in the order declared."""
         return tuple(cell for text in self.data for cell in parse_cells(text))
+
+    def parts(self, limits: Mapping[str, int]) -> tuple[Part, ...]:
+        """Returns what the stage takes of its cells.
+
+        With `examples` set, cell j of k takes the j-th k-th of them, by their number in the cell, so that
+        translations of one example are not taken twice.
+        """
+        cells = self.cells()
+        if not self.examples:
+            return tuple(Part(cell, 0, limits.get(cell.split, 0), self.lengths()[-1]) for cell in cells)
+        share = max(1, self.examples // len(cells))
+        return tuple(Part(cell, at * share, share, self.lengths()[-1]) for at, cell in enumerate(cells))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +127,14 @@ class Target:
     def cells(self) -> tuple[Cell, ...]:
         """Returns the cells the target is evaluated on."""
         return cells(self.task, self.split, self.languages)
+
+    def part(self, cell: Cell, limits: Mapping[str, int]) -> Part:
+        """Returns what is evaluated of a cell."""
+        return Part(cell, 0, limits.get(cell.split, 0), self.lengths()[-1])
+
+    def parts(self, limits: Mapping[str, int]) -> tuple[Part, ...]:
+        """Returns what is evaluated of all cells."""
+        return tuple(self.part(cell, limits) for cell in self.cells())
 
 
 @dataclasses.dataclass(frozen=True)

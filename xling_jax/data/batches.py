@@ -5,7 +5,6 @@ be named afterwards. Examples of one task are mixed within a batch; tasks take t
 jiant's multi-task sampler (Phang et al. 2020). Grain reads, pads and prefetches.
 """
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 import grain
@@ -15,33 +14,6 @@ from xling_jax.data.formats import Feature, format_of
 from xling_jax.data.prepare import Prepared, Records
 
 WINDOW = 32  # batches within which examples are sorted by length; more pads less and mixes less
-
-
-@dataclasses.dataclass(frozen=True)
-class Slice:
-    """A part of a prepared cell that a stage trains on: the features in `rows`, drawn at `rate`."""
-
-    prepared: Prepared
-    rows: np.ndarray
-    rate: float
-
-
-def take(prepared: Sequence[Prepared], examples: int, mixing: str) -> list[Slice]:
-    """Returns what a stage takes of its cells.
-
-    Args:
-      prepared: the cells.
-      examples: distinct examples over all cells, in equal shares, 0 for all there are. Cell j of k takes the
-        j-th share, so that translations of one example are not taken twice.
-      mixing: "proportional" to the number of features taken, or "uniform" over the cells.
-    """
-    slices = []
-    for number, cell in enumerate(prepared):
-        share = examples // len(prepared) if examples else cell.examples
-        first = number * share if examples else 0
-        rows = np.flatnonzero((cell.example_N >= first) & (cell.example_N < first + share))
-        slices.append(Slice(cell, rows, len(rows) if mixing == "proportional" else 1.0))
-    return slices
 
 
 def interleave(rates: Sequence[float], count: int) -> np.ndarray:
@@ -57,47 +29,46 @@ def interleave(rates: Sequence[float], count: int) -> np.ndarray:
     return source[np.lexsort((source, times))][:count]
 
 
-def _draws(rows: np.ndarray, first: int, count: int, seed: int, stream: int) -> np.ndarray:
-    """Returns draws first .. first+count of a stream that goes through all rows, shuffled anew each epoch."""
+def _draws(features: int, first: int, count: int, seed: int, stream: int) -> np.ndarray:
+    """Returns draws first .. first+count of a stream that goes through all features, shuffled anew each epoch."""
     drawn = []
-    for epoch in range(first // len(rows), (first + count - 1) // len(rows) + 1):
-        order = np.random.default_rng([seed, stream, epoch]).permutation(rows)
-        begin = max(first - epoch * len(rows), 0)
-        drawn.append(order[begin : first + count - epoch * len(rows)])
+    for epoch in range(first // features, (first + count - 1) // features + 1):
+        order = np.random.default_rng([seed, stream, epoch]).permutation(features)
+        drawn.append(order[max(first - epoch * features, 0) : first + count - epoch * features])
     return np.concatenate(drawn)
 
 
 class Group:
-    """The slices of one task: its batches, sorted by length within windows of WINDOW batches."""
+    """The cells of one task: its batches, sorted by length within windows of WINDOW batches."""
 
-    def __init__(self, slices: Sequence[Slice], batch_size: int, seed: int, batches: int):
-        self.task = slices[0].prepared.cell.row
-        self.slices = slices
-        self.seed = seed
-        self.batch_size = batch_size
+    def __init__(self, cells: Sequence[Prepared], rates: Sequence[float], batch_size: int, seed: int, batches: int):
+        self.task = cells[0].cell.row
+        self.cells = cells
         self.features = format_of(self.task.kind).FEATURES
+        self._seed = seed
+        self._batch_size = batch_size
         windows = -(-batches // WINDOW)
-        self._source = interleave([s.rate for s in slices], windows * WINDOW * batch_size).astype(np.int16)
+        self._source = interleave(rates, windows * WINDOW * batch_size).astype(np.int16)
         self._window: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
 
     def _load(self, window: int) -> tuple[np.ndarray, np.ndarray]:
-        size = WINDOW * self.batch_size
+        size = WINDOW * self._batch_size
         source = self._source[window * size : (window + 1) * size]
-        before = np.bincount(self._source[: window * size], minlength=len(self.slices))
+        before = np.bincount(self._source[: window * size], minlength=len(self.cells))
         row = np.zeros(size, np.int64)
         length = np.zeros(size, np.int64)
-        for number, part in enumerate(self.slices):
+        for number, cell in enumerate(self.cells):
             here = np.flatnonzero(source == number)
             if len(here):
-                row[here] = _draws(part.rows, int(before[number]), len(here), self.seed, number)
-                length[here] = part.prepared.lengths_N[row[here]]
-        by_length = np.argsort(length, kind="stable").reshape(WINDOW, self.batch_size)
-        rng = np.random.default_rng([self.seed, len(self.slices), window])
+                row[here] = _draws(cell.features, int(before[number]), len(here), self._seed, number)
+                length[here] = cell.lengths_N[row[here]]
+        by_length = np.argsort(length, kind="stable").reshape(WINDOW, self._batch_size)
+        rng = np.random.default_rng([self._seed, len(self.cells), window])
         order = by_length[rng.permutation(WINDOW)]
         return source[order], row[order]
 
     def rows(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (slice, feature number) of the examples of a batch, both of shape (batch_size,)."""
+        """Returns (cell, feature number) of the examples of a batch, both of shape (batch_size,)."""
         window, within = divmod(batch, WINDOW)
         held = self._window  # one read and one write, because several threads ask
         if held[0] != window:
@@ -127,18 +98,46 @@ def bucket(length: int, buckets: Sequence[int]) -> int:
 class Batches:
     """All batches of a stage, by step: a random-access source for Grain."""
 
-    def __init__(self, slices, *, batch_size, steps, seed, buckets, host=0, hosts=1):
-        """See `batches`."""
-        tasks = sorted({part.prepared.cell.task for part in slices})
-        parts = [[part for part in slices if part.prepared.cell.task == name] for name in tasks]
-        self._group_of_step = interleave([sum(s.rate for s in group) for group in parts], steps)
+    def __init__(
+        self,
+        cells: Sequence[Prepared],
+        *,
+        mixing: str,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        buckets: Sequence[int],
+        host: int = 0,
+        hosts: int = 1,
+    ):
+        """Lays out the order of a stage's batches.
+
+        Args:
+          cells: what to train on.
+          mixing: examples are drawn "proportional" to the number of features of a cell, or "uniform" over cells.
+          batch_size: examples of a global batch.
+          steps: how many batches there are.
+          seed: of the order.
+          buckets: lengths to pad to; the largest holds every feature.
+          host: this host's number, of `hosts`.
+          hosts: how many hosts share a batch.
+        """
+        by_task: dict[str, list[Prepared]] = {}
+        for cell in cells:
+            by_task.setdefault(cell.cell.task, []).append(cell)
+        parts = [by_task[name] for name in sorted(by_task)]
+        rates = [[cell.features if mixing == "proportional" else 1.0 for cell in part] for part in parts]
+        self._group_of_step = interleave([sum(part) for part in rates], steps)
         self._batch_of_step = np.zeros(steps, np.int64)
         for number in range(len(parts)):
             here = self._group_of_step == number
             self._batch_of_step[here] = np.arange(here.sum())
         counts = np.bincount(self._group_of_step, minlength=len(parts))
-        self._groups = [Group(group, batch_size, seed, int(n)) for group, n in zip(parts, counts, strict=True)]
-        self._records = [[Records(part.prepared) for part in group] for group in parts]
+        self._groups = [
+            Group(part, rate, batch_size, seed, int(count))
+            for part, rate, count in zip(parts, rates, counts, strict=True)
+        ]
+        self._records = [[Records(cell) for cell in part] for part in parts]
         self._buckets = sorted(buckets)
         self._mine = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
         self._batch_size = batch_size
@@ -150,15 +149,15 @@ class Batches:
         """Returns the names of the examples of a step: cell#example."""
         group = self._groups[self._group_of_step[step]]
         sources, rows = group.rows(int(self._batch_of_step[step]))
-        prepared = [group.slices[source].prepared for source in sources]
-        return [f"{p.cell}#{p.example_N[row]}" for p, row in zip(prepared, rows, strict=True)]
+        cells = [group.cells[source] for source in sources]
+        return [f"{cell.cell}#{cell.example_N[row]}" for cell, row in zip(cells, rows, strict=True)]
 
     def __getitem__(self, step: int) -> tuple[str, dict[str, np.ndarray]]:
         """Returns (task, this host's rows of the batch). All hosts pad to the same length."""
         number_of_group = self._group_of_step[step]
         group = self._groups[number_of_group]
         sources, rows = group.rows(int(self._batch_of_step[step]))
-        lengths = [int(group.slices[s].prepared.lengths_N[row]) for s, row in zip(sources, rows, strict=True)]
+        lengths = [int(group.cells[s].lengths_N[row]) for s, row in zip(sources, rows, strict=True)]
         mine, my_rows = sources[self._mine], rows[self._mine]
         features: list[dict[str, np.ndarray]] = [{}] * len(mine)
         for number, records in enumerate(self._records[number_of_group]):
@@ -172,33 +171,9 @@ class Batches:
         return group.task.name, batch | {"index": number_B}
 
 
-def batches(
-    slices: Sequence[Slice],
-    *,
-    batch_size: int,
-    steps: int,
-    seed: int,
-    buckets: Sequence[int],
-    start: int = 0,
-    host: int = 0,
-    hosts: int = 1,
-    threads: int = 1,
-) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yields (task, batch) from step `start` to `steps`, read ahead by Grain.
-
-    Args:
-      slices: what to train on, see `take`.
-      batch_size: examples of a global batch.
-      steps: how many there will be in all.
-      seed: of the order.
-      buckets: lengths to pad to; the largest holds every feature.
-      start: the first step, to resume.
-      host: this host's number, of `hosts`.
-      hosts: how many hosts share a batch.
-      threads: threads that read ahead.
-    """
-    source = Batches(slices, batch_size=batch_size, steps=steps, seed=seed, buckets=buckets, host=host, hosts=hosts)
-    if start >= steps:
+def stream(source: Batches, start: int = 0, threads: int = 1) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yields (task, batch) from step `start` to the end, read ahead by Grain in so many threads."""
+    if start >= len(source):
         return iter(())
     dataset = grain.MapDataset.source(source)[start:]
     return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)))

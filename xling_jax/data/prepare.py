@@ -22,6 +22,7 @@ from xling_jax.data.formats import format_of
 from xling_jax.data.sources import checksum, read
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import DataError
+from xling_jax.experiment import Part
 from xling_jax.tables.tasks import Cell
 
 FORMAT_VERSION = 1  # raise it when a format's output changes
@@ -42,15 +43,21 @@ class Prepared:
     lengths_N: np.ndarray
     example_N: np.ndarray
 
+    @property
+    def features(self) -> int:
+        """Returns how many features there are."""
+        return len(self.lengths_N)
+
     def raw(self) -> list[dict]:
         """Returns the raw examples, in order. Training cells do not keep them."""
         with open(self.path / "examples.jsonl", encoding="utf-8") as lines:
             return [json.loads(line) for line in lines]
 
 
-def raw_examples(cell: Cell, data_dir: pathlib.Path | None, limit: int) -> Iterator[dict]:
-    """Yields the first `limit` raw examples of a cell, all of them if it is 0."""
-    return itertools.islice(read(cell, data_dir), limit or None)
+def raw_examples(part: Part, data_dir: pathlib.Path | None) -> Iterator[dict]:
+    """Yields the raw examples of a part of a cell."""
+    last = part.first + part.count if part.count else None
+    return itertools.islice(read(part.cell, data_dir), part.first, last)
 
 
 def pack_feature(feature: dict[str, np.ndarray]) -> bytes:
@@ -64,69 +71,71 @@ def unpack_feature(record: bytes) -> dict[str, np.ndarray]:
     return {name: np.frombuffer(data, "<i4").reshape(shape) for name, (shape, data) in fields.items()}
 
 
-def _address(cell: Cell, tokenizer: Tokenizer, max_length: int, data: str, limit: int) -> str:
-    """Returns the hash of everything that decides a prepared cell's content."""
-    row = dataclasses.replace(cell.row, splits={})  # the path of a file does not change what is in it
-    decides = (FORMAT_VERSION, str(cell), repr(row), tokenizer.fingerprint, max_length, data, limit)
+def _address(part: Part, tokenizer: Tokenizer, data: str) -> str:
+    """Returns the hash of everything that decides a prepared part's content."""
+    row = dataclasses.replace(part.cell.row, splits={})  # the path of a file does not change what is in it
+    decides = (FORMAT_VERSION, repr(part), repr(row), tokenizer.fingerprint, data)
     return hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
 
 
-def prepare(
-    cell: Cell,
-    tokenizer: Tokenizer,
-    max_length: int,
-    root: pathlib.Path,
-    data_dir: pathlib.Path | None = None,
-    limit: int = 0,
-) -> Prepared:
-    """Returns a prepared cell, making it first if it is not there.
+def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: pathlib.Path | None = None) -> Prepared:
+    """Returns a prepared part of a cell, making it first if it is not there.
 
     It is written beside its place and moved there whole, so that a process that dies leaves nothing half
     done, and of two that work at once the slower one finds the place taken and uses what is there.
 
     Args:
-      cell: what to prepare.
+      part: what to prepare.
       tokenizer: the vocabulary.
-      max_length: tokens of a feature, special ones included.
-      root: folder of all prepared cells.
+      root: folder of all that is prepared.
       data_dir: the data folder, for tasks that are read from files.
-      limit: examples to take from the beginning; 0 for all.
+
+    Raises:
+      DataError: a file is missing or broken, or the cell has fewer examples than the part wants.
     """
-    data = checksum(cell, data_dir)
-    final = root / f"{cell}-{_address(cell, tokenizer, max_length, data, limit)}"
+    data = checksum(part.cell, data_dir)
+    final = root / f"{part.cell}-{_address(part, tokenizer, data)}"
     if not final.exists():
-        part = root / f".{final.name}.{os.getpid()}"
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        draft = root / f".{final.name}.{os.getpid()}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
         try:
-            _write(part, cell, tokenizer, max_length, data_dir, limit, data)
-            part.rename(final)
+            count = _write(draft, part, raw_examples(part, data_dir), tokenizer)
+            meta = {"cell": str(part.cell), "examples": count, "checksum": data}
+            (draft / "meta.json").write_text(json.dumps(meta))
+            draft.rename(final)
         except OSError:
             if not final.exists():
                 raise
         finally:
-            shutil.rmtree(part, ignore_errors=True)
-    return load(cell, final)
+            shutil.rmtree(draft, ignore_errors=True)
+    return load(part.cell, final)
 
 
-def _write(part, cell, tokenizer, max_length, data_dir, limit, data) -> None:
-    make = format_of(cell.row.kind).features
-    keep_raw = cell.split != "train"
-    writer = array_record_module.ArrayRecordWriter(str(part / "data.arrayrecord"), "group_size:1")
+def _write(folder: pathlib.Path, part: Part, examples: Iterator[dict], tokenizer: Tokenizer) -> int:
+    """Writes all features of a part and returns the number of examples they come from."""
+    make = format_of(part.cell.row.kind).features
+    keep_raw = part.cell.split != "train"
+    writer = array_record_module.ArrayRecordWriter(str(folder / "data.arrayrecord"), "group_size:1,uncompressed")
     lengths: list[int] = []
     example_of: list[int] = []
     count = 0
-    with open(part / "examples.jsonl", "w", encoding="utf-8") as raw:
-        for count, example in enumerate(raw_examples(cell, data_dir, limit), start=1):
-            for feature in make(example, tokenizer, max_length, cell.row):
+    with open(folder / "examples.jsonl", "w", encoding="utf-8") as raw:
+        for count, example in enumerate(examples, start=1):
+            for feature in make(example, tokenizer, part.max_length, part.cell.row):
                 writer.write(pack_feature(feature))
                 lengths.append(feature["input_ids"].shape[-1])
                 example_of.append(count - 1)
             if keep_raw:
                 raw.write(json.dumps(example, ensure_ascii=False) + "\n")
     writer.close()
-    np.savez(part / "index.npz", lengths=np.array(lengths, np.int32), example=np.array(example_of, np.int32))
-    (part / "meta.json").write_text(json.dumps({"cell": str(cell), "examples": count, "checksum": data}))
+    if not lengths:
+        raise DataError(
+            f"Cell {part.cell} has no examples from number {part.first} on.\n"
+            "Allowed: a part of what is there; see `examples` of the stage and `limits` of the config."
+        )
+    np.savez(folder / "index.npz", lengths=np.array(lengths, np.int32), example=np.array(example_of, np.int32))
+    return count
 
 
 def load(cell: Cell, path: pathlib.Path) -> Prepared:

@@ -26,8 +26,7 @@ def main(argv: list[str]) -> None:
     quiet_libraries()
 
     from xling_jax.experiment import from_config  # noqa: PLC0415 - after the flags, which answer at once
-
-    # from xling_jax.report.render import write_report  # noqa: PLC0415
+    from xling_jax.report.render import write_report  # noqa: PLC0415
     from xling_jax.stages.plan import describe  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
@@ -38,7 +37,7 @@ def main(argv: list[str]) -> None:
         print("\n".join(describe(run.plan, workdir)))
         return
     run(stop_asked=catch_sigterm())
-    return  # report = write_report([workdir], workdir / "report")
+    report = write_report([workdir], workdir / "report")
     print(report.text())
     print(f"report: {workdir / 'report' / 'index.html'}")
 

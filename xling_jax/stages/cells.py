@@ -11,7 +11,7 @@ from xling_jax.data.sources import checksum
 from xling_jax.data.tokenizers import PieceTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, write_text
-from xling_jax.experiment import Experiment, Target, digest
+from xling_jax.experiment import Experiment, Part, Target, digest
 from xling_jax.scoring.floors import FLOORS
 from xling_jax.scoring.metrics import score, value
 from xling_jax.tables.languages import LANGUAGES
@@ -27,7 +27,7 @@ class Cells:
         self._data_dir = data_dir
         self._checksums: dict[Cell, str] = {}
         self._tokenizer: Tokenizer | None = None
-        self._prepared: dict[tuple[Cell, int], Prepared] = {}
+        self._prepared: dict[Part, Prepared] = {}
 
     def checksum(self, cell: Cell) -> str:
         """Returns the checksum of a cell's source, read once."""
@@ -79,29 +79,22 @@ class Cells:
 
     def _texts(self, cell: Cell):
         """Yields the text of a cell's examples, whatever their kind."""
-        for example in raw_examples(cell, self._data_dir, self.experiment.limits.get(cell.split, 0)):
+        for example in raw_examples(Part(cell, 0, self.experiment.limits.get(cell.split, 0), 0), self._data_dir):
             for field in ("text", "text_pair", "question", "context"):
                 if field in example:
                     yield example[field]
             if "tokens" in example:
                 yield " ".join(example["tokens"])
 
-    def prepare(self, cell: Cell, max_length: int) -> Prepared:
-        """Returns a cell prepared for inputs of at most `max_length` tokens."""
-        if (cell, max_length) not in self._prepared:
-            self._prepared[cell, max_length] = prepare(
-                cell,
-                self.tokenizer(),
-                max_length,
-                self._workdir / "prepared",
-                self._data_dir,
-                self.experiment.limits.get(cell.split, 0),
-            )
-        return self._prepared[cell, max_length]
+    def prepare(self, part: Part) -> Prepared:
+        """Returns a prepared part of a cell."""
+        if part not in self._prepared:
+            self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
+        return self._prepared[part]
 
     def open(self, cell: Cell, target: Target) -> OpenCell:
         """Returns a cell opened for evaluation on a target."""
-        prepared = self.prepare(cell, target.lengths()[-1])
+        prepared = self.prepare(target.part(cell, self.experiment.limits))
         raw = prepared.raw()
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
         beside = self._beside(prepared, raw, target)
@@ -109,16 +102,12 @@ class Cells:
 
     def _beside(self, prepared: Prepared, raw: list[dict], target: Target) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once."""
-        train = target.stage.cells() if target.stage else ()
-        name = digest([self.checksum(cell) for cell in train], dict(self.experiment.limits))
+        train = target.stage.parts(self.experiment.limits) if target.stage else ()
+        name = digest([(self.checksum(part.cell), part) for part in train])
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
             kind = prepared.cell.row.kind
-            seen = [
-                x
-                for cell in train
-                for x in raw_examples(cell, self._data_dir, self.experiment.limits.get(cell.split, 0))
-            ]
+            seen = [example for part in train for example in raw_examples(part, self._data_dir)]
             spaced = LANGUAGES[prepared.cell.language].spaced
             floors = score(kind, raw, FLOORS[kind](seen, raw, spaced))
             ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}

@@ -8,7 +8,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
 
-from xling_jax.experiment import Experiment, Stage, digest
+from xling_jax.experiment import Experiment, Part, Stage, digest
 from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import TASKS, Cell
@@ -56,11 +56,12 @@ class Plan:
         """Returns the targets evaluated on a stage, each once."""
         return list(dict.fromkeys(e.target for e in self.evaluations if e.node == node))
 
-    def cells(self) -> list[tuple[Cell, int]]:
-        """Returns every (cell, longest input) that is trained on or evaluated, each once."""
-        users = [node.stage for node in self.nodes]
-        users += [self.experiment.targets[name] for name in self.experiment.targets]
-        return list(dict.fromkeys((cell, user.lengths()[-1]) for user in users for cell in user.cells()))
+    def parts(self) -> list[Part]:
+        """Returns every part of a cell that is trained on or evaluated, each once."""
+        limits = self.experiment.limits
+        trained = [part for node in self.nodes for part in node.stage.parts(limits)]
+        evaluated = [part for target in self.experiment.targets.values() for part in target.parts(limits)]
+        return list(dict.fromkeys(trained + evaluated))
 
 
 def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
@@ -68,14 +69,12 @@ def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
     return tuple(sorted(head_spec(TASKS[name]) for name in {cell.task for cell in stage.cells()}))
 
 
-def _identity(experiment: Experiment, vocabulary: str, stage: Stage, seed: int, parent: Node | None, checksum) -> str:
-    """Returns the hash of everything that decides what a stage computes."""
+def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, checksum: Callable[[Cell], str]) -> str:
+    """Returns the hash of everything that decides what a stage computes. `body`: what it starts from."""
     fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in UNSEEN}
     data = {str(cell): checksum(cell) for cell in stage.cells()}
     limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
-    before = parent.hash if parent else "random"
-    body = (model(experiment.model), vocabulary, experiment.dtype)
-    return digest(STAGE_VERSION, before, fields, data, limits, body, seed)
+    return digest(STAGE_VERSION, model(experiment.model), experiment.dtype, body, fields, data, limits, seed)
 
 
 def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell], str]) -> Plan:
@@ -89,7 +88,8 @@ def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell]
     nodes: dict[str, Node] = {}
 
     def node(name: str, stage: Stage, seed: int, parent: Node | None) -> Node:
-        identity = _identity(experiment, vocabulary, stage, seed, parent, checksum)
+        body = (vocabulary, parent.hash if parent else "random")
+        identity = _identity(experiment, body, stage, seed, checksum)
         made = Node(name, identity, stage, seed, parent, heads_of(stage))
         return nodes.setdefault(identity, made)
 
@@ -107,7 +107,8 @@ def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell]
 def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
     """Yields the plan as lines of text: each stage, where it starts, what it trains on, what follows."""
     row = model(plan.experiment.model)
-    yield f"experiment {plan.experiment.name}: model {row.name}, {row.layers} layers of width {row.width}, {len(plan.nodes)} stages"
+    size = f"{row.layers} layers of width {row.width}"
+    yield f"experiment {plan.experiment.name}: model {row.name}, {size}; {len(plan.nodes)} stages"
     for node in plan.nodes:
         done = "done" if (workdir / "stages" / node.folder / "DONE").exists() else "to do"
         stage = node.stage

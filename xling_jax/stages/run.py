@@ -13,8 +13,8 @@ from importlib import metadata
 import jax
 
 from xling_jax import __version__
-from xling_jax.data.batches import Batches, batches, take
-from xling_jax.errors import CheckpointError, ConfigError
+from xling_jax.data.batches import Batches, stream
+from xling_jax.errors import CheckpointError, ConfigError, DataError
 from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
 from xling_jax.experiment import Experiment, as_json, digest
 from xling_jax.partitioning.feed import batch_multiple
@@ -81,12 +81,12 @@ class Run:
         """Makes vocabulary, prepared cells and compiled functions, once."""
         if self._programs is not None:
             return
-        cells = self.plan.cells()
-        self.display.begin("vocabulary and examples", len(cells), unit="cells")
+        parts = self.plan.parts()
+        self.display.begin("vocabulary and examples", len(parts), unit="cells")
         tokenizer = self.cells.tokenizer()
-        for number, (cell, length) in enumerate(cells, start=1):
-            self.cells.prepare(cell, length)
-            self.display.advance(number, str(cell))
+        for number, part in enumerate(parts, start=1):
+            self.cells.prepare(part)
+            self.display.advance(number, str(part.cell))
         self.display.end()
         self._programs = Programs(self.experiment, tokenizer.size, tokenizer.mask)
         multiple = batch_multiple(self._programs.mesh)
@@ -128,9 +128,16 @@ class Run:
     def _train(self, node: Node, checkpoints: Checkpoints, stop_asked):
         """Returns (the last state, its step), training what is left to train."""
         stage = node.stage
-        prepared = [self.cells.prepare(cell, stage.lengths()[-1]) for cell in stage.cells()]
-        slices = take(prepared, stage.examples, stage.mixing)
-        features = sum(len(part.rows) for part in slices)
+        prepared = [self.cells.prepare(part) for part in stage.parts(self.experiment.limits)]
+        short = next(
+            (cell for cell in prepared if stage.examples and cell.examples < stage.examples // len(prepared)), None
+        )
+        if short:
+            raise DataError(
+                f"Stage '{node.name}' wants {stage.examples // len(prepared)} examples of {short.cell}, there are "
+                f"{short.examples} for it.\nAllowed: as many as there are; lower `examples` of the stage."
+            )
+        features = sum(cell.features for cell in prepared)
         steps = stage.steps or max(1, round(stage.epochs * features / stage.batch_size))
         make, abstract = self.programs.state_maker(node.heads, stage.optim)
         start = checkpoints.latest()
@@ -141,9 +148,16 @@ class Run:
             start, state = 0, self._start_state(node, make, abstract)
         if start >= steps:
             return state, steps
-        order = {"batch_size": stage.batch_size, "steps": steps, "seed": node.seed, "buckets": stage.lengths()}
-        host = {"host": jax.process_index(), "hosts": jax.process_count()}
-        stream = batches(slices, start=start, **order, **host)
+        source = Batches(
+            prepared,
+            mixing=stage.mixing,
+            batch_size=stage.batch_size,
+            steps=steps,
+            seed=node.seed,
+            buckets=stage.lengths(),
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
         with open_metrics(self.folder(node) / "metrics.jsonl", start) as metrics:
             self.display.begin(f"  {node.name}", steps, start)
 
@@ -156,7 +170,7 @@ class Run:
                 state = train(
                     state,
                     steps,
-                    stream,
+                    stream(source, start),
                     self._step_fns(node),
                     start=start,
                     rate=lambda step: learning_rate(stage.optim, step, steps),
@@ -166,7 +180,7 @@ class Run:
                     log=log,
                     save=checkpoints.save,
                     stop_asked=stop_asked,
-                    identify=lambda step: Batches(slices, **order).identify(step),
+                    identify=source.identify,
                 )
             finally:
                 self.display.end()

@@ -22,8 +22,9 @@ class Loading:
         def moved(here, there):
             return here if here == there else f"{here} (from {there})"
 
-        loaded = ", ".join(moved(*pair) for pair in self.loaded.items()) or "nothing"
-        return f"loaded {loaded}; fresh {', '.join(self.fresh) or 'nothing'}; skipped {', '.join(self.skipped) or 'nothing'}"
+        loaded = [moved(*pair) for pair in self.loaded.items()]
+        lists = {"loaded": loaded, "fresh": self.fresh, "skipped": self.skipped}
+        return "; ".join(f"{what} {', '.join(names) or 'nothing'}" for what, names in lists.items())
 
 
 def head_part(name: str) -> str:

@@ -31,7 +31,7 @@ def _shapes(tree: Any) -> dict[str, list]:
 
 def _sums(tree: Any) -> dict[str, int]:
     whole = {path: leaf for path, leaf in paths(tree).items() if leaf.is_fully_addressable}
-    return {path: zlib.crc32(np.ascontiguousarray(leaf)) for path, leaf in jax.device_get(whole).items()}
+    return {path: zlib.crc32(np.ascontiguousarray(leaf).data) for path, leaf in jax.device_get(whole).items()}
 
 
 class Checkpoints:

@@ -1,5 +1,7 @@
 """A label for every word, carried by the word's first piece (Devlin et al. 2019, section 5.3)."""
 
+import itertools
+
 import numpy as np
 
 from xling_jax.data.formats import Feature, join, specials
@@ -48,5 +50,5 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
             "labels": np.concatenate([edge, labels[begin:end], edge]),
             "word": np.concatenate([edge, word[begin:end], edge]),
         }
-        for begin, end in zip(cuts[:-1], cuts[1:], strict=True)
+        for begin, end in itertools.pairwise(cuts)
     ]
