@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 
 from absl import flags
@@ -38,7 +39,7 @@ def main(argv: list[str]) -> None:
         return
     run(stop_asked=catch_sigterm())
     report = write_report([workdir], workdir / "report")
-    print(report.text())
+    print(report.text(shutil.get_terminal_size((120, 40)).columns))
     print(f"report: {workdir / 'report' / 'index.html'}")
 
 

@@ -23,6 +23,8 @@ from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.transfer import merge, plan_loading, source_tree
+from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.tasks import TASKS
 from xling_jax.train.checkpoint import Checkpoints
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
@@ -258,7 +260,7 @@ class Run:
                 "name": name,
                 "task": target.task,
                 "split": target.split,
-                "metric": target.metric,
+                "metric": target.metric or KINDS[TASKS[target.task].kind].metrics[0],
                 "languages": [cell.language for cell in target.cells()],
             }
             for name, target in experiment.targets.items()
