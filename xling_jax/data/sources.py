@@ -61,6 +61,14 @@ def paths(cell: Cell) -> tuple[str, ...]:
     return tuple(pattern.format(language=cell.language, iso3=iso3, side=side) for side in sides)
 
 
+def is_there(cell: Cell, data_dir: pathlib.Path | None) -> bool:
+    """Whether a cell can be read: its files lie in the data folder or in an archive there."""
+    try:
+        return cell.row.reader == "world" or bool(_load(cell, data_dir))
+    except DataError:
+        return False
+
+
 def _world() -> types.ModuleType:
     """Returns the package of the generated world, which real data does not need."""
     return importlib.import_module("xling_jax.world")

@@ -3,12 +3,12 @@
 import os
 import pathlib
 import shlex
-import shutil
 import signal
 
 from absl import flags
 
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, parse, required
+from xling_jax.doors.report import show_report
 
 ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
 
@@ -27,7 +27,6 @@ def main(argv: list[str]) -> None:
     quiet_libraries()
 
     from xling_jax.experiment import from_config  # noqa: PLC0415 - after the flags, which answer at once
-    from xling_jax.report.render import write_report  # noqa: PLC0415
     from xling_jax.stages.plan import describe  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
@@ -38,9 +37,7 @@ def main(argv: list[str]) -> None:
         print("\n".join(describe(run.plan, workdir)))
         return
     run(stop_asked=catch_sigterm())
-    report = write_report([workdir], workdir / "report")
-    print(report.text(shutil.get_terminal_size((120, 40)).columns))
-    print(f"report: {workdir / 'report' / 'index.html'}")
+    show_report([workdir], workdir / "report")
 
 
 def catch_sigterm():

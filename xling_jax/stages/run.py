@@ -54,7 +54,9 @@ class Run:
             for number, node in enumerate(self.plan.nodes, start=1):
                 if not self._missing(node):
                     continue
-                self._prepare()
+                if self._programs is None:
+                    self.prepare()
+                    self.lay_out()
                 self.display.say(f"[{number}/{len(self.plan.nodes)}] {node.folder}")
                 self._run_stage(node, stop_asked)
                 self.write_experiment()
@@ -79,10 +81,8 @@ class Run:
                 missing.append((name, left))
         return missing
 
-    def _prepare(self) -> None:
-        """Makes vocabulary, prepared cells and compiled functions, once."""
-        if self._programs is not None:
-            return
+    def prepare(self) -> None:
+        """Makes the vocabulary and the prepared cells."""
         parts = self.plan.parts()
         self.display.begin("vocabulary and examples", len(parts), unit="cells")
         tokenizer = self.cells.tokenizer()
@@ -90,6 +90,10 @@ class Run:
             self.cells.prepare(part)
             self.display.advance(number, str(part.cell))
         self.display.end()
+
+    def lay_out(self) -> None:
+        """Lays out the mesh and makes ready to compile; nothing is compiled before it is used."""
+        tokenizer = self.cells.tokenizer()
         self._programs = Programs(self.experiment, tokenizer.size, tokenizer.mask)
         multiple = batch_multiple(self._programs.mesh)
         for node in self.plan.nodes:
@@ -102,7 +106,7 @@ class Run:
 
     @property
     def programs(self) -> Programs:
-        assert self._programs is not None, "_prepare comes first"
+        assert self._programs is not None, "lay_out comes first"
         return self._programs
 
     def _run_stage(self, node: Node, stop_asked: Callable[[], bool]) -> None:

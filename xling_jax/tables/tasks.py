@@ -60,7 +60,13 @@ _ROWS = (
     _world("world_choice", "multiple_choice", train=12_000, test=500),
     _world("world_parallel", "retrieval", train=0, test=256),
     # Real data, in the publishers' formats below the data folder.
-    Task("xnli_text", "mlm", "tsv_text", {"train": Split("xnli/test-{language}.tsv", XNLI)}),
+    # Text of the XNLI files, to pretrain on where XNLI itself is not a target; splits are named by their files.
+    Task(
+        "xnli_text",
+        "mlm",
+        "tsv_text",
+        {"test": Split("xnli/test-{language}.tsv", XNLI), "dev": Split("xnli/dev-{language}.tsv", XNLI)},
+    ),
     Task(
         "mnli",
         "pair_classification",
