@@ -90,7 +90,8 @@ summary {{ cursor:pointer; }}
   th, td {{ padding:.2rem .4rem; }}
   table, figure, .answer {{ break-inside:avoid; }}
   td small, thead .group th {{ font-size:7pt; }}
-  h2, h3, .note {{ break-after:avoid; }}
+  h2, h3, p.note {{ break-after:avoid; }}
+  .legend {{ break-inside:avoid; }}
 }}
 """
 
