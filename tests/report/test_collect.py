@@ -56,6 +56,7 @@ def test_items_must_be_there_and_agree(make_workdir):
         ('{"id": "1"}', "is not an item of f1"),
         ('{"id": 1, "f1": [1, 1]}', "is not an item of f1"),
         ('{"id": "1", "f1": [NaN, 1]}', "is not an item of f1"),
+        ('{"id": "1", "f1": [1, Infinity]}', "is not an item of f1"),
         ('{"id": "1", "f1": [-1, 1]}', "is not an item of f1"),
         ('{"id": "0", "f1": [1, 1]}', "'0' is there a second time"),
         ("[1]", "not a JSON object"),

@@ -31,6 +31,7 @@ def test_files(report):
     }
     for name in figures:
         xml.etree.ElementTree.parse(report.out / "figures" / f"{name}.svg")
+        assert (report.out / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_joined_results(report):
@@ -79,7 +80,7 @@ def test_many_work_folders(make_workdir, tmp_path):
     folders = [make_workdir("one").path, make_workdir("two", name="other").path]
     report = write_report(folders, tmp_path / "out")
     assert [experiment.record.name for experiment in report.experiments] == ["other", "tiny"]
-    assert "2 experiments" in report.index.read_text()
+    assert re.search('<h1>2 experiments</h1>.*href="#other".*href="#tiny"', report.index.read_text())
 
 
 def test_same_input_same_files(make_workdir, tmp_path):

@@ -37,7 +37,7 @@ button {{ font:inherit; color:inherit; background:none; border:0; padding:0; cur
 .note, figcaption, .answer .remark {{ color:var(--muted); font-size:.88rem; }}
 .scroll {{ overflow-x:auto; margin:.6rem 0 1rem; }}
 table {{ border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.93rem; overflow-wrap:normal; }}
-th, td {{ padding:.38rem .6rem; text-align:right; vertical-align:top; white-space:nowrap; }}
+th, td {{ padding:.38rem .48rem; text-align:right; vertical-align:top; white-space:nowrap; }}
 th:first-child, td:first-child {{ text-align:left; padding-left:0; position:sticky; left:0; background:var(--paper); }}
 thead th {{ font-weight:600; vertical-align:bottom; }}
 thead tr:last-child th {{ border-bottom:1px solid var(--ink); }}
@@ -49,8 +49,8 @@ tfoot th, tfoot td {{ color:var(--muted); font-weight:400; border-top:1px solid 
 td small {{ display:block; color:var(--muted); font-size:.76rem; line-height:1.35; }}
 th.text, td.text {{ text-align:left; }}
 td.mean {{ font-weight:650; }}
-.scores th:last-child, .scores td:last-child {{ position:sticky; right:0; padding-left:1.2rem;
-  background:var(--paper); }}
+.scores th:last-child, .scores td:last-child {{ position:sticky; right:0; padding-left:1rem;
+  background:var(--paper); box-shadow:-1px 0 var(--line); }}
 td.mean small, tfoot td.mean {{ font-weight:400; }}
 td.missing, td.not-finite {{ color:var(--red); font-style:italic; }}
 td.floor {{ color:var(--muted); }}
@@ -80,15 +80,18 @@ summary {{ cursor:pointer; }}
   dd {{ margin-bottom:.5rem; }}
 }}
 @media print {{
+  @page {{ size:A4 landscape; margin:14mm; }}
   :root, :root[data-theme=dark], :root:not([data-theme=light]) {{ color-scheme:light; {LIGHT} }}
   body {{ max-width:none; padding:0; font-size:10pt; }}
   .top button {{ display:none; }}
   .scroll {{ overflow:visible; }}
-  th, td {{ position:static !important; }}
+  th, td {{ position:static !important; box-shadow:none !important; }}
   table {{ font-size:8.5pt; }}
   th, td {{ padding:.2rem .4rem; }}
   table, figure, .answer {{ break-inside:avoid; }}
-  h2, h3 {{ break-after:avoid; }}
+  td small, thead .group th {{ font-size:7pt; }}
+  h2, h3, p.note {{ break-after:avoid; }}
+  .legend {{ break-inside:avoid; }}
 }}
 """
 
