@@ -32,7 +32,7 @@ def get_config(size: str = "") -> ConfigDict:
     return ConfigDict(
         {
             "name": "real_small",
-            "question": "Does MNLI or SQuAD as an intermediate task help a small encoder's zero-shot POS and retrieval?",
+            "question": "Does MNLI or SQuAD as an intermediate task help a small encoder zero-shot?",
             "model": "small",
             "vocabulary": {"kind": "sentencepiece", "size": 12_000 if not size else 2_000, "data": TEXT},
             "limits": limits,

@@ -9,7 +9,7 @@ from xling_jax.errors import DataError
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import cells
 
-XNLI = "xnli_text", "train", "th", "xnli/test-th.tsv"
+XNLI = "xnli_text", "test", "th", "xnli/test-th.tsv"
 MNLI = "mnli", "dev", "en", "mnli/multinli_1.0_dev_matched.jsonl"
 UDPOS = "udpos", "test", "ta", "udpos/test-ta.tsv"
 SQUAD = "squad", "dev", "en", "squad/dev-v1.1.json"

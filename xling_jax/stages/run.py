@@ -85,7 +85,7 @@ class Run:
         """Makes the vocabulary and the prepared cells."""
         parts = self.plan.parts()
         self.display.begin("vocabulary and examples", len(parts), unit="cells")
-        tokenizer = self.cells.tokenizer()
+        self.cells.tokenizer()
         for number, part in enumerate(parts, start=1):
             self.cells.prepare(part)
             self.display.advance(number, str(part.cell))
