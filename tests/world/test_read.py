@@ -44,14 +44,14 @@ def test_examples_have_the_fields_of_their_kind(task, language):
 
 # A checksum of the first 20 examples of every split in every language.
 GOLDEN = {
-    "world_text": "efa7529303ca26fb",
-    "world_nli": "6641bdb274bd8b7c",
-    "world_qa": "382932f22222ffcd",
-    "world_qa2": "e60853a7fa7bdef5",
-    "world_pos": "4ad9c845cdb9c947",
-    "world_ner": "4c4fbd2ca1396614",
-    "world_choice": "d76ff86b896a9bb2",
-    "world_parallel": "6e5a0353f04b0d71",
+    "world_text": "1fb96289ddb85d7c",
+    "world_nli": "3ef471247ed6da57",
+    "world_qa": "4b5e748663c3f630",
+    "world_qa2": "c64f7b2d090f5b8e",
+    "world_pos": "d88f5787e3881fc8",
+    "world_ner": "1604fcc6de1a8f7e",
+    "world_choice": "67f06ea14a0551fb",
+    "world_parallel": "e0fd6767ef332409",
     "pieces": "226d6c575b19b0a8",
 }
 
