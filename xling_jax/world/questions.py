@@ -108,7 +108,7 @@ def _draw(rng: random.Random, split: str, with_kind: bool) -> Question:
             continue
         asked = int(rng.random() * (len(others) + 1))
         context = (*others[:asked], told, *others[asked:])
-        if sum(map(most_pieces, (*context, query.event))) <= ROOM:
+        if sum(map(most_pieces, (*context, query.event))) + with_kind <= ROOM:
             return Question(context, asked, query)
 
 
