@@ -9,6 +9,8 @@ all languages - are each fine-tuned in the source language on four targets and e
 
 from ml_collections import ConfigDict
 
+from xling_jax.errors import choose
+
 LANGUAGES = "qen+qnd+qnr+qms+qda+qdt"
 INTERMEDIATE_EXAMPLES = 7_200
 
@@ -24,7 +26,9 @@ SIZES = {
 
 def get_config(size: str = "") -> ConfigDict:
     """Returns the config; `test` is the same experiment in seconds, with meaningless numbers."""
-    pretrain, intermediate, target, seeds, limits = SIZES[size]
+    pretrain, intermediate, target, seeds, limits = choose(
+        "size", size, SIZES, "Sizes are rows of SIZES in the config file."
+    )
 
     def stage(data, steps, rate, **more):
         optim = {"learning_rate": rate, "warmup": 0.1, "weight_decay": 0.01, "freeze_embeddings": False}

@@ -9,6 +9,8 @@ and 44 articles of SQuAD v1.1. The numbers say what a tiny model can do with tha
 
 from ml_collections import ConfigDict
 
+from xling_jax.errors import choose
+
 XNLI = "ar+bg+de+el+en+es+fr+hi+ru+sw+th+tr+ur+vi+zh"
 POS = "en+ar+bg+el+es+fr+hi+ru+th+tr+ur+vi+zh"
 TATOEBA = "ar+bg+de+el+es+fr+hi+ru+sw+th+tr+ur+vi+zh"
@@ -23,7 +25,9 @@ SIZES = {
 
 def get_config(size: str = "") -> ConfigDict:
     """Returns the config; `test` is the same experiment in seconds, with meaningless numbers."""
-    pretrain, (mnli, squad, pos), seeds, limits = SIZES[size]
+    pretrain, (mnli, squad, pos), seeds, limits = choose(
+        "size", size, SIZES, "Sizes are rows of SIZES in the config file."
+    )
 
     def stage(data, rate, length, buckets=(), **more):
         optim = {"learning_rate": rate, "warmup": 0.1, "weight_decay": 0.01}

@@ -5,8 +5,10 @@ leave with its exit code. What only we can cause is an `assert`.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
+Row = TypeVar("Row")
 EXIT_DONE = 0
 EXIT_INTERRUPTED = 75
 
@@ -64,6 +66,13 @@ def unknown(what: str, name: str, known: Iterable[str], where: str, inside: str 
     plural = (what[:-1] + "ies" if what.endswith("y") else what + "s") if len(names) != 1 else what
     place = f" in {inside}" if inside else ""
     return ConfigError(f"Unknown {what} '{name}'{place}.\n{guess}Known: {shown} ({len(names)} {plural}).\n{where}")
+
+
+def choose(what: str, name: str, table: Mapping[str, Row], where: str, inside: str = "") -> Row:
+    """Returns the row of a table; the error of `unknown` if it has none of that name."""
+    if name not in table:
+        raise unknown(what, name, table, where, inside)
+    return table[name]
 
 
 def broken_line(path: str, line: int, found: str, allowed: str) -> DataError:

@@ -7,7 +7,7 @@ import pathlib
 
 from absl import flags
 
-from xling_jax.doors.flags import data_dir, define_config, define_workdir, parse, required
+from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.errors import ConfigError, DataError, unknown
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
@@ -69,8 +69,6 @@ def _texts(example: dict) -> list[str]:
 def _prepare(words: list[str], values: flags.FlagValues) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here needs an accelerator
 
-    from xling_jax.experiment import from_config  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
-    experiment = from_config(required(values, "config").to_dict())
-    Run(experiment, pathlib.Path(required(values, "workdir")), data_dir(values)).prepare()
+    Run(experiment(values), pathlib.Path(required(values, "workdir")), data_dir(values)).prepare()

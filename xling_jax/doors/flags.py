@@ -7,6 +7,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from xling_jax.errors import ConfigError
+from xling_jax.experiment import Experiment, from_config
 
 
 def parse(values: flags.FlagValues, verb: str, argv: list[str], about: str) -> list[str]:
@@ -17,21 +18,38 @@ def parse(values: flags.FlagValues, verb: str, argv: list[str], about: str) -> l
     except flags.Error as error:
         raise ConfigError(f"{error}.\n`xling {verb} --help` lists the flags.") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(_override(error, argv)) from error
+        asked = [word.split("=")[0] for word in argv if word.startswith("--config.")]
+        raise ConfigError(
+            f"{' '.join(asked) or '--config'} does not fit the config: {_first_words(error)}\n"
+            "Allowed: --config.FIELD=VALUE for the fields that the config file sets; all fields are declared in "
+            "xling_jax/experiment.py."
+        ) from error
     if values["help"].value:
         print(f"{about}\n\nFlags:{values.get_help(include_special_flags=False)}")
         raise SystemExit(0)
     return rest
 
 
-def _override(error: Exception, argv: list[str]) -> str:
-    """Returns the words for a --config.field that the config file does not have, or a file that does not load."""
-    asked = [word.split("=")[0] for word in argv if word.startswith("--config.")]
-    said = str(error).strip("'\"").splitlines()[0]
-    return (
-        f"A flag does not fit the config: {said}\nFlags: {' '.join(asked) or 'none'}.\n"
-        "Allowed: --config.FIELD=VALUE for fields the config file sets; fields are declared in xling_jax/experiment.py."
-    )
+def _first_words(error: Exception) -> str:
+    """Returns an error's message on one line."""
+    said = error.args[0] if error.args else str(error)
+    while isinstance(said, Exception):
+        said = said.args[0] if said.args else str(said)
+    return " ".join(str(said).replace("\\n", " ").replace("\\'", "'").split()).strip("'\"")
+
+
+def experiment(values: flags.FlagValues) -> Experiment:
+    """Returns the experiment that --config declares; ConfigError for what does not load or is not known."""
+    config = required(values, "config")
+    try:
+        fields = config.to_dict()
+    except OSError as error:  # ml_collections keeps the failure to itself until the config is used
+        last = str(error).strip().splitlines()[-1].strip()
+        raise ConfigError(
+            f"--config does not load: {last}.\n"
+            "Allowed: a Python file with get_config(), as FILE or FILE:ARG; those of the project are in configs/."
+        ) from error
+    return from_config(fields)
 
 
 def define_workdir(values: flags.FlagValues) -> None:

@@ -7,7 +7,7 @@ import signal
 
 from absl import flags
 
-from xling_jax.doors.flags import data_dir, define_config, define_workdir, parse, required
+from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.doors.report import show_report
 
 ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
@@ -23,16 +23,14 @@ def main(argv: list[str]) -> None:
     define_workdir(values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
     parse(values, "run", argv, ABOUT)
-    config, workdir = required(values, "config"), pathlib.Path(required(values, "workdir"))
+    declared, workdir = experiment(values), pathlib.Path(required(values, "workdir"))
     quiet_libraries()
 
-    from xling_jax.experiment import from_config  # noqa: PLC0415 - after the flags, which answer at once
-    from xling_jax.stages.plan import describe  # noqa: PLC0415
+    from xling_jax.stages.plan import describe  # noqa: PLC0415 - after the flags, which answer at once
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
     compilation_cache(workdir)
-    experiment = from_config(config.to_dict())
-    run = Run(experiment, workdir, data_dir(values), "xling run " + shlex.join(argv))
+    run = Run(declared, workdir, data_dir(values), "xling run " + shlex.join(argv))
     if values["dry_run"].value:
         print("\n".join(describe(run.plan, workdir)))
         return

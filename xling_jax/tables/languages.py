@@ -6,7 +6,7 @@ ISO 639-2 reserves for local use, so that no generated number can be mistaken fo
 
 import dataclasses
 
-from xling_jax.errors import unknown
+from xling_jax.errors import choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +89,4 @@ LANGUAGES = {row.code: row for row in _ROWS}
 
 def language(code: str, inside: str = "") -> Language:
     """Returns the row of a language code; ConfigError with suggestions if there is none."""
-    if code not in LANGUAGES:
-        raise unknown("language", code, LANGUAGES, "Languages are rows of xling_jax/tables/languages.py.", inside)
-    return LANGUAGES[code]
+    return choose("language", code, LANGUAGES, "Languages are rows of xling_jax/tables/languages.py.", inside)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from xling_jax.errors import unknown
+from xling_jax.errors import choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +28,4 @@ MESHES = {row.name: row for row in _ROWS}
 
 def mesh(name: str, inside: str = "") -> Mesh:
     """Returns the row of a mesh name; ConfigError with suggestions if there is none."""
-    if name not in MESHES:
-        raise unknown("mesh", name, MESHES, "Meshes are rows of xling_jax/tables/meshes.py.", inside)
-    return MESHES[name]
+    return choose("mesh", name, MESHES, "Meshes are rows of xling_jax/tables/meshes.py.", inside)

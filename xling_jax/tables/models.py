@@ -6,7 +6,7 @@ Goyal et al. 2021, arXiv 2105.00572).
 
 import dataclasses
 
-from xling_jax.errors import unknown
+from xling_jax.errors import choose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +45,4 @@ MODELS = {row.name: row for row in _ROWS}
 
 def model(name: str, inside: str = "") -> Model:
     """Returns the row of a model name; ConfigError with suggestions if there is none."""
-    if name not in MODELS:
-        raise unknown("model", name, MODELS, "Models are rows of xling_jax/tables/models.py.", inside)
-    return MODELS[name]
+    return choose("model", name, MODELS, "Models are rows of xling_jax/tables/models.py.", inside)

@@ -7,7 +7,7 @@ the place where the publisher put it and to the languages that exist there.
 import dataclasses
 from collections.abc import Mapping
 
-from xling_jax.errors import ConfigError, unknown
+from xling_jax.errors import ConfigError, choose, unknown
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES, language
 
@@ -127,9 +127,7 @@ class Cell:
 
 def task(name: str, inside: str = "") -> Task:
     """Returns the row of a task name; ConfigError with suggestions if there is none."""
-    if name not in TASKS:
-        raise unknown("task", name, TASKS, WHERE, inside)
-    return TASKS[name]
+    return choose("task", name, TASKS, WHERE, inside)
 
 
 def cells(name: str, split: str, languages: str = "all", inside: str = "") -> tuple[Cell, ...]:
