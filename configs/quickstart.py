@@ -10,6 +10,7 @@ all languages - are each fine-tuned in the source language on four targets and e
 from ml_collections import ConfigDict
 
 from xling_jax.errors import choose
+from xling_jax.experiment import complete
 
 LANGUAGES = "qen+qnd+qnr+qms+qda+qdt"
 INTERMEDIATE_EXAMPLES = 7_200
@@ -19,12 +20,12 @@ LENGTHS = {"world_text": 28, "world_qa": 40, "world_qa2": 40, "world_pos": 16, "
 
 # size: (pretraining steps, intermediate steps, target steps, seeds, limits of splits)
 SIZES = {
-    "": (3000, 600, 300, (0, 1), {"train": 8000}),
+    "default": (3000, 600, 300, (0, 1), {"train": 8000}),
     "test": (20, 6, 4, (0, 1), {"train": 400, "test": 40}),
 }
 
 
-def get_config(size: str = "") -> ConfigDict:
+def get_config(size: str = "default") -> ConfigDict:
     """Returns the config; `test` is the same experiment in seconds, with meaningless numbers."""
     pretrain, intermediate, target, seeds, limits = choose(
         "size", size, SIZES, "Sizes are rows of SIZES in the config file."
@@ -47,30 +48,32 @@ def get_config(size: str = "") -> ConfigDict:
         }
 
     return ConfigDict(
-        {
-            "name": "quickstart",
-            "question": "Does a multilingual intermediate task help zero-shot transfer more than an English-only one?",
-            "synthetic": True,
-            "model": "world",
-            "vocabulary": {"kind": "world"},
-            "limits": limits,
-            "pretrain": stage(f"world_text.train.{LANGUAGES}", pretrain, 3e-3, save_every=500),
-            "seeds": seeds,
-            "arms": {
-                "none": {},
-                "english": {"stage": intermediate_stage("qen")},
-                "multilingual": {"stage": intermediate_stage(LANGUAGES)},
-            },
-            "targets": {
-                "qa2": fine_tune("world_qa2"),
-                "pos": fine_tune("world_pos"),
-                "nli": fine_tune("world_nli"),
-                "retrieval": {"task": "world_parallel", "languages": LANGUAGES, "max_length": 16, "layer": 1},
-            },
-            "source_language": "qen",
-            "language_groups": {"near": ("qnd", "qnr"), "middle": ("qms",), "distant": ("qda", "qdt")},
-            "baseline": "none",
-            "comparisons": (("multilingual", "english"), ("english", "none"), ("multilingual", "none")),
-            "headline": ("multilingual", "english", "qa2"),
-        }
+        complete(
+            {
+                "name": "quickstart",
+                "question": "Does a multilingual intermediate task help zero-shot transfer more than an English-only one?",
+                "synthetic": True,
+                "model": "world",
+                "vocabulary": {"kind": "world"},
+                "limits": limits,
+                "pretrain": stage(f"world_text.train.{LANGUAGES}", pretrain, 3e-3, save_every=500),
+                "seeds": seeds,
+                "arms": {
+                    "none": {},
+                    "english": {"stage": intermediate_stage("qen")},
+                    "multilingual": {"stage": intermediate_stage(LANGUAGES)},
+                },
+                "targets": {
+                    "qa2": fine_tune("world_qa2"),
+                    "pos": fine_tune("world_pos"),
+                    "nli": fine_tune("world_nli"),
+                    "retrieval": {"task": "world_parallel", "languages": LANGUAGES, "max_length": 16, "layer": 1},
+                },
+                "source_language": "qen",
+                "language_groups": {"near": ("qnd", "qnr"), "middle": ("qms",), "distant": ("qda", "qdt")},
+                "baseline": "none",
+                "comparisons": (("multilingual", "english"), ("english", "none"), ("multilingual", "none")),
+                "headline": ("multilingual", "english", "qa2"),
+            }
+        )
     )

@@ -10,6 +10,7 @@ and 44 articles of SQuAD v1.1. The numbers say what a tiny model can do with tha
 from ml_collections import ConfigDict
 
 from xling_jax.errors import choose
+from xling_jax.experiment import complete
 
 XNLI = "ar+bg+de+el+en+es+fr+hi+ru+sw+th+tr+ur+vi+zh"
 POS = "en+ar+bg+el+es+fr+hi+ru+th+tr+ur+vi+zh"
@@ -18,12 +19,12 @@ TEXT = (f"xnli_text.test.{XNLI}", f"xnli_text.dev.{XNLI}")
 
 # size: (pretraining steps, (MNLI, SQuAD, POS) epochs, seeds, limits of splits)
 SIZES = {
-    "": (8000, (2.0, 1.0, 2.0), (0, 1), {}),
+    "default": (8000, (2.0, 1.0, 2.0), (0, 1), {}),
     "test": (6, (0.02, 0.02, 0.02), (0,), {"train": 600, "train44": 200, "dev": 100, "test": 60}),
 }
 
 
-def get_config(size: str = "") -> ConfigDict:
+def get_config(size: str = "default") -> ConfigDict:
     """Returns the config; `test` is the same experiment in seconds, with meaningless numbers."""
     pretrain, (mnli, squad, pos), seeds, limits = choose(
         "size", size, SIZES, "Sizes are rows of SIZES in the config file."
@@ -34,30 +35,32 @@ def get_config(size: str = "") -> ConfigDict:
         return {"data": data, "batch_size": 32, "max_length": length, "buckets": buckets, "optim": optim, **more}
 
     return ConfigDict(
-        {
-            "name": "real_small",
-            "question": "Does MNLI or SQuAD as an intermediate task help a small encoder zero-shot?",
-            "model": "small",
-            "vocabulary": {"kind": "sentencepiece", "size": 12_000 if not size else 2_000, "data": TEXT},
-            "limits": limits,
-            "pretrain": stage(TEXT, 1e-3, 64, (24, 40, 64), steps=pretrain, batch_size=64, save_every=1000),
-            "seeds": seeds,
-            "arms": {
-                "none": {},
-                "mnli": {"stage": stage(("mnli.dev.en",), 5e-4, 96, (40, 64, 96), epochs=mnli)},
-                "squad": {"stage": stage(("squad.train44.en",), 5e-4, 128, epochs=squad)},
-            },
-            "targets": {
-                "pos": {
-                    "task": "udpos",
-                    "languages": POS,
-                    "stage": stage(("udpos.train.en",), 5e-4, 64, (24, 40, 64), epochs=pos),
+        complete(
+            {
+                "name": "real_small",
+                "question": "Does MNLI or SQuAD as an intermediate task help a small encoder zero-shot?",
+                "model": "small",
+                "vocabulary": {"kind": "sentencepiece", "size": 2_000 if size == "test" else 12_000, "data": TEXT},
+                "limits": limits,
+                "pretrain": stage(TEXT, 1e-3, 64, (24, 40, 64), steps=pretrain, batch_size=64, save_every=1000),
+                "seeds": seeds,
+                "arms": {
+                    "none": {},
+                    "mnli": {"stage": stage(("mnli.dev.en",), 5e-4, 96, (40, 64, 96), epochs=mnli)},
+                    "squad": {"stage": stage(("squad.train44.en",), 5e-4, 128, epochs=squad)},
                 },
-                "tatoeba": {"task": "tatoeba", "languages": TATOEBA, "max_length": 64, "layer": 1},
-            },
-            "source_language": "en",
-            "baseline": "none",
-            "comparisons": (("mnli", "none"), ("squad", "none"), ("mnli", "squad")),
-            "headline": ("mnli", "none", "tatoeba"),
-        }
+                "targets": {
+                    "pos": {
+                        "task": "udpos",
+                        "languages": POS,
+                        "stage": stage(("udpos.train.en",), 5e-4, 64, (24, 40, 64), epochs=pos),
+                    },
+                    "tatoeba": {"task": "tatoeba", "languages": TATOEBA, "max_length": 64, "layer": 1},
+                },
+                "source_language": "en",
+                "baseline": "none",
+                "comparisons": (("mnli", "none"), ("squad", "none"), ("mnli", "squad")),
+                "headline": ("mnli", "none", "tatoeba"),
+            }
+        )
     )

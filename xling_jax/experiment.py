@@ -226,10 +226,19 @@ def _dataclass(cls: Any, value: Any, path: str) -> Any:
 
 
 def from_config(config: Mapping[str, Any]) -> Experiment:
-    """Returns the experiment of a config. Raises ConfigError for whatever the tables do not know."""
+    """Returns the experiment of a config. Raises ConfigError for whatever the tables do not know.
+
+    The baseline comes first among the arms, whatever order the config keeps them in.
+    """
     experiment = _dataclass(Experiment, config, "config")
     _check(experiment)
-    return experiment
+    arms = sorted(experiment.arms, key=lambda name: name != experiment.baseline)
+    return dataclasses.replace(experiment, arms={name: experiment.arms[name] for name in arms})
+
+
+def complete(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a config's fields with every default written out, so that each can be overridden by a flag."""
+    return dataclasses.asdict(from_config(fields))
 
 
 def _check_lengths(lengths: tuple[int, ...], where: str, positions: int) -> None:

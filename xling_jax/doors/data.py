@@ -19,7 +19,7 @@ xling data prepare --config=FILE --workdir=DIR   tokenises all cells of an exper
 def main(argv: list[str]) -> None:
     """Opens the door."""
     values = flags.FlagValues()
-    define_config(values)
+    define_config(values, argv)
     define_workdir(values)
     words = parse(values, "data", argv, ABOUT)
     verbs = {"list": _list, "show": _show, "prepare": _prepare}

@@ -35,7 +35,7 @@ def _first_words(error: Exception) -> str:
     said = error.args[0] if error.args else str(error)
     while isinstance(said, Exception):
         said = said.args[0] if said.args else str(said)
-    return " ".join(str(said).replace("\\n", " ").replace("\\'", "'").split()).strip("'\"")
+    return " ".join(str(said).replace("\\n", " ").split()).replace("'", "").replace('"', "").replace("\\", "")
 
 
 def experiment(values: flags.FlagValues) -> Experiment:
@@ -68,9 +68,9 @@ def define_data_dir(values: flags.FlagValues) -> None:
     )
 
 
-def define_config(values: flags.FlagValues) -> None:
+def define_config(values: flags.FlagValues, argv: list[str]) -> None:
     """Defines --config=FILE[:ARG] and its --config.field=value overrides."""
-    config_flags.DEFINE_config_file("config", None, "Config file, FILE or FILE:ARG.", flag_values=values)
+    config_flags.DEFINE_config_file("config", None, "Config file, FILE or FILE:ARG.", flag_values=values, sys_argv=argv)
 
 
 def required(values: flags.FlagValues, name: str) -> str:

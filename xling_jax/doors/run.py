@@ -19,7 +19,7 @@ Run the same command again to go on after anything, or to see the report."""
 def main(argv: list[str]) -> None:
     """Opens the door."""
     values = flags.FlagValues()
-    define_config(values)
+    define_config(values, argv)
     define_workdir(values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
     parse(values, "run", argv, ABOUT)

@@ -1,0 +1,110 @@
+"""The graph of stages: what is shared, and what a stage's name depends on."""
+
+import dataclasses
+import importlib.util
+import itertools
+import pathlib
+
+import pytest
+
+from xling_jax.experiment import Arm, from_config
+from xling_jax.stages.plan import describe, make_plan
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    spec = importlib.util.spec_from_file_location("quickstart", ROOT / "configs" / "quickstart.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return from_config(module.get_config("test").to_dict())
+
+
+def hashes(experiment, vocabulary="v", checksum=str):
+    return {node.name: node.hash for node in make_plan(experiment, vocabulary, checksum).nodes}
+
+
+def test_stages_are_shared(experiment):
+    plan = make_plan(experiment, "v", str)
+    assert len(plan.nodes) == 1 + 2 * (
+        2 + 3 * 3
+    )  # pretraining; for each seed two arms with a stage, three targets each
+    assert len({node.folder for node in plan.nodes}) == len(plan.nodes)
+    retrieval = [e for e in plan.evaluations if e.target == "retrieval" and e.arm == "none"]
+    assert [e.node.name for e in retrieval] == ["pretrain", "pretrain"]  # both seeds stand on one model
+
+
+def test_equal_arms_are_one_stage(experiment):
+    arms = dict(experiment.arms) | {"again": experiment.arms["english"]}
+    assert len(make_plan(dataclasses.replace(experiment, arms=arms), "v", str).nodes) == 23
+
+
+def test_parents_come_first(experiment):
+    seen = set()
+    for node in make_plan(experiment, "v", str).nodes:
+        assert node.parent is None or node.parent.folder in seen
+        seen.add(node.folder)
+
+
+def test_the_baseline_runs_first(experiment):
+    names = [node.name for node in make_plan(experiment, "v", str).nodes]
+    assert names[0] == "pretrain" and names[1].startswith("none_")
+
+
+def test_a_name_depends_on_what_decides_the_result(experiment):
+    before = hashes(experiment)
+    stage = experiment.pretrain
+    changed = {
+        "steps": dataclasses.replace(experiment, pretrain=dataclasses.replace(stage, steps=21)),
+        "data": dataclasses.replace(experiment, pretrain=dataclasses.replace(stage, data=stage.data * 2)),
+        "optim": dataclasses.replace(
+            experiment, pretrain=dataclasses.replace(stage, optim=dataclasses.replace(stage.optim, clip=2.0))
+        ),
+        "limits": dataclasses.replace(experiment, limits={"train": 401, "test": 40}),
+        "model": dataclasses.replace(experiment, model="small"),
+        "dtype": dataclasses.replace(experiment, dtype="bfloat16"),
+        "seed": dataclasses.replace(experiment, pretrain_seed=1),
+    }
+    for name, other in changed.items():
+        assert hashes(other)["pretrain"] != before["pretrain"], name
+        assert hashes(other)["none_pos_s0"] != before["none_pos_s0"], f"{name} of the parent"
+    assert hashes(experiment, vocabulary="w")["pretrain"] != before["pretrain"]
+    assert hashes(experiment, checksum=lambda cell: f"{cell}!")["pretrain"] != before["pretrain"]
+
+
+def test_a_name_does_not_depend_on_anything_else(experiment):
+    stage = dataclasses.replace(experiment.pretrain, save_every=7, log_every=3)
+    other = dataclasses.replace(
+        experiment, pretrain=stage, name="other", question="?", eval_batch_size=3, strategy="fsdp", mesh="one"
+    )
+    assert hashes(other) == hashes(experiment)
+
+
+def test_a_seed_changes_its_own_stages_only(experiment):
+    before, after = hashes(experiment), hashes(dataclasses.replace(experiment, seeds=(0, 5)))
+    same = {name for name in before if before[name] == after.get(name)}
+    assert same == {name for name in before if not name.endswith("_s1")}
+
+
+def test_parts_of_the_multilingual_stage_do_not_overlap(experiment):
+    parts = experiment.arms["multilingual"].stage.parts(experiment.limits)
+    spans = sorted((part.first, part.first + part.count) for part in parts)
+    assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(spans))
+    english = experiment.arms["english"].stage.parts(experiment.limits)
+    assert sum(part.count for part in english) - sum(part.count for part in parts) < len(parts)
+
+
+def test_the_plan_prints_itself(experiment, tmp_path):
+    plan = make_plan(experiment, "v", str)
+    text = "\n".join(describe(plan, tmp_path))
+    assert all(node.folder in text for node in plan.nodes) and "[done]" not in text
+    done = tmp_path / "stages" / plan.nodes[0].folder
+    done.mkdir(parents=True)
+    (done / "DONE").touch()
+    assert f"{plan.nodes[0].folder} [done]" in "\n".join(describe(plan, tmp_path))
+
+
+def test_an_arm_without_a_stage_is_the_pretrained_model(experiment):
+    only = dataclasses.replace(experiment, arms={"none": Arm()}, comparisons=(), headline=())
+    assert all(e.node.parent is None or e.node.parent.name == "pretrain" for e in make_plan(only, "v", str).evaluations)

@@ -1,0 +1,104 @@
+"""Every config is built, checked against the tables, and written out in full beside its golden text."""
+
+import importlib.util
+import json
+import os
+import pathlib
+
+import pytest
+
+from xling_jax.errors import ConfigError
+from xling_jax.experiment import as_json, from_config
+from xling_jax.stages.plan import describe, make_plan
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def sizes():
+    return [pytest.param(path, size, id=f"{path.stem}-{size}") for path in CONFIGS for size in load(path).SIZES]
+
+
+@pytest.mark.parametrize("path, size", sizes())
+def test_config_is_what_it_was(path, size, tmp_path):
+    experiment = from_config(load(path).get_config(size).to_dict())
+    plan = make_plan(experiment, "vocabulary", str)
+    declared = json.loads(as_json(experiment))
+    text = "\n".join([*describe(plan, tmp_path), json.dumps(declared, indent=1), ""])
+    golden = GOLDEN / f"{path.stem}-{size}.txt"
+    if "XLING_WRITE_GOLDEN" in os.environ:
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert golden.exists() and text == golden.read_text(), (
+        f"The config expands to something else than {golden.name}. If that is meant, run this test with "
+        "XLING_WRITE_GOLDEN=1 and read the difference. A changed hash alone means that stages are trained anew."
+    )
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_says_its_command(path):
+    assert f"--config={path.relative_to(ROOT)}" in load(path).__doc__
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_no_target_language_is_trained_on_in_a_target_stage(path):
+    experiment = from_config(load(path).get_config().to_dict())
+    for target in experiment.targets.values():
+        trained = target.stage.cells() if target.stage else ()
+        assert {cell.language for cell in trained} <= {experiment.source_language}
+        assert {cell.split for cell in trained}.isdisjoint({target.split})
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_unknown_size_is_an_error(path):
+    with pytest.raises(ConfigError, match="Unknown size 'larg'"):
+        load(path).get_config("larg")
+
+
+QUICKSTART = load(ROOT / "configs" / "quickstart.py")
+
+
+def changed(change):
+    fields = QUICKSTART.get_config("test").to_dict()
+    change(fields)
+    return fields
+
+
+WRONG = {
+    "field": (lambda c: c.update(modle="x"), "Unknown field 'modle' in 'config'.\nDid you mean: model"),
+    "nested field": (lambda c: c["pretrain"].update(step=3), "Unknown field 'step' in 'config.pretrain'"),
+    "type": (lambda c: c["pretrain"].update(steps="3"), "Config field 'config.pretrain.steps' is '3'"),
+    "type in a tuple": (lambda c: c.update(seeds=(0, "1")), r"Config field 'config.seeds\[1\]' is '1'"),
+    "choice": (lambda c: c["pretrain"]["optim"].update(schedule="cosine"), "Unknown value 'cosine'"),
+    "model": (lambda c: c.update(model="wrld"), "Unknown model 'wrld'.*\nDid you mean: world"),
+    "task": (lambda c: c["pretrain"].update(data=("world_txt.train.qen",)), "Unknown task 'world_txt' in stage"),
+    "split": (lambda c: c["pretrain"].update(data=("world_text.test.qen",)), "Unknown split 'test'"),
+    "language": (lambda c: c["targets"]["pos"].update(languages="qen qnx"), "Unknown language 'qnx'"),
+    "language elsewhere": (lambda c: c["targets"]["pos"].update(languages="qen en"), "Unknown language 'en' in cell"),
+    "cell": (lambda c: c["pretrain"].update(data=("world_text",)), "'world_text'.*is not a cell"),
+    "arm": (lambda c: c.update(comparisons=(("englsh", "none"),)), "Unknown arm 'englsh'.\nDid you mean: english"),
+    "target": (lambda c: c.update(headline=("english", "none", "pso")), "Unknown target 'pso'"),
+    "no data": (lambda c: c["pretrain"].update(data=()), "Stage 'pretrain' has no data"),
+    "steps and epochs": (lambda c: c["pretrain"].update(epochs=1.0), "Allowed: one of them above zero"),
+    "batch": (lambda c: c["pretrain"].update(accumulate=3), "Allowed: a batch size above zero"),
+    "length": (lambda c: c["pretrain"].update(max_length=65), "64 positions of the model"),
+    "buckets": (lambda c: c["pretrain"].update(buckets=(24, 16)), "Allowed: ascending"),
+    "name": (lambda c: c.update(name="a/b"), "Allowed: letters, digits and _"),
+    "no languages": (lambda c: c["targets"]["pos"].update(languages=""), "evaluated nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_config_is_one_clear_error(case):
+    change, words = WRONG[case]
+    with pytest.raises(ConfigError, match=f"(?s){words}") as caught:
+        from_config(changed(change))
+    assert str(caught.value).count("\n") <= 3 and caught.value.exit_code == 2

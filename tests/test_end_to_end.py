@@ -1,0 +1,146 @@
+"""The default experiment at its test size, through the console door, as a user runs it: straight, killed, again."""
+
+import fcntl
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from xling_jax.errors import EXIT_INTERRUPTED
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RUN = [sys.executable, "-m", "xling_jax", "run", "--config=configs/quickstart.py:test"]
+# One seed and a checkpoint every few steps: enough stages to be killed in each of their parts.
+RUN += ["--config.seeds=(0,)", "--config.pretrain.save_every=5"]
+KILLS = 4
+LIMIT = 280  # seconds
+
+
+def environment():
+    """Returns the tests' environment on one device, with the tests' compilation cache."""
+    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONUNBUFFERED": "1"}
+
+
+def start(workdir):
+    command = [*RUN, f"--workdir={workdir}"]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(workdir):
+    process = start(workdir)
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, output
+    return output
+
+
+def rows(workdir):
+    """Returns the bytes of every results file by its path in the work folder."""
+    paths = [*workdir.glob("stages/*/results.jsonl"), workdir / "report" / "results.jsonl"]
+    return {str(path.relative_to(workdir)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("straight")
+    return workdir, finish(workdir)
+
+
+@pytest.mark.timeout(LIMIT)
+def test_a_run_ends_with_a_table_and_a_report(straight):
+    workdir, output = straight
+    assert str(workdir / "report" / "index.html") in output
+    assert "multilingual minus english on qa2, mean over 5 zero-shot languages" in output
+    joined = [json.loads(line) for line in (workdir / "report" / "results.jsonl").read_text().splitlines()]
+    seen = {(row["arm"], row["task"], row["language"]) for row in joined}
+    tasks = ("world_qa2", "world_pos", "world_nli", "world_parallel")
+    languages = ("qen", "qnd", "qnr", "qms", "qda", "qdt")
+    assert seen == {(a, t, code) for a in ("none", "english", "multilingual") for t in tasks for code in languages}
+    assert all(0 <= row["value"] <= 100 and row["n"] == 40 and row["floor"] is not None for row in joined)
+    assert {row["protocol"] for row in joined if row["task"] == "world_parallel"} == {
+        "layer=1 pooling=mean centre=True query=pivot index=language"
+    }
+
+
+@pytest.mark.timeout(LIMIT)
+def test_it_says_what_is_loaded_fresh_and_skipped(straight):
+    _, output = straight
+    assert "loaded encoder; fresh head_world_qa; skipped head_world_text" in output
+    assert "loaded encoder; fresh head_world_pos; skipped head_world_qa" in output
+
+
+@pytest.mark.timeout(LIMIT)
+def test_every_stage_is_whole(straight):
+    workdir, _ = straight
+    for stage in (workdir / "stages").iterdir():
+        names = {path.name for path in stage.iterdir()}
+        assert {"config.json", "checkpoints", "metrics.jsonl", "results.jsonl", "DONE"} <= names
+    assert not list(workdir.rglob("*.part")), "a file that was left half-written"
+    assert not list((workdir / "prepared").glob(".*")), "a prepared cell that was left half-written"
+
+
+@pytest.mark.timeout(LIMIT)
+def test_predictions_have_a_line_for_every_example(straight):
+    workdir, _ = straight
+    for path in workdir.glob("stages/*/predictions/world_nli/test-*.tsv"):
+        assert len(path.read_text().splitlines()) == 40
+    for path in workdir.glob("stages/*/predictions/world_qa2/test-*.json"):
+        assert len(json.loads(path.read_text())) == 40
+
+
+@pytest.mark.timeout(LIMIT)
+def test_running_again_trains_nothing(straight):
+    workdir, _ = straight
+    before = rows(workdir)
+    touched = {path: path.stat().st_mtime_ns for path in workdir.glob("stages/*/*")}
+    output = finish(workdir)
+    assert "steps" not in output and "qa2: scores" in output
+    assert rows(workdir) == before
+    assert {path: path.stat().st_mtime_ns for path in workdir.glob("stages/*/*")} == touched
+
+
+@pytest.mark.timeout(LIMIT)
+def test_killed_runs_end_with_the_same_results(straight, tmp_path):
+    """kill -9 a moment after some line of output, then run again, several times over."""
+    rng = random.Random(0)
+    for _ in range(KILLS):
+        process = start(tmp_path)
+        for _ in range(rng.randrange(2, 16)):
+            if not process.stdout.readline():
+                break
+        time.sleep(rng.random())
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    finish(tmp_path)
+    assert rows(tmp_path) == rows(straight[0])
+
+
+@pytest.mark.timeout(LIMIT)
+def test_sigterm_saves_and_leaves_with_its_code(tmp_path):
+    process = start(tmp_path)
+    while "starts from random parameters" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == EXIT_INTERRUPTED, output
+    assert "saved" in output and "Traceback" not in output
+    saved = [path.name for path in tmp_path.glob("stages/pretrain-*/checkpoints/*") if path.name.isdigit()]
+    assert len(saved) == 1 and 0 < int(saved[0]) <= 20
+
+
+@pytest.mark.timeout(LIMIT)
+def test_a_second_process_is_kept_out(straight):
+    workdir, _ = straight
+    with open(workdir / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        process = start(workdir)
+        output, _ = process.communicate(timeout=LIMIT)
+    assert process.returncode == 2 and "Another process is running" in output
