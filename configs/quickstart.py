@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from xling_jax.errors import choose
 from xling_jax.experiment import complete
 
+QUESTION = "Does a multilingual intermediate task help zero-shot transfer more than an English-only one?"
 LANGUAGES = "qen+qnd+qnr+qms+qda+qdt"
 INTERMEDIATE_EXAMPLES = 7_200
 
@@ -51,7 +52,7 @@ def get_config(size: str = "default") -> ConfigDict:
         complete(
             {
                 "name": "quickstart",
-                "question": "Does a multilingual intermediate task help zero-shot transfer more than an English-only one?",
+                "question": QUESTION,
                 "synthetic": True,
                 "model": "world",
                 "vocabulary": {"kind": "world"},

@@ -21,6 +21,8 @@ def main(argv: list[str]) -> None:
     values = flags.FlagValues()
     define_config(values, argv)
     define_workdir(values)
+    about = "Stages to run at once; 0: as many as there are cores where the only device is a CPU, else 1."
+    flags.DEFINE_integer("jobs", 0, about, lower_bound=0, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
     parse(values, "run", argv, ABOUT)
     declared, workdir = experiment(values), pathlib.Path(required(values, "workdir"))
@@ -34,7 +36,7 @@ def main(argv: list[str]) -> None:
     if values["dry_run"].value:
         print("\n".join(describe(run.plan, workdir)))
         return
-    run(stop_asked=catch_sigterm())
+    run(stop_asked=catch_sigterm(), jobs=values["jobs"].value)
     show_report([workdir], workdir / "report")
 
 

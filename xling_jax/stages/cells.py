@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import threading
 
 import numpy as np
 
@@ -28,6 +29,7 @@ class Cells:
         self._checksums: dict[Cell, str] = {}
         self._tokenizer: Tokenizer | None = None
         self._prepared: dict[Part, Prepared] = {}
+        self._lock = threading.Lock()
 
     def checksum(self, cell: Cell) -> str:
         """Returns the checksum of a cell's source, read once."""
@@ -94,6 +96,10 @@ class Cells:
 
     def open(self, cell: Cell, target: Target) -> OpenCell:
         """Returns a cell opened for evaluation on a target."""
+        with self._lock:  # two stages must not write the same floors at once
+            return self._open(cell, target)
+
+    def _open(self, cell: Cell, target: Target) -> OpenCell:
         prepared = self.prepare(target.part(cell, self.experiment.limits))
         raw = prepared.raw()
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())

@@ -1,6 +1,7 @@
 """Compiled functions of a run, each made once and shared by every stage that needs the same one."""
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -39,12 +40,19 @@ class Programs:
         return feed(batch, self.mesh)
 
     def _inside(self, function: Callable) -> Callable:
-        """Returns a compiled function that is always called on the mesh."""
+        """Returns a compiled function that is always called on the mesh, and compiled by one thread only."""
+        shapes: set[tuple] = set()
+        lock = threading.Lock()
 
         @functools.wraps(function)
         def call(*arguments):
+            shape = tuple(leaf.shape for leaf in jax.tree.leaves(arguments[1]))
             with use_mesh(self.mesh, self._strategy):
-                return function(*arguments)
+                if shape in shapes:
+                    return function(*arguments)
+                with lock:
+                    shapes.add(shape)
+                    return function(*arguments)
 
         return call
 

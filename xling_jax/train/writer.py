@@ -1,8 +1,10 @@
 """What a run shows and keeps: a metrics file, and progress on the terminal."""
 
+import contextlib
 import json
 import pathlib
 import sys
+import threading
 import time
 from typing import TextIO
 
@@ -35,59 +37,87 @@ def write_metrics(file: TextIO, step: int, values: dict[str, float]) -> None:
 
 
 class Display:
-    """Progress of one thing at a time: a bar with rate and time left in a terminal, plain lines elsewhere."""
+    """What a run says. In a terminal: a bar for each thing under way; elsewhere plain lines. Safe for threads."""
 
     def __init__(self, file: TextIO | None = None):
+        """Speaks to a file, by default standard output."""
         self._file = file or sys.stdout
         self._console = Console(file=self._file)
-        self._bar: Progress | None = None
-        self._began = self._shown = 0.0
-        self._name, self._total, self._first, self._done = "", 0, 0, 0
+        self._lock = threading.RLock()
+        self._progress: Progress | None = None
+        self._bars = 0
 
     def say(self, text: str) -> None:
         """Prints a line."""
-        if self._console.is_terminal:
-            self._console.print(text, highlight=False, markup=False)
-        else:
-            print(text, file=self._file, flush=True)
+        with self._lock:
+            if self._console.is_terminal:
+                self._console.print(text, highlight=False, markup=False)
+            else:
+                print(text, file=self._file, flush=True)
 
-    def begin(self, name: str, total: int, done: int = 0, unit: str = "steps") -> None:
-        """Starts a bar of `total` units, of which `done` were done earlier."""
-        self._name, self._total, self._first, self._done = name, total, done, done
-        self._unit = unit
+    @contextlib.contextmanager
+    def bar(self, name: str, total: int, done: int = 0, unit: str = "steps"):
+        """Shows a `Bar` while the block runs, and leaves one line.
+
+        Args:
+          name: of the work.
+          total: units there are.
+          done: units done earlier.
+          unit: plural.
+        """
+        with self._lock:
+            if self._console.is_terminal and self._progress is None:
+                columns = (
+                    TextColumn("{task.description}"),
+                    BarColumn(),
+                    MofNCompleteColumn(),
+                    TextColumn("{task.fields[rate]}"),
+                    TimeRemainingColumn(compact=True),
+                    TextColumn("{task.fields[note]}"),
+                )
+                self._progress = Progress(*columns, console=self._console, transient=True)
+                self._progress.start()
+            self._bars += 1
+        bar = Bar(self, self._progress, name, total, done=done, unit=unit)
+        try:
+            yield bar
+        finally:
+            bar.close()
+            with self._lock:
+                self._bars -= 1
+                if self._progress is not None and not self._bars:
+                    self._progress.stop()
+                    self._progress = None
+            self.say(f"{name}: {bar.done}/{total} {unit} in {bar.seconds():.1f} s")
+
+
+class Bar:
+    """One thing under way: how much of it is done, how fast it goes, how long it will take."""
+
+    def __init__(self, display: Display, progress: Progress | None, name: str, total: int, *, done: int, unit: str):
+        self._display, self._progress, self._name, self._total, self._unit = display, progress, name, total, unit
+        self._first = self.done = done
         self._began = self._shown = time.monotonic()
-        if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TimeRemainingColumn(compact=True),
-                TextColumn("{task.fields[note]}"),
-                console=self._console,
-                transient=True,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(name, total=total, completed=done, rate="", note="")
+        if progress is not None:
+            self._task = progress.add_task(name.strip(), total=total, completed=done, rate="", note="")
+
+    def seconds(self) -> float:
+        """Returns how long it has been going on."""
+        return time.monotonic() - self._began
 
     def advance(self, done: int, note: str = "") -> None:
-        """Shows that `done` units of the total are done."""
-        self._done = done
-        now = time.monotonic()
-        rate = (done - self._first) / max(now - self._began, 1e-6)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=done, rate=f"{rate:.1f} {self._unit}/s", note=note)
-        elif now - self._shown >= PLAIN_EVERY:
-            self._shown = now
+        """Says that `done` units of the total are done."""
+        self.done = done
+        rate = (done - self._first) / max(self.seconds(), 1e-6)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, rate=f"{rate:.1f} {self._unit}/s", note=note)
+        elif time.monotonic() - self._shown >= PLAIN_EVERY:
+            self._shown = time.monotonic()
             left = (self._total - done) / max(rate, 1e-6)
-            self.say(
-                f"{self._name}: {done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left  {note}".rstrip()
-            )
+            line = f"{self._name}: {done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left  {note}"
+            self._display.say(line.rstrip())
 
-    def end(self) -> None:
-        """Takes the bar away and leaves one line."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-        seconds = time.monotonic() - self._began
-        self.say(f"{self._name}: {self._done}/{self._total} {self._unit} in {seconds:.1f} s")
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._progress is not None:
+            self._progress.remove_task(self._task)

@@ -1,0 +1,104 @@
+"""What a work folder says of the experiment in it, and to whom the folder belongs."""
+
+import contextlib
+import datetime
+import fcntl
+import json
+import pathlib
+import platform
+from importlib import metadata
+
+import jax
+
+from xling_jax import __version__
+from xling_jax.errors import ConfigError
+from xling_jax.eval.suite import write_text
+from xling_jax.experiment import Experiment, as_json, digest
+from xling_jax.stages.plan import Plan
+from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.tasks import TASKS
+
+LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+
+
+def stage_folder(workdir: pathlib.Path, folder: str) -> pathlib.Path:
+    """Returns where a stage lies."""
+    return workdir / "stages" / folder
+
+
+def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
+    """Writes what an experiment is made of, for the report."""
+    experiment = plan.experiment
+    stages = [
+        {
+            "dir": node.folder,
+            "name": node.name,
+            "parents": [node.parent.folder] if node.parent else [],
+            "seed": node.seed,
+            "steps": node.stage.steps,
+            "done": (stage_folder(workdir, node.folder) / "DONE").exists(),
+        }
+        for node in plan.nodes
+    ]
+    targets = [
+        {
+            "name": name,
+            "task": target.task,
+            "split": target.split,
+            "metric": target.metric or KINDS[TASKS[target.task].kind].metrics[0],
+            "languages": [cell.language for cell in target.cells()],
+        }
+        for name, target in experiment.targets.items()
+    ]
+    arm, other, target = experiment.headline or (None, None, None)
+    record = {
+        "name": experiment.name,
+        "study": None,
+        "question": experiment.question,
+        "synthetic": experiment.synthetic,
+        "config_hash": digest(experiment),
+        "config": json.loads(as_json(experiment)),
+        "command": command,
+        "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
+        "machine": f"{platform.machine()}, {jax.device_count()} x {jax.devices()[0].device_kind}",
+        "date": datetime.date.today().isoformat(),
+        "source_language": experiment.source_language,
+        "language_groups": dict(experiment.language_groups),
+        "seeds": list(experiment.seeds),
+        "baseline": experiment.baseline,
+        "arms": list(experiment.arms),
+        "targets": targets,
+        "comparisons": [list(pair) for pair in experiment.comparisons],
+        "headline": {"comparison": [arm, other], "target": target} if target else None,
+        "cells": [{"arm": e.arm, "seed": e.seed, "target": e.target, "stage": e.node.folder} for e in plan.evaluations],
+        "stages": stages,
+    }
+    write_text(workdir / "experiments" / f"{experiment.name}.json", json.dumps(record, indent=1) + "\n")
+
+
+def claim_workdir(workdir: pathlib.Path, experiment: Experiment) -> None:
+    """Raises ConfigError if a folder holds the run of another experiment or of another configuration."""
+    mine = json.loads(as_json(experiment))
+    for path in sorted((workdir / "experiments").glob("*.json")):
+        there = json.loads(path.read_text())["config"]
+        if there != mine:
+            differing = sorted(name for name in mine if there.get(name) != mine[name])
+            raise ConfigError(
+                f"{workdir} was written by experiment '{there['name']}' with another configuration.\n"
+                f"Fields that differ: {', '.join(differing)}.\n"
+                "Use another --workdir, or the configuration it was written with."
+            )
+
+
+@contextlib.contextmanager
+def hold(workdir: pathlib.Path):
+    """Keeps a second process out of a folder while the first one works in it."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / ".lock", "w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"Another process is running in {workdir}.\nWait for it, or use another --workdir."
+            ) from error
+        yield

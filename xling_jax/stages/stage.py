@@ -1,0 +1,198 @@
+"""One stage of a plan: start, train, evaluate, record, mark done."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from xling_jax.data.batches import Batches, stream
+from xling_jax.data.prepare import Prepared
+from xling_jax.errors import CheckpointError, DataError
+from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
+from xling_jax.results import Result, read_results, write_results
+from xling_jax.stages.cells import Cells
+from xling_jax.stages.plan import Node, Plan
+from xling_jax.stages.programs import Programs
+from xling_jax.stages.record import stage_folder
+from xling_jax.stages.transfer import merge, plan_loading, source_tree
+from xling_jax.tables.tasks import Cell
+from xling_jax.train.checkpoint import Checkpoints
+from xling_jax.train.loop import train
+from xling_jax.train.optimizer import learning_rate
+from xling_jax.train.writer import Display, open_metrics, write_metrics
+
+POLICY = "last"
+
+
+def unevaluated(workdir: pathlib.Path, plan: Plan, node: Node) -> list[tuple[str, list[Cell]]]:
+    """Returns (target, its cells that have no result yet) of a stage."""
+    path = stage_folder(workdir, node.folder) / "results.jsonl"
+    done = {(r.task, r.split, r.language, r.protocol) for r in read_results(path)} if path.exists() else set()
+    missing = []
+    for name in plan.targets_of(node):
+        target = plan.experiment.targets[name]
+        left = [c for c in target.cells() if (c.task, c.split, c.language, protocol_of(target)) not in done]
+        if left:
+            missing.append((name, left))
+    return missing
+
+
+def is_done(workdir: pathlib.Path, plan: Plan, node: Node) -> bool:
+    """Whether nothing of a stage is left to do."""
+    return (stage_folder(workdir, node.folder) / "DONE").exists() and not unevaluated(workdir, plan, node)
+
+
+@dataclasses.dataclass(frozen=True)
+class StageRunner:
+    """Runs stages of one plan in one folder. Several threads may run several stages with it."""
+
+    plan: Plan
+    workdir: pathlib.Path
+    cells: Cells
+    programs: Programs
+    display: Display
+
+    def __call__(self, node: Node, stop_asked: Callable[[], bool]) -> None:
+        """Does what is left of a stage. Raises an XlingError; what was saved before stays."""
+        folder = stage_folder(self.workdir, node.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / "config.json", json.dumps(self._identity(node), indent=1, sort_keys=True) + "\n")
+        checkpoints = Checkpoints(folder / "checkpoints")
+        try:
+            state, steps = self._train(node, checkpoints, stop_asked)
+            self._evaluate(node, state["params"], steps)
+        finally:
+            checkpoints.close()
+        write_text(folder / "DONE", "")
+
+    def _identity(self, node: Node) -> dict[str, Any]:
+        return {
+            "stage": dataclasses.asdict(node.stage),
+            "seed": node.seed,
+            "parent": node.parent.folder if node.parent else None,
+            "hash": node.hash,
+            "model": self.plan.experiment.model,
+            "vocabulary": self.plan.vocabulary,
+        }
+
+    def _prepared(self, node: Node) -> list[Prepared]:
+        """Returns the stage's cells; DataError if one has fewer examples than its share."""
+        parts = node.stage.parts(self.plan.experiment.limits)
+        prepared = [self.cells.prepare(part) for part in parts]
+        for part, cell in zip(parts, prepared, strict=True):
+            if node.stage.examples and cell.examples < part.count:
+                raise DataError(
+                    f"Stage '{node.name}' wants {part.count} examples of {part.cell} from number {part.first} on, "
+                    f"there are {cell.examples}.\nAllowed: as many as there are; lower `examples` of the stage."
+                )
+        return prepared
+
+    def _train(self, node: Node, checkpoints: Checkpoints, stop_asked: Callable[[], bool]) -> tuple[Any, int]:
+        """Returns (the last state, its step), training what is left to train."""
+        stage = node.stage
+        prepared = self._prepared(node)
+        features = sum(cell.features for cell in prepared)
+        steps = stage.steps or max(1, round(stage.epochs * features / stage.batch_size))
+        start, state = self._start(node, checkpoints)
+        if start >= steps:
+            return state, steps
+        source = Batches(
+            prepared,
+            mixing=stage.mixing,
+            batch_size=stage.batch_size,
+            steps=steps,
+            seed=node.seed,
+            buckets=stage.lengths(),
+            host=jax.process_index(),
+            hosts=jax.process_count(),
+        )
+        metrics_path = stage_folder(self.workdir, node.folder) / "metrics.jsonl"
+        with open_metrics(metrics_path, start) as metrics, self.display.bar(f"  {node.name}", steps, start) as bar:
+
+            def log(step, values):
+                write_metrics(metrics, step, values)
+                loss = next(value for name, value in values.items() if name.endswith("/loss"))
+                bar.advance(step, f"loss {loss:.3f}")
+
+            state = train(
+                state,
+                steps,
+                stream(source, start),
+                self._step_fns(node),
+                start=start,
+                rate=lambda step: learning_rate(stage.optim, step, steps),
+                place=self.programs.place,
+                log_every=stage.log_every,
+                save_every=stage.save_every,
+                log=log,
+                save=checkpoints.save,
+                stop_asked=stop_asked,
+                identify=source.identify,
+            )
+        return state, steps
+
+    def _step_fns(self, node: Node) -> dict[str, Callable]:
+        def bind(task):
+            step = self.programs.step(node.heads, task, node.stage.optim, node.stage.accumulate)
+            return lambda state, batch, rate: step(state, batch, rate, node.seed)
+
+        return {head.name: bind(head.name) for head in node.heads}
+
+    def _start(self, node: Node, checkpoints: Checkpoints) -> tuple[int, Any]:
+        """Returns (step, state) of the newest checkpoint, or of step 0 with what the hand-over takes."""
+        make, abstract = self.programs.state_maker(node.heads, node.stage.optim)
+        step = checkpoints.latest()
+        if step is not None:
+            self.display.say(f"  {node.name} goes on from its checkpoint at step {step}")
+            return step, checkpoints.restore(step, abstract)
+        state = make(node.seed)
+        if node.parent is None:
+            self.display.say(f"  {node.name} starts from random parameters")
+            return 0, state
+        loading = plan_loading(node.stage.handover, node.heads, node.parent.heads)
+        self.display.say(f"  {node.name} from {node.parent.folder}: {loading}")
+        read = self._read_parent(node.parent, source_tree(loading, abstract["params"]))
+        return 0, state | {"params": merge(loading, state["params"], read)}
+
+    def _read_parent(self, parent: Node, wanted: Any) -> Any:
+        """Returns some parameters of a stage's last checkpoint."""
+        folder = stage_folder(self.workdir, parent.folder)
+        checkpoints = Checkpoints(folder / "checkpoints")
+        try:
+            step = checkpoints.latest()
+            if step is None:
+                raise CheckpointError(
+                    f"Stage {parent.folder} is marked done and has no checkpoint.\n"
+                    f"Delete {folder}; the next run trains it again."
+                )
+            return checkpoints.restore_params(step, wanted)
+        finally:
+            checkpoints.close()
+
+    def _evaluate(self, node: Node, params: Any, step: int) -> None:
+        """Evaluates what has no result yet. Results are written cell by cell."""
+        folder = stage_folder(self.workdir, node.folder)
+        path = folder / "results.jsonl"
+        rows: list[Result] = list(read_results(path)) if path.exists() else []
+        stage = {"seed": node.seed, "stage": node.name, "stage_hash": node.hash, "step": step, "policy": POLICY}
+        for name, cells in unevaluated(self.workdir, self.plan, node):
+            target = self.plan.experiment.targets[name]
+            function = self.programs.output(node.heads, target)
+            with self.display.bar(f"  {node.name} evaluates {name}", len(cells), unit="languages") as bar:
+                for number, cell in enumerate(cells, start=1):
+                    opened = self.cells.open(cell, target)
+                    values = evaluate_cell(
+                        opened,
+                        target,
+                        lambda batch, function=function: function(params, batch),
+                        self.programs.place,
+                        folder / "predictions",
+                    )
+                    rows += result_rows(values, opened, target, stage)
+                    write_results(path, rows)
+                    bar.advance(number, str(cell))
+        if not path.exists():
+            write_results(path, rows)
