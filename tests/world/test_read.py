@@ -44,14 +44,14 @@ def test_examples_have_the_fields_of_their_kind(task, language):
 
 # A checksum of the first 20 examples of every split in every language.
 GOLDEN = {
-    "world_text": "1fb96289ddb85d7c",
-    "world_nli": "3ef471247ed6da57",
-    "world_qa": "4b5e748663c3f630",
-    "world_qa2": "c64f7b2d090f5b8e",
-    "world_pos": "d88f5787e3881fc8",
-    "world_ner": "1604fcc6de1a8f7e",
-    "world_choice": "67f06ea14a0551fb",
-    "world_parallel": "e0fd6767ef332409",
+    "world_text": "d57172d74ba9d0bd",
+    "world_nli": "e43d66cf254d97ee",
+    "world_qa": "44dd660cd6bfdf48",
+    "world_qa2": "863a4a3a9dafed34",
+    "world_pos": "1c9a6a9e5759d487",
+    "world_ner": "bdace3082c17cf8a",
+    "world_choice": "5233c373d42c2cc9",
+    "world_parallel": "0d3c1d23f6d90341",
     "pieces": "226d6c575b19b0a8",
 }
 
