@@ -231,11 +231,12 @@ def test_qa_from_position(task, blind):
 @pytest.mark.parametrize("task", ["world_qa", "world_qa2"])
 def test_qa_asks_every_sentence_alike(task):
     shares = collections.Counter()
-    for row in examples(task, "train", "qen", TRAIN):
+    for row in read(task, "train", "qen", 2 * TRAIN):
         sentences = row["context"].count(".")
         shares[sentences, row["context"][: row["answers"][0]["start"]].count(".")] += 1
     for sentences in (2, 3):
         total = sum(count for (size, _), count in shares.items() if size == sentences)
         for place in range(sentences):
             share = shares[sentences, place] / total
-            assert abs(share - 1 / sentences) < 0.04, (sentences, place, share)
+            # Three deviations of a share among the 2,500 contexts of three sentences.
+            assert abs(share - 1 / sentences) < 0.03, (sentences, place, share)

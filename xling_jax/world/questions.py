@@ -43,7 +43,7 @@ def _draw(rng: random.Random, split: str, with_kind: bool) -> Question:
             continue
         asked = int(rng.random() * count)
         query = ask(rng, context[asked], with_kind)
-        if sum(map(most_pieces, (*context, query.event))) <= ROOM:
+        if sum(map(most_pieces, (*context, query.event))) + with_kind <= ROOM:
             return Question(context, asked, query)
 
 
