@@ -152,11 +152,11 @@ class Batches:
         cells = [group.cells[source] for source in sources]
         return [f"{cell.cell}#{cell.example_N[row]}" for cell, row in zip(cells, rows, strict=True)]
 
-    def __getitem__(self, step: int) -> tuple[str, dict[str, np.ndarray]]:
-        """Returns (task, this host's rows of the batch). All hosts pad to the same length."""
-        number_of_group = self._group_of_step[step]
+    def __getitem__(self, index: int) -> tuple[str, dict[str, np.ndarray]]:
+        """Returns (task, this host's rows of the batch) of a step. All hosts pad to the same length."""
+        number_of_group = self._group_of_step[index]
         group = self._groups[number_of_group]
-        sources, rows = group.rows(int(self._batch_of_step[step]))
+        sources, rows = group.rows(int(self._batch_of_step[index]))
         lengths = [int(group.cells[s].lengths_N[row]) for s, row in zip(sources, rows, strict=True)]
         mine, my_rows = sources[self._mine], rows[self._mine]
         features: list[dict[str, np.ndarray]] = [{}] * len(mine)

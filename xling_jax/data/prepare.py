@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import msgpack
 import numpy as np
-from array_record.python import array_record_module
+from array_record.python import array_record_module  # ty: ignore[import-not-found] - compiled, without stubs
 
 from xling_jax.data.formats import format_of
 from xling_jax.data.sources import checksum, read

@@ -48,8 +48,8 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
         windows.append(
             {
                 "input_ids": join(tokenizer, question, ids),
-                "start": np.int32(first - at + offset if held else -1),
-                "end": np.int32(last - at + offset if held else -1),
+                "start": np.array(first - at + offset if held else -1, np.int32),
+                "end": np.array(last - at + offset if held else -1, np.int32),
                 "spans": spans,
             }
         )
