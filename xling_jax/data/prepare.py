@@ -26,7 +26,7 @@ from xling_jax.errors import DataError
 from xling_jax.experiment import Part
 from xling_jax.tables.tasks import Cell
 
-FORMAT_VERSION = 1  # raise it when a format's output changes
+FORMAT_VERSION = 2  # raise it when a format's output changes
 
 
 @dataclasses.dataclass(frozen=True)
