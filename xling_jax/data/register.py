@@ -19,7 +19,7 @@ from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import Part
 from xling_jax.scoring.metrics import SCORERS, value
-from xling_jax.tables.tasks import TASKS, Task, cells
+from xling_jax.tables.tasks import TASKS, cells
 
 _CONTENT: dict[str, tuple] = {}  # name in SeqIO's registry -> all that decides what is behind it
 
@@ -40,49 +40,39 @@ def _is_new(name: str, content: tuple) -> bool:
     return False
 
 
-def _output_features(row: Task, tokenizer: Tokenizer) -> dict[str, Any]:
+def _task(part: Part, tokenizer: Tokenizer, data_dir: pathlib.Path | None) -> dict[str, Any]:
+    """Returns source, preprocessor and features of a part's SeqIO Task."""
     import seqio  # noqa: PLC0415
     import tensorflow as tf  # noqa: PLC0415
 
-    ids = seqio.PassThroughVocabulary(tokenizer.size, tokenizer.eos)
-    labels = seqio.PassThroughVocabulary(len(row.labels))
-    return {
-        name: seqio.Feature(
-            ids if name == "input_ids" else labels, add_eos=False, dtype=tf.int32, rank=len(feature.axes)
-        )
-        for name, feature in format_of(row.kind).FEATURES.items()
-    }
+    row, kind = part.cell.row, format_of(part.cell.row.kind)
+    shapes = {name: [int(a) if a.isdigit() else None for a in spec.axes] for name, spec in kind.FEATURES.items()}
+    sizes = {"input_ids": tokenizer.size}
 
-
-def _source(part: Part, data_dir: pathlib.Path | None) -> Any:
-    """Returns the SeqIO source of a part's raw examples, each as {"json": bytes}."""
-    import seqio  # noqa: PLC0415
-    import tensorflow as tf  # noqa: PLC0415
-
-    def dataset_fn(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+    def read(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del split, shuffle_files, seed  # SeqIO shuffles the features
-        lines = lambda: ({"json": json.dumps(example)} for example in raw_examples(part, data_dir))  # noqa: E731
-        return tf.data.Dataset.from_generator(lines, output_signature={"json": tf.TensorSpec([], tf.string)})
-
-    return seqio.FunctionDataSource(dataset_fn, splits=(part.cell.split,))
-
-
-def _preprocessor(part: Part, tokenizer: Tokenizer) -> Callable:
-    """Returns the format of a part's kind as a function from a dataset of raw examples to one of features."""
-    import tensorflow as tf  # noqa: PLC0415
-
-    kind = format_of(part.cell.row.kind)
+        return tf.data.Dataset.from_generator(
+            lambda: ({"json": json.dumps(example)} for example in raw_examples(part, data_dir)),
+            output_signature={"json": tf.TensorSpec([], tf.string)},
+        )
 
     def preprocess(dataset: tf.data.Dataset) -> tf.data.Dataset:
         def features() -> Iterator[dict[str, np.ndarray]]:
             for raw in dataset.as_numpy_iterator():
-                yield from kind.features(json.loads(raw["json"]), tokenizer, part.max_length, part.cell.row)
+                yield from kind.features(json.loads(raw["json"]), tokenizer, part.max_length, row)
 
-        shapes = {name: [int(a) if a.isdigit() else None for a in spec.axes] for name, spec in kind.FEATURES.items()}
         signature = {name: tf.TensorSpec(shape, tf.int32) for name, shape in shapes.items()}
         return tf.data.Dataset.from_generator(features, output_signature=signature)
 
-    return preprocess
+    def feature(name: str) -> seqio.Feature:
+        vocabulary = seqio.PassThroughVocabulary(sizes.get(name, len(row.labels)))
+        return seqio.Feature(vocabulary, add_eos=False, dtype=tf.int32, rank=len(shapes[name]))
+
+    return {
+        "source": seqio.FunctionDataSource(read, splits=(part.cell.split,)),
+        "preprocessors": [preprocess],
+        "output_features": {name: feature(name) for name in shapes},
+    }
 
 
 def _metric_fns(kind: str) -> list[Callable]:
@@ -110,13 +100,8 @@ def register_cell(part: Part, tokenizer: Tokenizer, data_dir: pathlib.Path | Non
     if held and held[0] != part and name in seqio.TaskRegistry.names():
         name = f"{name}.{part.first}_{part.count}_{part.max_length}"
     if _is_new(name, (part, tokenizer.fingerprint, str(data_dir))):
-        seqio.TaskRegistry.add(
-            name,
-            source=_source(part, data_dir),
-            preprocessors=[_preprocessor(part, tokenizer)],
-            output_features=_output_features(part.cell.row, tokenizer),
-            metric_fns=_metric_fns(part.cell.row.kind),
-        )
+        metric_fns = _metric_fns(part.cell.row.kind)
+        seqio.TaskRegistry.add(name, metric_fns=metric_fns, **_task(part, tokenizer, data_dir))
     return name
 
 
