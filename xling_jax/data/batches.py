@@ -1,8 +1,9 @@
-"""Prepared cells to this host's batches. What is in step k is a function of (seed, k) alone.
+"""Prepared cells to this host's batches. What is in step k of a stage is a function of its seed and k alone.
 
 So training resumes exactly from a step number, on any number of hosts, and a batch that made trouble can
-be named afterwards. Examples of one task are mixed within a batch; tasks take turns batch by batch, as in
-jiant's multi-task sampler (Phang et al. 2020). Grain reads, pads and prefetches.
+be named afterwards. In an epoch every feature comes once. Examples of one task are mixed within a batch;
+tasks take turns batch by batch, as in jiant's multi-task sampler (Phang et al. 2020). Grain reads, pads
+and prefetches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from xling_jax.data.formats import Feature, format_of
 from xling_jax.data.prepare import Prepared, Records
 
-WINDOW = 32  # batches within which examples are sorted by length; more pads less and mixes less
+WINDOW = 32  # most batches within which examples are sorted by length; more pads less and mixes less
 
 
 def interleave(rates: Sequence[float], count: int) -> np.ndarray:
@@ -39,7 +40,11 @@ def _draws(features: int, first: int, count: int, seed: int, stream: int) -> np.
 
 
 class Group:
-    """The cells of one task: its batches, sorted by length within windows of WINDOW batches."""
+    """The cells of one task: its batches, sorted by length within windows of batches.
+
+    A window is no longer than the shortest epoch of a cell, and the last one ends with the stage: else
+    sorting would bring the same feature into a batch twice, and leave others out.
+    """
 
     def __init__(self, cells: Sequence[Prepared], rates: Sequence[float], batch_size: int, seed: int, batches: int):
         self.task = cells[0].cell.row
@@ -47,29 +52,30 @@ class Group:
         self.features = format_of(self.task.kind).FEATURES
         self._seed = seed
         self._batch_size = batch_size
-        windows = -(-batches // WINDOW)
-        self._source = interleave(rates, windows * WINDOW * batch_size).astype(np.int16)
+        epoch = min(cell.features * sum(rates) / rate for cell, rate in zip(cells, rates, strict=True))
+        self._batches_of_window = int(np.clip(epoch // batch_size, 1, WINDOW))
+        self._source = interleave(rates, batches * batch_size).astype(np.int16)
         self._window: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
 
     def _load(self, window: int) -> tuple[np.ndarray, np.ndarray]:
-        size = WINDOW * self._batch_size
+        size = self._batches_of_window * self._batch_size
         source = self._source[window * size : (window + 1) * size]
         before = np.bincount(self._source[: window * size], minlength=len(self.cells))
-        row = np.zeros(size, np.int64)
-        length = np.zeros(size, np.int64)
+        row = np.zeros(len(source), np.int64)
+        length = np.zeros(len(source), np.int64)
         for number, cell in enumerate(self.cells):
             here = np.flatnonzero(source == number)
             if len(here):
                 row[here] = _draws(cell.features, int(before[number]), len(here), self._seed, number)
                 length[here] = cell.lengths_N[row[here]]
-        by_length = np.argsort(length, kind="stable").reshape(WINDOW, self._batch_size)
+        by_length = np.argsort(length, kind="stable").reshape(-1, self._batch_size)
         rng = np.random.default_rng([self._seed, len(self.cells), window])
-        order = by_length[rng.permutation(WINDOW)]
+        order = by_length[rng.permutation(len(by_length))]
         return source[order], row[order]
 
     def rows(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns (cell, feature number) of the examples of a batch, both of shape (batch_size,)."""
-        window, within = divmod(batch, WINDOW)
+        window, within = divmod(batch, self._batches_of_window)
         held = self._window  # one read and one write, because several threads ask
         if held[0] != window:
             held = (window, *self._load(window))
@@ -152,11 +158,11 @@ class Batches:
         cells = [group.cells[source] for source in sources]
         return [f"{cell.cell}#{cell.example_N[row]}" for cell, row in zip(cells, rows, strict=True)]
 
-    def __getitem__(self, step: int) -> tuple[str, dict[str, np.ndarray]]:
-        """Returns (task, this host's rows of the batch). All hosts pad to the same length."""
-        number_of_group = self._group_of_step[step]
+    def __getitem__(self, index: int) -> tuple[str, dict[str, np.ndarray]]:
+        """Returns (task, this host's rows of the batch) of a step. All hosts pad to the same length."""
+        number_of_group = self._group_of_step[index]
         group = self._groups[number_of_group]
-        sources, rows = group.rows(int(self._batch_of_step[step]))
+        sources, rows = group.rows(int(self._batch_of_step[index]))
         lengths = [int(group.cells[s].lengths_N[row]) for s, row in zip(sources, rows, strict=True)]
         mine, my_rows = sources[self._mine], rows[self._mine]
         features: list[dict[str, np.ndarray]] = [{}] * len(mine)

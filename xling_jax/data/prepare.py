@@ -9,14 +9,15 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import os
 import pathlib
 import shutil
+import uuid
+import zipfile
 from collections.abc import Iterator
 
 import msgpack
 import numpy as np
-from array_record.python import array_record_module
+from array_record.python import array_record_module  # ty: ignore[import-not-found] - compiled, without stubs
 
 from xling_jax.data.formats import format_of
 from xling_jax.data.sources import checksum, read
@@ -25,7 +26,7 @@ from xling_jax.errors import DataError
 from xling_jax.experiment import Part
 from xling_jax.tables.tasks import Cell
 
-FORMAT_VERSION = 1  # raise it when a format's output changes
+FORMAT_VERSION = 2  # raise it when a format's output changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +51,27 @@ class Prepared:
 
     def raw(self) -> list[dict]:
         """Returns the raw examples, in order. Training cells do not keep them."""
-        with open(self.path / "examples.jsonl", encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+        try:
+            with open(self.path / "examples.jsonl", encoding="utf-8") as lines:
+                found = [json.loads(line) for line in lines]
+        except (OSError, ValueError) as error:
+            raise damaged(self.path, error) from error
+        if _keeps_raw(self.cell) and len(found) != self.examples:
+            raise damaged(self.path, f"examples.jsonl has {len(found)} examples of {self.examples}")
+        return found
+
+
+def damaged(path: pathlib.Path, found: object) -> DataError:
+    """Returns the error for a prepared cell that is not what `prepare` left."""
+    return DataError(
+        f"The prepared cell {path} is damaged ({found}).\n"
+        "Allowed: what `prepare` wrote.\n"
+        "Delete that folder; it is made again from the data by the next run."
+    )
+
+
+def _keeps_raw(cell: Cell) -> bool:
+    return cell.split != "train"
 
 
 def raw_examples(part: Part, data_dir: pathlib.Path | None) -> Iterator[dict]:
@@ -91,13 +111,12 @@ def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: path
       data_dir: the data folder, for tasks that are read from files.
 
     Raises:
-      DataError: a file is missing or broken, or the cell has fewer examples than the part wants.
+      DataError: a file is missing or broken, or the part begins beyond the end of the cell.
     """
     data = checksum(part.cell, data_dir)
     final = root / f"{part.cell}-{_address(part, tokenizer, data)}"
     if not final.exists():
-        draft = root / f".{final.name}.{os.getpid()}"
-        shutil.rmtree(draft, ignore_errors=True)
+        draft = root / f".{final.name}.{uuid.uuid4().hex}"  # process numbers are not unique on a shared disk
         draft.mkdir(parents=True)
         try:
             count = _write(draft, part, raw_examples(part, data_dir), tokenizer)
@@ -115,7 +134,7 @@ def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: path
 def _write(folder: pathlib.Path, part: Part, examples: Iterator[dict], tokenizer: Tokenizer) -> int:
     """Writes all features of a part and returns the number of examples they come from."""
     make = format_of(part.cell.row.kind).features
-    keep_raw = part.cell.split != "train"
+    keep_raw = _keeps_raw(part.cell)
     writer = array_record_module.ArrayRecordWriter(str(folder / "data.arrayrecord"), "group_size:1,uncompressed")
     lengths: list[int] = []
     example_of: list[int] = []
@@ -144,12 +163,18 @@ def load(cell: Cell, path: pathlib.Path) -> Prepared:
         meta = json.loads((path / "meta.json").read_text())
         with np.load(path / "index.npz") as index:
             lengths_N, example_N = index["lengths"], index["example"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"The prepared cell {path} is damaged ({error}).\n"
-            "Delete that folder; it is made again from the data by the next run."
-        ) from error
-    return Prepared(cell, path, meta["checksum"], meta["examples"], lengths_N, example_N)
+        found = Prepared(cell, path, meta["checksum"], meta["examples"], lengths_N, example_N)
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise damaged(path, error) from error
+    records = _reader(path).num_records()
+    if records != found.features:
+        raise damaged(path, f"data.arrayrecord has {records} features of {found.features}")
+    return found
+
+
+def _reader(path: pathlib.Path) -> array_record_module.ArrayRecordReader:
+    """Returns the reader of a prepared cell's features; one of a missing or broken file has none."""
+    return array_record_module.ArrayRecordReader(str(path / "data.arrayrecord"), "readahead_buffer_size:0")
 
 
 class Records:
@@ -160,11 +185,14 @@ class Records:
         self._reader = None
 
     def read(self, numbers: list[int]) -> list[dict[str, np.ndarray]]:
-        """Returns the features with these numbers, in this order."""
+        """Returns the features with these numbers, in this order. Raises DataError if their bytes have changed."""
         if self._reader is None:  # opened late, so that the object can be sent to another process
-            path = str(self._prepared.path / "data.arrayrecord")
-            self._reader = array_record_module.ArrayRecordReader(path, "readahead_buffer_size:0")
-        return [unpack_feature(record) for record in self._reader.read(numbers)]
+            self._reader = _reader(self._prepared.path)
+        assert 0 <= min(numbers) <= max(numbers) < self._prepared.features, "a feature that is not there"
+        try:
+            return [unpack_feature(record) for record in self._reader.read(numbers)]
+        except RuntimeError as error:  # the checksum of a block does not fit
+            raise damaged(self._prepared.path, error) from error
 
     def __getstate__(self):
         return {"_prepared": self._prepared, "_reader": None}

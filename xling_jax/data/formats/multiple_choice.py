@@ -17,4 +17,4 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     ids_CxL = np.full((len(rows), max(map(len, rows))), tokenizer.pad, np.int32)
     for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
         ids_L[: len(row_ids)] = row_ids
-    return [{"input_ids": ids_CxL, "label": np.int32(example["label"])}]
+    return [{"input_ids": ids_CxL, "label": np.array(example["label"], np.int32)}]

@@ -13,4 +13,4 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     """Returns the one feature of an example; the longer text is cut if both do not fit."""
     first, second = (tokenizer.encode(example[name]).ids for name in ("text", "text_pair"))
     ids = join(tokenizer, *truncate(first, second, max_length - specials(2)))
-    return [{"input_ids": ids, "label": np.int32(row.labels.index(example["label"]))}]
+    return [{"input_ids": ids, "label": np.array(row.labels.index(example["label"]), np.int32)}]

@@ -6,7 +6,7 @@ that Thai and Chinese answers come out whole (Rajpurkar et al. 2016; Devlin et a
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, join
+from xling_jax.data.formats import Feature, join, specials
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
@@ -30,7 +30,7 @@ def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns the windows of an example; the label of each is its first gold answer, where the window holds it."""
-    question = tokenizer.encode(example["question"]).ids[: min(MAX_QUESTION, max_length // 2)]
+    question = tokenizer.encode(example["question"]).ids[: min(MAX_QUESTION, (max_length - specials(2)) // 2)]
     context = tokenizer.encode(example["context"])
     offset = len(question) + 3  # <s> question </s></s>
     room = max_length - offset - 1
@@ -48,8 +48,8 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
         windows.append(
             {
                 "input_ids": join(tokenizer, question, ids),
-                "start": np.int32(first - at + offset if held else -1),
-                "end": np.int32(last - at + offset if held else -1),
+                "start": np.array(first - at + offset if held else -1, np.int32),
+                "end": np.array(last - at + offset if held else -1, np.int32),
                 "spans": spans,
             }
         )

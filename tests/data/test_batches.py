@@ -1,0 +1,249 @@
+"""Batches: the same ones for whoever asks, every feature in its turn, and rows that are what they say."""
+
+import collections
+import hashlib
+import itertools
+
+import numpy as np
+import pytest
+
+from xling_jax.data import batches as module
+from xling_jax.data.batches import Batches, bucket, in_order, interleave, pad_batch, stream
+from xling_jax.data.formats import format_of
+from xling_jax.data.prepare import Records, prepare
+from xling_jax.experiment import Part
+from xling_jax.tables.tasks import parse_cells
+
+BUCKETS = (16, 24, 32, 64)
+SMALL = ("world_nli.dev.qen", 60), ("world_nli.dev.qda", 25), ("world_pos.dev.qen", 40), ("world_choice.dev.qen", 15)
+
+
+@pytest.fixture(scope="module")
+def open_cell(tokenizer, tmp_path_factory):
+    root = tmp_path_factory.mktemp("prepared")
+    return lambda text, count: prepare(Part(*parse_cells(text), 0, count, 64), tokenizer, root)
+
+
+@pytest.fixture(scope="module")
+def cells(open_cell):
+    return [open_cell(*cell) for cell in SMALL]
+
+
+def batches(cells, steps=24, batch_size=8, **changed):
+    options = {"mixing": "proportional", "seed": 3, "buckets": BUCKETS} | changed
+    return Batches(cells, batch_size=batch_size, steps=steps, **options)
+
+
+def same(one, other):
+    """Says whether two (task, batch) are equal."""
+    return (
+        one[0] == other[0]
+        and one[1].keys() == other[1].keys()
+        and all(np.array_equal(one[1][name], other[1][name]) for name in one[1])
+    )
+
+
+def all_same(one, other):
+    return all(same(*pair) for pair in itertools.zip_longest(one, other))
+
+
+# ---- the order -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rates", [[1.0], [1, 1], [5, 3, 2], [1000, 1], [0.1, 0.2, 0.7], [1] * 7])
+def test_interleave_is_even(rates):
+    draws = interleave(rates, 1000)
+    shares = np.array(rates) / np.sum(rates)
+    taken = np.cumsum(draws[:, None] == np.arange(len(rates)), axis=0)
+    assert len(draws) == 1000
+    assert (np.abs(taken - shares * np.arange(1, 1001)[:, None]) <= 1).all(), "within one draw of its share, always"
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100, 999])
+def test_interleave_is_a_prefix_of_itself(count):
+    assert np.array_equal(interleave([5, 3, 2.5], count), interleave([5, 3, 2.5], 1000)[:count])
+
+
+def test_rates_of_many_draws():
+    found = np.bincount(interleave([7, 2, 0.5, 0.5], 100_000)) / 100_000
+    np.testing.assert_allclose(found, [0.7, 0.2, 0.05, 0.05], atol=1e-5)  # one draw of 100,000
+
+
+def counts_of(source):
+    """Returns how many examples of each cell a stage draws."""
+    names = [name for step in range(len(source)) for name in source.identify(step)]
+    return collections.Counter(name.partition("#")[0] for name in names)
+
+
+@pytest.mark.parametrize(("mixing", "shares"), [("proportional", [60 / 85, 25 / 85]), ("uniform", [0.5, 0.5])])
+def test_mixing(cells, mixing, shares):
+    found = counts_of(batches(cells[:2], steps=100, mixing=mixing))
+    for cell, share in zip(cells, shares, strict=False):
+        assert abs(found[str(cell.cell)] - 800 * share) <= 1, found
+
+
+@pytest.mark.parametrize(("mixing", "shares"), [("proportional", [15, 85, 40]), ("uniform", [1, 2, 1])])
+def test_tasks_take_turns_in_proportion(cells, mixing, shares):
+    source = batches(cells, steps=100, mixing=mixing)
+    tasks = [source[step][0] for step in range(100)]
+    order = ["world_choice", "world_nli", "world_pos"]
+    for steps in (20, 50, 100):
+        for name, share in zip(order, shares, strict=True):
+            assert abs(tasks[:steps].count(name) - steps * share / sum(shares)) <= 1, name
+    for step, name in enumerate(tasks):
+        assert {found.split(".")[0] for found in source.identify(step)} == {name}, "a batch is of one task"
+
+
+@pytest.mark.parametrize("batch_size", [4, 10, 25])
+@pytest.mark.parametrize("count", [20, 100, 340, 500])
+def test_an_epoch_has_every_feature_once(open_cell, count, batch_size):
+    cell = open_cell("world_nli.dev.qnd", count)
+    for epochs in (1, 3):
+        steps = -(-epochs * count // batch_size)
+        source = batches([cell], steps=steps, batch_size=batch_size)
+        found = collections.Counter(name for step in range(steps) for name in source.identify(step))
+        again = steps * batch_size - epochs * count  # to fill up the last batch
+        assert sorted(found.values()) == [epochs] * (count - again) + [epochs + 1] * again
+
+
+def test_a_part_of_an_epoch_has_no_feature_twice(cells):
+    for steps in range(1, 8):
+        source = batches(cells[:1], steps=steps)
+        names = [name for step in range(steps) for name in source.identify(step)]
+        assert len(set(names)) == len(names) == 8 * steps, f"{steps} of 7 steps of an epoch"
+
+
+def test_epochs_and_seeds_differ(cells):
+    def order(**changed):
+        source = batches(cells[:1], steps=12, batch_size=10, **changed)
+        return [frozenset(source.identify(step)) for step in range(12)]
+
+    first, second = order()[:6], order()[6:]
+    assert order() == order()
+    assert set(order()) != set(order(seed=4)), "another seed has other batches"
+    assert set(first) != set(second), "another epoch has other batches"
+    assert frozenset.union(*first) == frozenset.union(*second) and len(frozenset.union(*first)) == 60
+
+
+def test_cells_are_not_shuffled_alike(open_cell, monkeypatch):
+    """Translations of one example have the same number, and must not be drawn together for that."""
+    monkeypatch.setattr(module, "WINDOW", 1)  # nor sorted together by their length
+    source = batches([open_cell("world_nli.dev.qen", 200), open_cell("world_nli.dev.qda", 200)], steps=50)
+    numbers = [[name.partition("#")[2] for name in source.identify(step)] for step in range(50)]
+    met = sum(len(found) - len(set(found)) for found in numbers)
+    assert met < 20, f"{met} of 200 examples meet their translation; chance is about 4"
+
+
+# ---- who asks ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_resuming_at_every_step(cells, threads):
+    source = batches(cells, steps=12)
+    whole = list(stream(source, threads=threads))
+    assert len(whole) == len(source) == 12
+    assert all_same(whole, [source[step] for step in range(12)]), "Grain's order is that of the steps"
+    for start in range(13):
+        assert all_same(stream(batches(cells, steps=12), start, threads), whole[start:]), f"resumed at {start}"
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_hosts_put_together_are_the_batch(cells, hosts):
+    whole = batches(cells)
+    shares = [batches(cells, host=host, hosts=hosts) for host in range(hosts)]
+    for step in range(len(whole)):
+        found = [share[step] for share in shares]
+        assert {task for task, _ in found} == {whole[step][0]}
+        together = {name: np.concatenate([rows[name] for _, rows in found]) for name in found[0][1]}
+        assert same((whole[step][0], together), whole[step]), step
+        assert together["index"].tolist() == list(range(8))
+        assert all(share.identify(step) == whole.identify(step) for share in shares)
+
+
+def content(batch, row):
+    """Returns what one row of a batch says, whatever it is padded to."""
+    ids = batch["input_ids"][row]
+    return tuple(ids[ids != 1].tolist()), *(int(batch[name][row]) for name in ("label",) if name in batch)
+
+
+@pytest.mark.parametrize("threads", [1, 8])
+def test_rows_are_what_identify_says(cells, threads):
+    """Each row against the record that is named, read by itself, while several threads read for the batches."""
+    known = collections.defaultdict(set)
+    for cell in cells:
+        table = format_of(cell.cell.row.kind).FEATURES
+        for number, feature in zip(cell.example_N, Records(cell).read(list(range(cell.features))), strict=True):
+            known[f"{cell.cell}#{number}"].add(content(pad_batch([feature], table, 64), 0))
+    source = batches(cells, steps=150)
+    for step, (_, batch) in enumerate(stream(source, threads=threads)):
+        for row, name in enumerate(source.identify(step)):
+            assert content(batch, row) in known[name], f"row {row} of step {step} is not {name}"
+
+
+# ---- padding -------------------------------------------------------------------------------
+
+
+def test_bucket():
+    assert [bucket(length, BUCKETS) for length in (1, 16, 17, 33, 64)] == [16, 16, 24, 64, 64]
+
+
+@pytest.mark.parametrize("cell", range(len(SMALL)))
+def test_padding_is_what_the_table_says(cells, cell):
+    table = format_of(cells[cell].cell.row.kind).FEATURES
+    features = Records(cells[cell]).read([0, 1, 2, 3])
+    batch = pad_batch(features, table, 64)
+    for name, spec in table.items():
+        for row, feature in zip(batch[name], features, strict=True):
+            inside = tuple(slice(0, size) for size in feature[name].shape)
+            assert np.array_equal(row[inside], feature[name]), name
+            outside = np.ones(row.shape, bool)
+            outside[inside] = False
+            assert (row[outside] == spec.pad).all() and row.dtype == np.int32, name
+        assert batch[name].shape[1:] == tuple(
+            64 if axis == "L" else size for axis, size in zip(spec.axes, features[0][name].shape, strict=True)
+        )
+
+
+def padding(source):
+    """Returns the share of padding in all ids of a stage."""
+    ids = [source[step][1]["input_ids"] for step in range(len(source))]
+    return sum(int((x == 1).sum()) for x in ids) / sum(x.size for x in ids)
+
+
+def test_buckets_pad_less(open_cell):
+    cell = open_cell("world_nli.dev.qen", 500)
+    longest = int(cell.lengths_N.max())
+    plain = padding(batches([cell], steps=62, buckets=(64,)))
+    cut = padding(batches([cell], steps=62, buckets=(longest,)))
+    bucketed = padding(batches([cell], steps=62, buckets=tuple(range(8, longest + 1, 4))))
+    assert plain > cut > 2 * bucketed, (plain, cut, bucketed)
+
+
+# ---- evaluation ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 20, 64])
+def test_in_order_covers_everything_and_fills_up(cells, batch_size):
+    cell = cells[0]
+    records = Records(cell)
+    seen, lengths = [], []
+    for numbers, batch in in_order(cell, batch_size, BUCKETS):
+        assert len(batch["input_ids"]) == batch_size, "every batch is full"
+        features = records.read([*numbers.tolist(), *[int(numbers[-1])] * (batch_size - len(numbers))])
+        length = batch["input_ids"].shape[1]
+        assert length == bucket(int(cell.lengths_N[numbers].max()), BUCKETS)
+        assert same(("", batch), ("", pad_batch(features, format_of("pair_classification").FEATURES, length)))
+        seen += numbers.tolist()
+        lengths.append(length)
+    assert sorted(seen) == list(range(cell.features))
+    assert lengths == sorted(lengths), "the shortest come first"
+
+
+def test_the_order_of_a_stage_is_golden(cells):
+    """Fails when the order of training changes: then no earlier run can be repeated or resumed exactly."""
+    names = [name for step in range(24) for name in batches(cells).identify(step)]
+    found = hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    assert found == "1da168ab66e19a32", (
+        "The order has changed, or the generated world has. If that was meant, raise STAGE_VERSION in "
+        "xling_jax/stages/plan.py or the world's VERSION, and write the new hash here."
+    )
