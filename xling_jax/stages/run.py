@@ -58,8 +58,9 @@ class Run:
             left = [node for node in self.plan.nodes if not is_done(self.workdir, self.plan, node)]
             if left:
                 self.prepare()
-                runner = StageRunner(self.plan, self.workdir, self.cells, self._programs(), self.display)
-                self._run(left, runner, stop_asked, jobs or default_jobs())
+                jobs = jobs or default_jobs()
+                runner = StageRunner(self.plan, self.workdir, self.cells, self._programs(), self.display, jobs == 1)
+                self._run(left, runner, stop_asked, jobs)
 
     def prepare(self) -> None:
         """Makes the vocabulary and the prepared cells."""

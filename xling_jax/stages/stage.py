@@ -54,13 +54,14 @@ class StageRunner:
     cells: Cells
     programs: Programs
     display: Display
+    alone: bool  # no other stage runs at the same time
 
     def __call__(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         """Does what is left of a stage. Raises an XlingError; what was saved before stays."""
         folder = stage_folder(self.workdir, node.folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.json", json.dumps(self._identity(node), indent=1, sort_keys=True) + "\n")
-        checkpoints = Checkpoints(folder / "checkpoints")
+        checkpoints = Checkpoints(folder / "checkpoints", background=self.alone)
         try:
             state, steps = self._train(node, checkpoints, stop_asked)
             self._evaluate(node, state["params"], steps)
@@ -160,7 +161,7 @@ class StageRunner:
     def _read_parent(self, parent: Node, wanted: Any) -> Any:
         """Returns some parameters of a stage's last checkpoint."""
         folder = stage_folder(self.workdir, parent.folder)
-        checkpoints = Checkpoints(folder / "checkpoints")
+        checkpoints = Checkpoints(folder / "checkpoints", background=self.alone)
         try:
             step = checkpoints.latest()
             if step is None:

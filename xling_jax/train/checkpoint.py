@@ -6,6 +6,7 @@ a word otherwise.
 """
 
 import pathlib
+import threading
 import zlib
 from typing import Any
 
@@ -17,6 +18,7 @@ from xling_jax.errors import CheckpointError
 from xling_jax.train.step import State
 
 PARAMS, TRAIN, META = "params", "train", "meta"
+_ONE_AT_A_TIME = threading.RLock()  # Orbax's event loops do not bear several threads of one process
 
 
 def paths(tree: Any) -> dict[str, Any]:
@@ -37,14 +39,23 @@ def _sums(tree: Any) -> dict[str, int]:
 class Checkpoints:
     """The checkpoints of one stage."""
 
-    def __init__(self, path: pathlib.Path, keep: int = 1):
-        """Opens a folder of checkpoints, which need not exist yet. `keep`: how many of the newest to hold."""
+    def __init__(self, path: pathlib.Path, keep: int = 1, background: bool = True):
+        """Opens a folder of checkpoints, which need not exist yet.
+
+        Args:
+          path: the folder.
+          keep: how many of the newest to hold.
+          background: save while training goes on; not where several threads have checkpoints open.
+        """
         self._path = path
-        self._manager = ocp.CheckpointManager(
-            path.absolute(),
-            item_names=(PARAMS, TRAIN, META),
-            options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True),
-        )
+        with _ONE_AT_A_TIME:
+            self._manager = ocp.CheckpointManager(
+                path.absolute(),
+                item_names=(PARAMS, TRAIN, META),
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=keep, create=True, enable_async_checkpointing=background
+                ),
+            )
 
     def latest(self) -> int | None:
         """Returns the newest step that was saved whole."""
@@ -62,8 +73,9 @@ class Checkpoints:
             TRAIN: ocp.args.StandardSave(rest),
             META: ocp.args.JsonSave(meta),
         }
-        if not self._manager.save(step, args=ocp.args.Composite(**items), force=True):
-            raise CheckpointError(f"{self._path}: step {step} was not saved; a newer one is there.")
+        with _ONE_AT_A_TIME:
+            if not self._manager.save(step, args=ocp.args.Composite(**items), force=True):
+                raise CheckpointError(f"{self._path}: step {step} was not saved; a newer one is there.")
 
     def meta(self, step: int) -> dict:
         """Returns the fingerprints of a step, {item: {"shapes", "sums"}}."""
@@ -82,6 +94,10 @@ class Checkpoints:
         return self._item(step, PARAMS, abstract)
 
     def _item(self, step: int, item: str, abstract: Any) -> Any:
+        with _ONE_AT_A_TIME:
+            return self._checked(step, item, abstract)
+
+    def _checked(self, step: int, item: str, abstract: Any) -> Any:
         meta = self.meta(step)[item]
         wanted = _shapes(abstract)
         for path, shape in wanted.items():
@@ -112,5 +128,6 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        with _ONE_AT_A_TIME:
+            self._manager.wait_until_finished()
+            self._manager.close()
