@@ -16,37 +16,50 @@ QUESTION = "Does a multilingual intermediate task help zero-shot transfer more t
 LANGUAGES = "qen+qnd+qnr+qms+qda+qdt"
 INTERMEDIATE_EXAMPLES = 7_200
 
-# Longest inputs in tokens: one compiled shape a task, little padding.
-LENGTHS = {"world_text": 28, "world_qa": 40, "world_qa2": 40, "world_pos": 16, "world_nli": 28}
+# task: (longest input in tokens, batch size). One compiled shape a task, little padding.
+SHAPES = {
+    "world_text": (28, 64),
+    "world_qa": (44, 32),
+    "world_qa2": (44, 32),
+    "world_pos": (18, 32),
+    "world_nli": (32, 32),
+}
 
-# size: (pretraining steps, intermediate steps, target steps, seeds, limits of splits)
+# size: (steps of each kind of stage, seeds, limits of splits)
 SIZES = {
-    "default": (3000, 600, 300, (0, 1), {"train": 8000}),
-    "test": (20, 6, 4, (0, 1), {"train": 400, "test": 40}),
+    "default": (
+        {"world_text": 3000, "world_qa": 900, "world_qa2": 400, "world_pos": 250, "world_nli": 500},
+        (0, 1),
+        {"train": 8000},
+    ),
+    "test": (
+        {"world_text": 20, "world_qa": 6, "world_qa2": 4, "world_pos": 4, "world_nli": 4},
+        (0, 1),
+        {"train": 400, "test": 40},
+    ),
 }
 
 
 def get_config(size: str = "default") -> ConfigDict:
     """Returns the config; `test` is the same experiment in seconds, with meaningless numbers."""
-    pretrain, intermediate, target, seeds, limits = choose(
-        "size", size, SIZES, "Sizes are rows of SIZES in the config file."
-    )
+    steps, seeds, limits = choose("size", size, SIZES, "Sizes are rows of SIZES in the config file.")
 
-    def stage(data, steps, rate, **more):
-        optim = {"learning_rate": rate, "warmup": 0.1, "weight_decay": 0.01, "freeze_embeddings": False}
-        length = LENGTHS[data.split(".")[0]]
-        return {"data": (data,), "steps": steps, "batch_size": 64, "max_length": length, "optim": optim, **more}
+    def stage(task, languages, rate, **more):
+        length, batch_size = SHAPES[task]
+        return {
+            "data": (f"{task}.train.{languages}",),
+            "steps": steps[task],
+            "batch_size": batch_size,
+            "max_length": length,
+            "optim": {"learning_rate": rate, "weight_decay": 0.01},
+            **more,
+        }
 
-    def intermediate_stage(languages):
-        examples = min(INTERMEDIATE_EXAMPLES, limits.get("train", INTERMEDIATE_EXAMPLES))
-        return stage(f"world_qa.train.{languages}", intermediate, 2e-3, examples=examples)
+    def intermediate(languages):
+        return {"stage": stage("world_qa", languages, 1e-3, examples=min(INTERMEDIATE_EXAMPLES, limits["train"]))}
 
     def fine_tune(task):
-        return {
-            "task": task,
-            "languages": LANGUAGES,
-            "stage": stage(f"{task}.train.qen", target, 1e-3),
-        }
+        return {"task": task, "languages": LANGUAGES, "stage": stage(task, "qen", 1e-3)}
 
     return ConfigDict(
         complete(
@@ -57,12 +70,12 @@ def get_config(size: str = "default") -> ConfigDict:
                 "model": "world",
                 "vocabulary": {"kind": "world"},
                 "limits": limits,
-                "pretrain": stage(f"world_text.train.{LANGUAGES}", pretrain, 3e-3, save_every=500),
+                "pretrain": stage("world_text", LANGUAGES, 3e-3, save_every=500),
                 "seeds": seeds,
                 "arms": {
                     "none": {},
-                    "english": {"stage": intermediate_stage("qen")},
-                    "multilingual": {"stage": intermediate_stage(LANGUAGES)},
+                    "english": intermediate("qen"),
+                    "multilingual": intermediate(LANGUAGES),
                 },
                 "targets": {
                     "qa2": fine_tune("world_qa2"),

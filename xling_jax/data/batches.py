@@ -14,7 +14,7 @@ import numpy as np
 from xling_jax.data.formats import Feature, format_of
 from xling_jax.data.prepare import Prepared, Records
 
-WINDOW = 32  # most batches within which examples are sorted by length; more pads less and mixes less
+WINDOW = 32  # most batches within which examples are sorted by bucket; more pads less and mixes less
 
 
 def interleave(rates: Sequence[float], count: int) -> np.ndarray:
@@ -40,18 +40,28 @@ def _draws(features: int, first: int, count: int, seed: int, stream: int) -> np.
 
 
 class Group:
-    """The cells of one task: its batches, sorted by length within windows of batches.
+    """The cells of one task: its batches, sorted by bucket within windows of batches.
 
     A window is no longer than the shortest epoch of a cell, and the last one ends with the stage: else
     sorting would bring the same feature into a batch twice, and leave others out.
     """
 
-    def __init__(self, cells: Sequence[Prepared], rates: Sequence[float], batch_size: int, seed: int, batches: int):
+    def __init__(
+        self,
+        cells: Sequence[Prepared],
+        rates: Sequence[float],
+        *,
+        batch_size: int,
+        seed: int,
+        batches: int,
+        buckets: Sequence[int],
+    ):
         self.task = cells[0].cell.row
         self.cells = cells
         self.features = format_of(self.task.kind).FEATURES
         self._seed = seed
         self._batch_size = batch_size
+        self._buckets = buckets
         epoch = min(cell.features * sum(rates) / rate for cell, rate in zip(cells, rates, strict=True))
         self._batches_of_window = int(np.clip(epoch // batch_size, 1, WINDOW))
         self._source = interleave(rates, batches * batch_size).astype(np.int16)
@@ -62,15 +72,15 @@ class Group:
         source = self._source[window * size : (window + 1) * size]
         before = np.bincount(self._source[: window * size], minlength=len(self.cells))
         row = np.zeros(len(source), np.int64)
-        length = np.zeros(len(source), np.int64)
+        shape = np.zeros(len(source), np.int64)  # the bucket an example falls in
         for number, cell in enumerate(self.cells):
             here = np.flatnonzero(source == number)
             if len(here):
                 row[here] = _draws(cell.features, int(before[number]), len(here), self._seed, number)
-                length[here] = cell.lengths_N[row[here]]
-        by_length = np.argsort(length, kind="stable").reshape(-1, self._batch_size)
+                shape[here] = np.searchsorted(self._buckets, cell.lengths_N[row[here]])
+        by_shape = np.argsort(shape, kind="stable").reshape(-1, self._batch_size)
         rng = np.random.default_rng([self._seed, len(self.cells), window])
-        order = by_length[rng.permutation(len(by_length))]
+        order = by_shape[rng.permutation(len(by_shape))]
         return source[order], row[order]
 
     def rows(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,12 +149,12 @@ class Batches:
             here = self._group_of_step == number
             self._batch_of_step[here] = np.arange(here.sum())
         counts = np.bincount(self._group_of_step, minlength=len(parts))
+        self._buckets = sorted(buckets)
         self._groups = [
-            Group(part, rate, batch_size, seed, int(count))
+            Group(part, rate, batch_size=batch_size, seed=seed, batches=int(count), buckets=self._buckets)
             for part, rate, count in zip(parts, rates, counts, strict=True)
         ]
         self._records = [[Records(cell) for cell in part] for part in parts]
-        self._buckets = sorted(buckets)
         self._mine = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
         self._batch_size = batch_size
 
