@@ -69,7 +69,8 @@ class Dense(nn.Module):
         shape = (*x.shape[-count:], *self.features)
         kernel = self.param("kernel", _init(*self.inputs, *self.outputs), shape)
         bias = self.param("bias", zeros(*self.outputs), self.features)
-        return jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), count) + bias.astype(self.dtype)
+        y = jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), count)
+        return y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
 
 
 def layer_norm(name: str):

@@ -69,7 +69,7 @@ class MlmHead(nn.Module):
         x_BxMxD = layer_norm("norm")(x_BxMxD).astype(self.config.dtype)
         bias_V = self.param("bias", zeros(axes.VOCAB), (self.config.vocab,))
         logits_BxMxV = jnp.einsum("bmd,vd->bmv", x_BxMxD, embedding_VxD.astype(self.config.dtype))
-        return logits_BxMxV.astype(jnp.float32) + bias_V
+        return logits_BxMxV.astype(jnp.float32) + bias_V[None, None]
 
 
 def pool(states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str) -> jax.Array:
