@@ -58,8 +58,8 @@ class Checkpoints:
             TRAIN: {"shapes": _shapes(rest), "sums": _sums(rest)},
         }
         items = {
-            PARAMS: ocp.args.StandardSave(params),
-            TRAIN: ocp.args.StandardSave(rest),
+            PARAMS: ocp.args.PyTreeSave(params),
+            TRAIN: ocp.args.PyTreeSave(rest),
             META: ocp.args.JsonSave(meta),
         }
         if not self._manager.save(step, args=ocp.args.Composite(**items), force=True):
