@@ -95,14 +95,14 @@ def test_moments_lie_where_their_parameters_lie(strategy, mesh):
     here = programs(strategy, mesh)
     make, abstract = here.state_maker(HEADS, OPTIM)
     state = make(3)
-    jax.tree.map(lambda leaf, promised: assert_placed(leaf, promised), state, abstract)
+    jax.tree.map(assert_placed, state, abstract)
     adam = next(part for part in state["opt"] if hasattr(part, "mu"))
     for moment in (adam.mu, adam.nu):
-        jax.tree.map(lambda a, b: assert_placed(a, b), moment, state["params"])
+        jax.tree.map(assert_placed, moment, state["params"])
     split = [leaf for leaf in jax.tree.leaves(state["params"]) if not leaf.sharding.is_fully_replicated]
     assert bool(split) == (strategy != "data")
     after, _ = here.step(HEADS, "world_nli", OPTIM, 1)(state, here.place(batch("world_nli")), 0.01, 5)
-    jax.tree.map(lambda leaf, promised: assert_placed(leaf, promised), after, abstract)
+    jax.tree.map(assert_placed, after, abstract)
 
 
 def assert_placed(leaf, promised):
