@@ -1,6 +1,8 @@
 """From rows to a model: an encoder and the heads that a stage needs."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -43,7 +45,7 @@ def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool 
             f"Models are rows of xling_jax/tables/models.py."
         )
     fields = {field.name for field in dataclasses.fields(EncoderConfig)} & set(dataclasses.asdict(row))
-    sizes = {name: getattr(row, name) for name in fields} | {"vocab": row.vocab or vocab}
+    sizes: dict[str, Any] = {name: getattr(row, name) for name in fields} | {"vocab": row.vocab or vocab}
     return EncoderConfig(**sizes, dtype=dtype, remat=remat)
 
 
@@ -55,7 +57,7 @@ class Model(nn.Module):
 
     def setup(self):
         self.encoder = Encoder(self.config)
-        make = {
+        make: dict[str, Callable[[HeadSpec], Any]] = {
             "mlm": lambda spec: MlmHead(self.config),
             "pair_classification": lambda spec: ClassificationHead(self.config, spec.size),
             "multiple_choice": lambda spec: ChoiceHead(self.config, spec.size),

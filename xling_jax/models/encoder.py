@@ -37,11 +37,12 @@ class EncoderConfig:
     remat: bool = False
 
 
-def _init(*names: str):
+def _init(*names: str | None):
     return nn.with_logical_partitioning(nn.initializers.normal(0.02), names)
 
 
-def _zeros(*names: str):
+def zeros(*names: str):
+    """Returns an initializer of zeros, named for sharding."""
     return nn.with_logical_partitioning(nn.initializers.zeros, names)
 
 
@@ -67,13 +68,14 @@ class Dense(nn.Module):
         count = len(self.inputs)
         shape = (*x.shape[-count:], *self.features)
         kernel = self.param("kernel", _init(*self.inputs, *self.outputs), shape)
-        bias = self.param("bias", _zeros(*self.outputs), self.features)
-        return jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), count) + bias.astype(self.dtype)
+        bias = self.param("bias", zeros(*self.outputs), self.features)
+        y = jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), count)
+        return y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
 
 
 def layer_norm(name: str):
     """Returns a layer norm in float32."""
-    return nn.LayerNorm(1e-5, dtype=jnp.float32, scale_init=_ones(axes.EMBED), bias_init=_zeros(axes.EMBED), name=name)
+    return nn.LayerNorm(1e-5, dtype=jnp.float32, scale_init=_ones(axes.EMBED), bias_init=zeros(axes.EMBED), name=name)
 
 
 def gelu(x: jax.Array, config: EncoderConfig) -> jax.Array:

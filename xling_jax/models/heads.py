@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax import axes
-from xling_jax.models.encoder import Dense, Dropout, EncoderConfig, gelu, layer_norm
+from xling_jax.models.encoder import Dense, Dropout, EncoderConfig, gelu, layer_norm, zeros
 
 
 def _output(size: int, config: EncoderConfig):
@@ -67,10 +67,12 @@ class MlmHead(nn.Module):
     def __call__(self, masked_BxMxD, embedding_VxD):
         x_BxMxD = gelu(Dense((self.config.width,), self.config.dtype, name="dense")(masked_BxMxD), self.config)
         x_BxMxD = layer_norm("norm")(x_BxMxD).astype(self.config.dtype)
-        bias_init = nn.with_logical_partitioning(nn.initializers.zeros, (axes.VOCAB,))
-        bias_V = self.param("bias", bias_init, (self.config.vocab,))
+        # Not an optimisation: with this axis left to the compiler, JAX 0.10.2 on a mesh with fsdp and tensor
+        # axes computes the right loss and a wrong gradient of everything below.
+        x_BxMxD = nn.with_logical_constraint(x_BxMxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
+        bias_V = self.param("bias", zeros(axes.VOCAB), (self.config.vocab,))
         logits_BxMxV = jnp.einsum("bmd,vd->bmv", x_BxMxD, embedding_VxD.astype(self.config.dtype))
-        return logits_BxMxV.astype(jnp.float32) + bias_V
+        return logits_BxMxV.astype(jnp.float32) + bias_V[None, None]
 
 
 def pool(states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str) -> jax.Array:

@@ -36,6 +36,10 @@ def _sums(tree: Any) -> dict[str, int]:
     return {path: zlib.crc32(np.ascontiguousarray(leaf).data) for path, leaf in jax.device_get(whole).items()}
 
 
+def _first_line(error: Exception) -> str:
+    return f"{error} ".splitlines()[0].strip()[:200] or type(error).__name__
+
+
 class Checkpoints:
     """The checkpoints of one stage."""
 
@@ -69,8 +73,8 @@ class Checkpoints:
             TRAIN: {"shapes": _shapes(rest), "sums": _sums(rest)},
         }
         items = {
-            PARAMS: ocp.args.StandardSave(params),
-            TRAIN: ocp.args.StandardSave(rest),
+            PARAMS: ocp.args.PyTreeSave(params),
+            TRAIN: ocp.args.PyTreeSave(rest),
             META: ocp.args.JsonSave(meta),
         }
         with _ONE_AT_A_TIME:
@@ -80,28 +84,27 @@ class Checkpoints:
     def meta(self, step: int) -> dict:
         """Returns the fingerprints of a step, {item: {"shapes", "sums"}}."""
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))[META]
+            meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))[META]
+            return {item: meta[item] for item in (PARAMS, TRAIN)}
         except (ValueError, OSError, KeyError) as error:
-            raise self._damaged(step, str(error).splitlines()[0]) from error
+            raise self._damaged(step, f"no fingerprint: {_first_line(error)}") from error
 
     def restore(self, step: int, abstract: State) -> State:
         """Returns the state of a step, onto the shardings of `abstract`. Raises CheckpointError if it differs."""
         rest = {name: part for name, part in abstract.items() if name != "params"}
-        return {"params": self._item(step, PARAMS, abstract["params"]), **self._item(step, TRAIN, rest)}
+        with _ONE_AT_A_TIME:
+            return {"params": self._item(step, PARAMS, abstract["params"]), **self._item(step, TRAIN, rest)}
 
     def restore_params(self, step: int, abstract: Any) -> Any:
         """Returns the parameters named in `abstract`, which may be a part of those saved."""
-        return self._item(step, PARAMS, abstract)
-
-    def _item(self, step: int, item: str, abstract: Any) -> Any:
         with _ONE_AT_A_TIME:
-            return self._checked(step, item, abstract)
+            return self._item(step, PARAMS, abstract, part=True)
 
-    def _checked(self, step: int, item: str, abstract: Any) -> Any:
+    def _item(self, step: int, item: str, abstract: Any, part: bool = False) -> Any:
         meta = self.meta(step)[item]
         wanted = _shapes(abstract)
-        for path, shape in wanted.items():
-            found = meta["shapes"].get(path, "nothing")
+        for path in wanted if part else wanted | meta["shapes"]:
+            found, shape = meta["shapes"].get(path, "nothing"), wanted.get(path, "nothing")
             if found != shape:
                 raise CheckpointError(
                     f"{self._path}: step {step} has {found} at {item}/{path}, the model has {shape}.\n"
@@ -113,7 +116,7 @@ class Checkpoints:
         try:
             tree = self._manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
         except Exception as error:  # TensorStore raises bare Exception for a damaged file
-            raise self._damaged(step, str(error).splitlines()[0][:200]) from error
+            raise self._damaged(step, _first_line(error)) from error
         assert not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)), "unread leaves"
         for path, total in _sums(tree).items():
             if meta["sums"].get(path, total) != total:

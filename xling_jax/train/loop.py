@@ -40,7 +40,7 @@ def train(
       place: host batch -> global arrays.
       log_every: steps between metrics.
       save_every: steps between checkpoints; 0 for none but the last.
-      log: gets (step, metrics); step counts from 1.
+      log: gets (step, metrics) every `log_every` steps and before a save; step counts from 1.
       save: gets (step, state); the last state is saved too.
       stop_asked: whether to save and leave.
       identify: step -> names of its examples, for the error.
@@ -53,7 +53,7 @@ def train(
     began = time.perf_counter()
     waited = 0.0
 
-    def flush():
+    def flush(sent: int):
         if pending is not None:
             at, task, metrics = pending
             metrics = jax.device_get(metrics)
@@ -65,8 +65,8 @@ def train(
                     f"Its examples: {' '.join(identify(bad)[:8])} ...\n"
                     "Lower the learning rate of the stage, or look at these examples."
                 )
-            per_step = (time.perf_counter() - began) / max(1, at - start)
-            log(at, values | {"time/step": per_step, "time/input": waited / max(1, at - start)})
+            times = {"time/step": time.perf_counter() - began, "time/input": waited}
+            log(at, values | {name: seconds / (sent - start) for name, seconds in times.items()})
 
     for step in range(start, steps):
         asked = time.perf_counter()
@@ -75,12 +75,13 @@ def train(
         learning_rate = rate(step)
         state, metrics = step_fns[task](state, place(batch), learning_rate)
         done = step + 1
-        if done % log_every == 0 or done == steps:
-            flush()
-            pending = (done, task, metrics | {"learning_rate": learning_rate})
         leave = stop_asked()
-        if leave or done == steps or (save_every and done % save_every == 0):
-            flush()
+        due = leave or done == steps or (save_every > 0 and done % save_every == 0)
+        if due or done % log_every == 0:
+            flush(done)
+            pending = (done, task, metrics | {"learning_rate": learning_rate})
+        if due:  # read the metrics first, because a state after a bad step is not worth saving
+            flush(done)
             pending = None
             save(done, state)
         if leave and done < steps:

@@ -24,8 +24,11 @@ def init_state(params: Any, optimizer: optax.GradientTransformation) -> State:
 
 
 def _split(batch: dict, parts: int) -> dict:
-    """Returns the batch as `parts` micro-batches on a new leading axis."""
-    return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), batch)
+    """Returns the batch as `parts` micro-batches on a new leading axis.
+
+    A micro-batch takes every `parts`-th example, so that it is split over the same devices as the batch.
+    """
+    return jax.tree.map(lambda x: x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
 def train_step(

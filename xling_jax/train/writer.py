@@ -31,8 +31,8 @@ def open_metrics(path: pathlib.Path, start: int) -> TextIO:
 
 
 def write_metrics(file: TextIO, step: int, values: dict[str, float]) -> None:
-    """Appends a line of metrics."""
-    file.write(json.dumps({"step": step} | {name: round(value, 6) for name, value in values.items()}) + "\n")
+    """Appends a line of metrics, to six digits: a learning rate has more zeros than that behind the point."""
+    file.write(json.dumps({"step": step} | {name: float(f"{value:.6g}") for name, value in values.items()}) + "\n")
     file.flush()
 
 

@@ -1,0 +1,177 @@
+"""Heads and whole models: shapes, names and counts."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xling_jax import axes
+from xling_jax.errors import ConfigError
+from xling_jax.models.build import HeadSpec, Model, build_config, count_params, head_spec, init_params
+from xling_jax.models.encoder import PAD_ID
+from xling_jax.models.heads import pool
+from xling_jax.tables.models import MODELS
+from xling_jax.tables.tasks import TASKS
+
+VOCAB = 40
+HEADS = tuple(
+    sorted(head_spec(TASKS[f"world_{name}"]) for name in ("text", "nli", "qa", "pos", "choice"))
+)  # one of each kind that is trained
+SHAPES = {
+    "world_text": (3, 2, VOCAB),
+    "world_nli": (3, 3),
+    "world_choice": (3, 4),
+    "world_pos": (3, 7, 17),
+    "world_qa": (3, 7, 2),
+}
+
+
+def network(**changes) -> Model:
+    return Model(dataclasses.replace(build_config(MODELS["tiny"], VOCAB), **changes), HEADS)
+
+
+@pytest.fixture(scope="module")
+def params():
+    make = jax.jit(lambda: nn.meta.unbox(init_params(network(), jax.random.key(0))))
+    # Fresh parameters are small, which makes all logits alike; larger ones tell the rows apart.
+    return jax.tree.map(lambda leaf: 5 * leaf, make())
+
+
+def batch(task: str, length: int = 7) -> dict:
+    rows = (3, 4) if task == "world_choice" else (3,)
+    tokens = jax.random.randint(jax.random.key(0), (*rows, 7), 4, VOCAB)
+    padding = [(0, 0)] * len(rows) + [(0, length - 7)]
+    tokens = jnp.pad(tokens, padding, constant_values=PAD_ID)
+    return {"input_ids": tokens, "masked": jnp.array([[1, 3], [0, 6], [2, 5]])}
+
+
+def logits(params, task, inputs, changes=None, **more):
+    model = network(**(changes or {}))
+    return jax.jit(lambda params, inputs: model.apply({"params": params}, task, inputs, **more))(params, inputs)
+
+
+def test_heads_are_those_of_the_rows():
+    assert {spec.name: spec.size for spec in HEADS} == {
+        "world_text": 0,
+        "world_nli": 3,
+        "world_choice": 4,
+        "world_pos": 17,
+        "world_qa": 2,
+    }
+
+
+@pytest.mark.parametrize("task", SHAPES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_logits(params, task, dtype):
+    found = logits(params, task, batch(task), {"dtype": dtype})
+    assert found.shape == SHAPES[task]
+    assert found.dtype == jnp.float32
+    flat = np.asarray(found).reshape(3, -1)
+    assert np.abs(flat[0] - flat[1]).max() > 1e-3, "two examples have two answers"
+
+
+@pytest.mark.parametrize("task", SHAPES)
+def test_extra_padding_changes_no_logit(params, task):
+    short, long = (logits(params, task, batch(task, length)) for length in (7, 12))
+    long = long[:, :7] if task in ("world_pos", "world_qa") else long
+    # float32: sums over 12 tokens instead of 7 are added in another order; logits are of order 1.
+    np.testing.assert_allclose(long, short, atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["world_nli", "world_choice"])
+def test_an_example_is_dropped_the_same_in_any_row(params, task):
+    inputs = batch(task) | {"index": jnp.array([4, 0, 9])}
+    turned = {name: value[::-1] for name, value in inputs.items()}
+    drawn = {"deterministic": False, "rngs": {"dropout": jax.random.key(3)}}
+    first, again = (logits(params, task, given, **drawn) for given in (inputs, turned))
+    assert jnp.abs(first - logits(params, task, inputs)).max() > 1e-3
+    np.testing.assert_allclose(again[::-1], first, atol=1e-5)
+
+
+def test_choices_of_an_example_are_dropped_apart(params):
+    tokens = jnp.broadcast_to(batch("world_nli")["input_ids"][:, None], (3, 4, 7))
+    more = {"deterministic": False, "rngs": {"dropout": jax.random.key(3)}}
+    found = logits(params, "world_choice", {"input_ids": tokens}, **more)
+    assert len(np.unique(found)) == 12, "the same choice four times, and each has a mask of its own"
+
+
+def test_mlm_logits_are_those_of_the_masked_places(params):
+    inputs = batch("world_text")
+    other = inputs | {"masked": inputs["masked"][:, ::-1]}
+    here, there = (logits(params, "world_text", given) for given in (inputs, other))
+    np.testing.assert_allclose(there[:, ::-1], here, atol=1e-6)
+
+
+def test_vectors_skip_special_tokens():
+    states = jnp.arange(8.0).reshape(1, 4, 2)
+    mask = jnp.array([[False, True, True, False]])
+    assert pool(states, mask, "mean").tolist() == [[3.0, 4.0]]
+    assert pool(states, mask, "first").tolist() == [[0.0, 1.0]]
+    assert pool(states, jnp.zeros_like(mask), "mean").tolist() == [[0.0, 0.0]], "nothing to take the mean of"
+
+
+def test_sentence_vectors_do_not_depend_on_padding(params):
+    def vectors(length):
+        how = {"layer": 1, "pooling": "mean", "method": Model.vectors}
+        function = jax.jit(lambda params, tokens: Model(network().config).apply({"params": params}, tokens, **how))
+        return function({"encoder": params["encoder"]}, batch("world_nli", length)["input_ids"])
+
+    np.testing.assert_allclose(vectors(12), vectors(7), atol=1e-5)
+
+
+def formula(row) -> int:
+    """XLM-R counted by hand: tables, the layers, and the norm after the embeddings or after the last layer."""
+    tables = (row.vocab + 512 + 2 + 1) * row.width  # positions begin at 2; one token type
+    attention = 4 * (row.width * row.width + row.width)
+    mlp = row.width * row.mlp + row.mlp + row.mlp * row.width + row.width
+    return tables + row.layers * (attention + mlp + 2 * 2 * row.width) + 2 * row.width
+
+
+PUBLISHED = {"xlmr_base": 278e6, "xlmr_large": 560e6, "xlmr_xl": 3.5e9, "xlmr_xxl": 10.7e9}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes(name):
+    row = MODELS[name]
+    found = count_params(Model(build_config(row, 250_000)))
+    assert found == formula(row), "a parameter more or fewer than the architecture has"
+    assert abs(found / PUBLISHED[name] - 1) < 0.01, "1%: papers round"
+
+
+def test_heads_are_counted_by_hand():
+    row = MODELS["tiny"]
+    body = count_params(Model(build_config(row, VOCAB)))
+    dense = 16 * 16 + 16
+    added = {
+        "world_text": dense + 2 * 16 + VOCAB,  # the output matrix is the embeddings
+        "world_nli": dense + 16 * 3 + 3,
+        "world_choice": dense + 16 + 1,
+        "world_pos": 16 * 17 + 17,
+        "world_qa": 16 * 2 + 2,
+    }
+    for spec in HEADS:
+        assert count_params(Model(build_config(row, VOCAB), (spec,))) - body == added[spec.name], spec.name
+
+
+def test_a_published_vocabulary_is_not_changed():
+    assert build_config(MODELS["xlmr_base"], 1000).vocab == 250_002
+    with pytest.raises(ConfigError, match=r"'xlmr_base' has 250002 vocabulary rows, .* 250003 pieces"):
+        build_config(MODELS["xlmr_base"], 250_003)
+    assert build_config(MODELS["tiny"], 77).vocab == 77
+
+
+def test_every_parameter_of_the_heads_is_named():
+    boxed = jax.eval_shape(lambda: init_params(network(), jax.random.key(0)))
+    assert set(boxed) == {"encoder", *(f"head_{spec.name}" for spec in HEADS)}
+    boxes = jax.tree.leaves(boxed, is_leaf=lambda leaf: isinstance(leaf, nn.LogicallyPartitioned))
+    for box in boxes:
+        assert isinstance(box, nn.LogicallyPartitioned), "a parameter without logical axes"
+        assert set(box.names) - {None} <= set(axes.LOGICAL_AXES), box.names
+        assert len(box.names) == box.value.ndim, box.names
+
+
+def test_a_spec_sorts_by_name():
+    assert sorted([HeadSpec("b", "mlm"), HeadSpec("a", "tagging", 3)])[0].name == "a"

@@ -1,0 +1,198 @@
+"""The encoder: what a token's state depends on, and what it does not."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xling_jax import axes
+from xling_jax.models import encoder as encoder_module
+from xling_jax.models.attention import attend
+from xling_jax.models.encoder import PAD_ID, Dropout, Encoder, EncoderConfig
+
+CONFIG = EncoderConfig(layers=2, width=16, heads=2, mlp=32, positions=32, vocab=40)
+ROUNDING = 1e-5  # float32, states of order 1: sums over another length are added in another order
+
+
+@pytest.fixture(scope="module")
+def params():
+    """Parameters that are all random: fresh biases and norms would hide where they are used."""
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(lambda: init(CONFIG))
+    return jax.tree.map(lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), leaf.dtype), shapes)
+
+
+def init(config):
+    return nn.meta.unbox(Encoder(config).init(jax.random.key(0), jnp.full((1, 4), 5)))["params"]
+
+
+def run(config, params, *inputs, **more):
+    """Returns (last, states) of the compiled encoder."""
+    return jax.jit(lambda params, *given: Encoder(config).apply({"params": params}, *given, **more))(params, *inputs)
+
+
+def tokens(rows: int, length: int, seed: int = 0) -> jax.Array:
+    return jax.random.randint(jax.random.key(seed), (rows, length), 4, CONFIG.vocab)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_shapes_and_states(params, norm):
+    config = dataclasses.replace(CONFIG, norm=norm)
+    last, states = run(config, params, tokens(3, 7))
+    assert (last.shape, states.shape) == ((3, 7, 16), (3, 3, 7, 16)), "the embeddings and two layers"
+    same = bool((last == states[-1]).all())
+    assert same == (norm == "post"), "the last state is normed once more before it leaves a pre-norm encoder"
+
+
+def test_extra_padding_changes_nothing(params):
+    short = tokens(2, 6)
+    long = jnp.concatenate([short, jnp.full((2, 5), PAD_ID)], axis=1)
+    states_short, states_long = run(CONFIG, params, short)[1], run(CONFIG, params, long)[1]
+    np.testing.assert_allclose(states_long[:, :, :6], states_short, atol=ROUNDING)
+    assert jnp.isfinite(states_long).all(), "padding sees nothing, and is finite all the same"
+
+
+def test_every_token_sees_every_other(params):
+    before = tokens(1, 6)
+    after = before.at[0, 4].set(5 + before[0, 4] % 30)
+    moved = jnp.abs(run(CONFIG, params, before)[0] - run(CONFIG, params, after)[0]).max(axis=-1)
+    assert (moved > 1e-3).all(), moved
+
+
+def test_packed_segments_equal_rows_apart(params):
+    one, two = tokens(1, 5, seed=1), tokens(1, 4, seed=2)
+    packed = jnp.concatenate([one, two, jnp.full((1, 3), PAD_ID)], axis=1)
+    segments = jnp.array([[1] * 5 + [2] * 4 + [0] * 3])
+    positions = jnp.array([[*range(5), *range(4), 0, 0, 0]])
+    together = run(CONFIG, params, packed, segments, positions)[0]
+    np.testing.assert_allclose(together[:, :5], run(CONFIG, params, one)[0], atol=ROUNDING)
+    np.testing.assert_allclose(together[:, 5:9], run(CONFIG, params, two)[0], atol=ROUNDING)
+
+
+def test_positions_are_read(params):
+    row = jnp.full((1, 6), 7)
+    last = run(CONFIG, params, row)[0][0]
+    assert jnp.abs(last[1:] - last[:-1]).max(axis=-1).min() > 1e-3, "the same token at two places has two states"
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_scanned_layers_equal_unrolled_ones(params, norm, monkeypatch):
+    config = dataclasses.replace(CONFIG, norm=norm)
+
+    def program():
+        return jax.jit(lambda params, x: Encoder(config).apply({"params": params}, x)[0])
+
+    batch, found = tokens(2, 6), {}
+    for scan_from in (1, 99):
+        monkeypatch.setattr(encoder_module, "SCAN_FROM", scan_from)
+        found[scan_from] = program()(params, batch)
+        loops = program().lower(params, batch).compile().as_text().count(" while(")
+        assert (loops > 0) == (scan_from == 1), "the flag decides whether there is a loop"
+    np.testing.assert_allclose(found[1], found[99], atol=ROUNDING)
+
+
+def test_remat_changes_nothing_but_the_program(params):
+    def loss(remat):
+        config = dataclasses.replace(CONFIG, remat=remat)
+
+        def value(params, x):
+            return jnp.square(Encoder(config).apply({"params": params}, x)[0][:, 0]).sum()
+
+        return value
+
+    batch = tokens(2, 6)
+    off, on = (jax.jit(jax.value_and_grad(loss(remat)))(params, batch) for remat in (False, True))
+    np.testing.assert_allclose(off[0], on[0], rtol=1e-6)
+    # The forward pass is computed twice, fused in another way: float32 rounding of gradients of order 1.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), off[1], on[1])
+    text = [str(jax.make_jaxpr(jax.grad(loss(remat)))(params, batch)) for remat in (False, True)]
+    assert ["remat" in part or "checkpoint" in part for part in text] == [False, True]
+
+
+def test_norms_stand_in_different_places(params):
+    batch = tokens(2, 6)
+    post, pre = (run(dataclasses.replace(CONFIG, norm=norm), params, batch)[0] for norm in ("post", "pre"))
+    assert jnp.abs(post - pre).max() > 0.1
+
+
+def test_bfloat16_is_for_products_only(params):
+    config = dataclasses.replace(CONFIG, dtype="bfloat16")
+    shapes = jax.eval_shape(lambda: init(config))
+    assert {str(leaf.dtype) for leaf in jax.tree.leaves(shapes)} == {"float32"}
+    batch = tokens(2, 6)
+    last, states = run(config, params, batch)
+    assert last.dtype == states.dtype == jnp.float32
+    exact = run(CONFIG, params, batch)[0]
+    # bfloat16 has 8 bits of mantissa, so a product of order 1 is off by about 1/256; two layers of six products.
+    assert 1e-5 < jnp.abs(last - exact).max() < 0.1, "rounded, and not more than that"
+    text = str(jax.make_jaxpr(lambda p, x: Encoder(config).apply({"params": p}, x)[0])(params, batch))
+    for operation in ("exp", "rsqrt"):  # of the softmax, and of the norms
+        lines = [line for line in text.splitlines() if f" = {operation} " in line or f" = {operation}[" in line]
+        assert lines, f"no {operation} in the program"
+        assert not [line for line in lines if "bf16" in line.split(" = ")[0]], f"{operation} in bfloat16"
+
+
+def test_attention_against_a_slow_reading():
+    query, key, value = jax.random.normal(jax.random.key(0), (3, 1, 4, 2, 3))
+    segments = jnp.array([[1, 1, 2, 0]])
+    found = np.asarray(attend(query, key, value, segments))
+    for head in range(2):
+        for at, seen in ((0, [0, 1]), (1, [0, 1]), (2, [2])):
+            scores = np.array([query[0, at, head] @ key[0, other, head] for other in seen]) / np.sqrt(3)
+            weights = np.exp(scores) / np.exp(scores).sum()
+            expected = sum(weight * value[0, other, head] for weight, other in zip(weights, seen, strict=True))
+            np.testing.assert_allclose(found[0, at, head], expected, atol=1e-6)
+    assert np.isfinite(found).all()
+
+
+def drop(x, index, key=0):
+    return Dropout(0.3).apply({}, x, jnp.array(index), False, rngs={"dropout": jax.random.key(key)})
+
+
+def test_a_dropout_mask_belongs_to_an_example_not_to_a_row():
+    ones = jnp.ones((3, 5, 8))
+    masks = drop(ones, [4, 9, 2])
+    np.testing.assert_array_equal(drop(ones, [2, 4, 9]), masks[jnp.array([2, 0, 1])])
+    np.testing.assert_array_equal(drop(ones[:1], [9]), masks[1:2])
+    assert (masks[0] != masks[1]).any(), "two examples have two masks"
+    assert (drop(ones, [4, 9, 2], key=1) != masks).any(), "another step has other masks"
+
+
+def test_dropout_does_not_depend_on_padding():
+    np.testing.assert_array_equal(drop(jnp.ones((1, 9, 8)), [3])[:, :5], drop(jnp.ones((1, 5, 8)), [3]))
+
+
+def test_dropout_keeps_the_mean():
+    dropped = drop(jnp.ones((8, 50, 50)), range(8))
+    np.testing.assert_allclose(sorted(np.unique(dropped)), [0, 1 / 0.7], rtol=1e-6)
+    # 20000 draws: one standard deviation of the share kept is 0.0032.
+    assert abs((dropped > 0).mean() - 0.7) < 0.015
+
+
+def test_layers_and_places_drop_differently(params):
+    config = dataclasses.replace(CONFIG, dropout=0.3)
+    rngs = {"dropout": jax.random.key(0)}
+    batch, index = tokens(2, 6), jnp.arange(2)
+    free = run(config, params, batch)[0]
+    first = run(config, params, batch, None, None, index, deterministic=False, rngs=rngs)[0]
+    again = run(config, params, batch[::-1], None, None, index[::-1], deterministic=False, rngs=rngs)[0]
+    assert jnp.abs(first - free).max() > 0.01
+    np.testing.assert_allclose(again[::-1], first, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_every_parameter_is_named(norm):
+    config = dataclasses.replace(CONFIG, norm=norm)
+    boxed = jax.eval_shape(lambda: Encoder(config).init(jax.random.key(0), jnp.full((1, 4), 5)))["params"]
+    is_box = lambda leaf: isinstance(leaf, nn.LogicallyPartitioned)  # noqa: E731
+    for path, box in jax.tree_util.tree_leaves_with_path(boxed, is_leaf=is_box):
+        name = jax.tree_util.keystr(path)
+        assert is_box(box), f"{name} has no logical axes"
+        assert len(box.names) == len(box.value.shape), f"{name}: {box.names} for {box.value.shape}"
+        assert set(box.names) - {None} <= set(axes.LOGICAL_AXES), f"{name}: {box.names}"
+        in_layers = "'layers'" in name
+        assert (box.names[0] == axes.LAYERS) == in_layers, f"{name}: {box.names}"
+        assert (box.value.shape[0] == CONFIG.layers) == in_layers, f"{name}: {box.value.shape}"

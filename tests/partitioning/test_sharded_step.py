@@ -1,0 +1,151 @@
+"""A training step means the same on every mesh."""
+
+import functools
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xling_jax.experiment import Experiment, Optim
+from xling_jax.models.build import Model, build_config, head_spec, init_params
+from xling_jax.partitioning.mesh import build_mesh, use_mesh
+from xling_jax.stages.programs import Programs
+from xling_jax.tables.meshes import MESHES
+from xling_jax.tables.models import MODELS
+from xling_jax.tables.tasks import TASKS
+from xling_jax.train.optimizer import make_optimizer
+from xling_jax.train.step import _split, init_state, train_step
+
+BATCH, LENGTH, VOCAB, MASK = 16, 12, 50, 49
+OPTIM = Optim(learning_rate=0.01, eps=1e-3)  # a large eps: Adam divides rounding by rounding where a gradient is 0
+TASKS_TRAINED = ("world_text", "world_nli", "world_pos", "world_qa")
+HEADS = tuple(sorted(head_spec(TASKS[name]) for name in TASKS_TRAINED))
+PLACES = (
+    ("data", "any"),
+    ("fsdp", "fsdp"),
+    ("fsdp", "data2_fsdp4"),
+    ("fsdp_tensor", "data2_fsdp2_tensor2"),
+)
+
+
+def batch(task: str) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(len(task))
+    lengths = rng.integers(6, LENGTH + 1, (BATCH, 1))
+    inside = np.arange(LENGTH)[None] < lengths
+    tokens = np.where(inside, rng.integers(4, MASK, (BATCH, LENGTH)), 1).astype(np.int32)
+    tokens[:, 0] = 0
+    more = {
+        "world_text": {},
+        "world_nli": {"label": rng.integers(0, 3, BATCH)},
+        "world_pos": {"labels": np.where(inside, rng.integers(0, 17, (BATCH, LENGTH)), -1)},
+        "world_qa": {
+            "start": rng.integers(-1, 3, BATCH),
+            "end": rng.integers(3, 6, BATCH),
+            "spans": np.where(inside[..., None], np.arange(LENGTH)[None, :, None], -1).repeat(2, -1),
+        },
+    }[task]
+    more = {name: value.astype(np.int32) for name, value in more.items()}
+    return {"input_ids": tokens, "index": np.arange(BATCH, dtype=np.int32), **more}
+
+
+@functools.cache
+def programs(strategy: str, mesh: str) -> Programs:
+    return Programs(Experiment(model="tiny", strategy=strategy, mesh=mesh), VOCAB, MASK)
+
+
+@functools.cache
+def stepped(strategy: str, mesh: str, task: str, accumulate: int = 1):
+    """Returns (state, metrics) after one step, on the host."""
+    here = programs(strategy, mesh)
+    make, _ = here.state_maker(HEADS, OPTIM)
+    step = here.step(HEADS, task, OPTIM, accumulate)
+    return jax.device_get(step(make(3), here.place(batch(task)), 0.01, 5))
+
+
+def assert_same_step(found, expected):
+    # float32: reductions over devices add in another order, a relative 1e-6 of the gradient, and Adam's
+    # first step is at most 1 * the rate of 0.01 however small the gradient is.
+    for name in ("loss", "accuracy", "weight", "gradient_norm"):
+        np.testing.assert_allclose(found[1][name], expected[1][name], rtol=2e-5, err_msg=name)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=0), found[0]["params"], expected[0]["params"]
+    )
+
+
+@pytest.mark.parametrize("task", TASKS_TRAINED)
+@pytest.mark.parametrize(("strategy", "mesh"), PLACES)
+def test_eight_devices_equal_one(strategy, mesh, task):
+    expected = stepped("data", "one", task)
+    fresh, _ = programs("data", "one").state_maker(HEADS, OPTIM)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), jax.device_get(fresh(3))["params"], expected[0]["params"])
+    assert max(jax.tree.leaves(moved["encoder"])) > 0.005, "the step has moved something"
+    assert_same_step(stepped(strategy, mesh, task), expected)
+
+
+@pytest.mark.parametrize("mesh", ["one", "any"])
+def test_accumulated_parts_equal_the_whole(mesh):
+    assert_same_step(stepped("data", mesh, "world_text", 2), stepped("data", "one", "world_text"))
+
+
+@pytest.mark.parametrize(("strategy", "mesh"), PLACES)
+def test_moments_lie_where_their_parameters_lie(strategy, mesh):
+    here = programs(strategy, mesh)
+    make, abstract = here.state_maker(HEADS, OPTIM)
+    state = make(3)
+    jax.tree.map(assert_placed, state, abstract)
+    adam = next(part for part in state["opt"] if hasattr(part, "mu"))
+    for moment in (adam.mu, adam.nu):
+        jax.tree.map(assert_placed, moment, state["params"])
+    split = [leaf for leaf in jax.tree.leaves(state["params"]) if not leaf.sharding.is_fully_replicated]
+    assert bool(split) == (strategy != "data")
+    after, _ = here.step(HEADS, "world_nli", OPTIM, 1)(state, here.place(batch("world_nli")), 0.01, 5)
+    jax.tree.map(assert_placed, after, abstract)
+
+
+def assert_placed(leaf, promised):
+    assert leaf.sharding.is_equivalent_to(promised.sharding, leaf.ndim), f"{leaf.sharding}, not {promised.sharding}"
+
+
+def test_three_labels_are_replicated_on_two_tensor_devices():
+    _, abstract = programs("fsdp_tensor", "data2_fsdp2_tensor2").state_maker(HEADS, OPTIM)
+    output = abstract["params"]["head_world_nli"]["output"]
+    assert output["kernel"].sharding.spec == jax.sharding.PartitionSpec("fsdp", None)
+    assert output["bias"].sharding.is_fully_replicated
+
+
+def lowered(context) -> str:
+    """Returns the text of a step that was lowered inside a context."""
+    network, optimizer = Model(build_config(MODELS["tiny"], VOCAB), HEADS), make_optimizer(OPTIM)
+
+    def apply(params, key, inputs):
+        return network.apply({"params": params}, "world_nli", inputs, False, rngs={"dropout": key})
+
+    step = functools.partial(
+        train_step, apply=apply, kind="pair_classification", optimizer=optimizer, accumulate=1, mask_id=MASK
+    )
+    state = jax.eval_shape(lambda: nn.meta.unbox(init_state(init_params(network, jax.random.key(0)), optimizer)))
+    with context:
+        return jax.jit(step).lower(state, batch("world_nli"), jnp.float32(0.1), jax.random.key(0)).as_text()
+
+
+def constraints(text: str) -> int:
+    return len(re.findall(r"sharding_constraint|custom_call @Sharding", text))
+
+
+def test_constraints_reach_the_program():
+    mesh = build_mesh(MESHES["data2_fsdp4"])
+    assert constraints(lowered(use_mesh(mesh, "fsdp"))) > 0, "the logical constraints were dropped without a word"
+
+
+def test_split_micro_batches_stay_on_their_devices():
+    here = programs("data", "any")
+    placed = here.place({"x": np.arange(32).reshape(16, 2)})
+    compiled = jax.jit(lambda batch: _split(batch, 2)).lower(placed).compile()
+    text = compiled.as_text()
+    assert not re.findall(r"all-gather|all-to-all|collective-permute", text), "examples travel between devices"
+    parts = compiled(placed)["x"]
+    assert sorted(np.asarray(parts)[..., 0].ravel().tolist()) == list(range(0, 32, 2)), "each example once"
+    assert {shard.data.shape for shard in parts.addressable_shards} == {(2, 1, 2)}
