@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -73,7 +74,7 @@ def define_config(values: flags.FlagValues, argv: list[str]) -> None:
     config_flags.DEFINE_config_file("config", None, "Config file, FILE or FILE:ARG.", flag_values=values, sys_argv=argv)
 
 
-def required(values: flags.FlagValues, name: str) -> str:
+def required(values: flags.FlagValues, name: str) -> Any:
     """Returns a flag's value; ConfigError if it was not given."""
     value = values[name].value
     if value is None:

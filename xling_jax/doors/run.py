@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
     if values["dry_run"].value:
         print("\n".join(describe(run.plan, workdir)))
         return
-    run(stop_asked=catch_sigterm(), jobs=values["jobs"].value)
+    run(stop_asked=catch_sigterm(), jobs=required(values, "jobs"))
     show_report([workdir], workdir / "report")
 
 
@@ -60,7 +60,7 @@ def compilation_cache(workdir: pathlib.Path) -> None:
     """Keeps compiled programs in the run's folder, unless JAX was told of another place."""
     import jax  # noqa: PLC0415
 
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str((workdir / "compiled").absolute()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -102,8 +102,7 @@ class Programs:
             else:
                 tokens = batch["input_ids"]
                 tokens = tokens.reshape(-1, tokens.shape[-1])
-                how = {"layer": target.layer, "pooling": target.pooling, "method": Model.vectors}
-                outputs = network.apply({"params": params}, tokens, **how)
+                outputs = network.apply({"params": params}, tokens, target.layer, target.pooling, method=Model.vectors)
             return evaluator.device(outputs, batch, target)
 
         compiled = self._inside(jax.jit(output))
