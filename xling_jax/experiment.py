@@ -164,7 +164,7 @@ class Experiment:
     targets: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     eval_batch_size: int = 128
     source_language: str = "en"
-    language_groups: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    language_groups: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (name, codes), as the report shows them
     baseline: str = ""  # the arm that gains are counted from
     comparisons: tuple[tuple[str, str], ...] = ()  # pairs of arms
     headline: tuple[str, ...] = ()  # arm, arm, target: the comparison that answers the question
@@ -285,8 +285,8 @@ def _check(experiment: Experiment) -> None:
             _check_stage(target.stage, f"targets.{name}", positions)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     language(experiment.source_language, "'config.source_language'")
-    for group in experiment.language_groups.values():
-        for code in group:
+    for _, codes in experiment.language_groups:
+        for code in codes:
             language(code, "'config.language_groups'")
     arms_named = [arm for pair in experiment.comparisons for arm in pair] + list(experiment.headline[:2])
     for arm in [*arms_named, *([experiment.baseline] if experiment.baseline else [])]:
