@@ -17,16 +17,16 @@ POS = "en+ar+bg+el+es+fr+hi+ru+th+tr+ur+vi+zh"
 TATOEBA = "ar+bg+de+el+es+fr+hi+ru+sw+th+tr+ur+vi+zh"
 TEXT = (f"xnli_text.test.{XNLI}", f"xnli_text.dev.{XNLI}")
 
-# size: (pretraining steps, (MNLI, SQuAD, POS) epochs, seeds, limits of splits)
+# size: (pieces, pretraining steps, (MNLI, SQuAD, POS) epochs, SQuAD questions, seeds, limits of splits)
 SIZES = {
-    "default": (8000, (2.0, 1.0, 2.0), (0, 1), {}),
-    "test": (6, (0.02, 0.02, 0.02), (0,), {"train": 600, "train44": 200, "dev": 100, "test": 60}),
+    "default": (8_000, 5000, (2.0, 1.0, 2.0), 6_000, (0, 1), {}),
+    "test": (2_000, 6, (0.1, 0.1, 0.1), 100, (0,), {"train": 600, "train44": 200, "dev": 100, "test": 60}),
 }
 
 
 def get_config(size: str = "default") -> ConfigDict:
     """Returns the config; `test` is the same experiment in seconds, with meaningless numbers."""
-    pretrain, (mnli, squad, pos), seeds, limits = choose(
+    pieces, pretrain, (mnli, squad, pos), questions, seeds, limits = choose(
         "size", size, SIZES, "Sizes are rows of SIZES in the config file."
     )
 
@@ -40,14 +40,14 @@ def get_config(size: str = "default") -> ConfigDict:
                 "name": "real_small",
                 "question": "Does MNLI or SQuAD as an intermediate task help a small encoder zero-shot?",
                 "model": "small",
-                "vocabulary": {"kind": "sentencepiece", "size": 2_000 if size == "test" else 12_000, "data": TEXT},
+                "vocabulary": {"kind": "sentencepiece", "size": pieces, "data": TEXT},
                 "limits": limits,
                 "pretrain": stage(TEXT, 1e-3, 64, (24, 40, 64), steps=pretrain, batch_size=64, save_every=1000),
                 "seeds": seeds,
                 "arms": {
                     "none": {},
                     "mnli": {"stage": stage(("mnli.dev.en",), 5e-4, 96, (40, 64, 96), epochs=mnli)},
-                    "squad": {"stage": stage(("squad.train44.en",), 5e-4, 128, epochs=squad)},
+                    "squad": {"stage": stage(("squad.train44.en",), 5e-4, 128, epochs=squad, examples=questions)},
                 },
                 "targets": {
                     "pos": {

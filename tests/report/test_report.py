@@ -34,6 +34,12 @@ def test_files(report):
         assert (report.out / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_experiment_without_comparisons_is_reported(make_workdir, tmp_path):
+    alone = write_report([make_workdir(comparisons=[], headline=None).path], tmp_path)
+    assert "No comparison is declared" in alone.text(100) and "qa2: scores" in alone.text(100)
+    assert "gains" not in alone.text(100) and not list((tmp_path / "figures").glob("*-gains.svg"))
+
+
 def test_joined_results(report):
     rows = [json.loads(line) for line in (report.out / "results.jsonl").read_text().splitlines()]
     assert len(rows) == 18

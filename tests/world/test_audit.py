@@ -160,19 +160,19 @@ def test_nli_from_added_and_dropped_words():
     nor a linear one that two turns cancel.
     """
     found = nli_regression("qen", changed)
-    assert found <= 0.82, f"added and dropped words give {found:.3f}; chance .333.{MEANING}"
+    assert found <= 0.72, f"added and dropped words give {found:.3f}; chance .333.{MEANING}"
 
 
 def test_nli_from_added_and_dropped_classes():
     """Not linear: all that can be known without order, by a reader who knows the class of every word.
 
-    Entailment and contradiction, 2/3, differ by what was turned; of the neutral third, about a quarter trade places and
+    Entailment and contradiction, 2/3, differ by what was turned; of the neutral third, about half trade places and
     look like one of those. The truth is 1.0: the rest is word order.
     """
     train, dev = sides("world_nli", "qen")
     classes = word_classes("qen")
     found = lookup_accuracy(train, dev, lambda row: row["label"], lambda row: changed_classes(row, classes))
-    assert found <= 0.83, f"added and dropped classes give {found:.3f}; chance .333.{MEANING}"
+    assert found <= 0.77, f"added and dropped classes give {found:.3f}; chance .333.{MEANING}"
 
 
 def choice_accuracy(train, dev, features, steps=60):

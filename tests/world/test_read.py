@@ -44,14 +44,14 @@ def test_examples_have_the_fields_of_their_kind(task, language):
 
 # A checksum of the first 20 examples of every split in every language.
 GOLDEN = {
-    "world_text": "1d9dd5ee860eeb3d",
-    "world_nli": "279241b1e92726e2",
-    "world_qa": "080a1dd1021a721b",
-    "world_qa2": "ef064341b76c49fb",
-    "world_pos": "48767887f18d3f11",
-    "world_ner": "b862fa2b8426f52b",
-    "world_choice": "5f939307f041b281",
-    "world_parallel": "e2e3e23c126285e3",
+    "world_text": "ee6c634a9110799e",
+    "world_nli": "074f5459762c370b",
+    "world_qa": "20d48400509e791a",
+    "world_qa2": "e4fbdcc5a4926d0c",
+    "world_pos": "1b8b747a7d2ce0f4",
+    "world_ner": "1cab5be9c7362195",
+    "world_choice": "8166bba32c761f97",
+    "world_parallel": "b06e29d8ba5e2216",
     "pieces": "226d6c575b19b0a8",
 }
 

@@ -20,13 +20,15 @@ class Answer:
 
     sentence: str
     verdict: str
-    number: Number
+    number: Number | None
     remarks: tuple[str, ...]
 
 
 def answer(collected: Collected) -> Answer:
     """Returns the answer to the experiment's question: the zero-shot mean of the headline comparison."""
     record, headline = collected.record, collected.record.headline
+    if headline is None:
+        return Answer("No comparison is declared to answer the question.", UNANSWERED, None, ())
     target, (first, second) = record.target(headline.target), headline.comparison
     column = next((column for column in columns(record, target) if column.kind == "mean"), None)
     if column is None:

@@ -57,10 +57,12 @@ def build_experiment(collected: Collected) -> ExperimentReport:
 
 def build_target(collected: Collected, target: Target, prefix: str) -> TargetReport:
     """Returns the tables and figures of one target; intervals are drawn for the headline comparison."""
-    tables = tuple(build(collected, target) for build in TABLES)
+    tables = tuple(table for build in TABLES if (table := build(collected, target)).rows)
     name = f"{prefix}-{figures.file_name(target.name)}"
-    headline = collected.record.comparisons.index(collected.record.headline.comparison)
     baseline = aggregate.baseline_table(collected, target)
     drawings = [figures.heat_map(f"{name}-heat", baseline)] if baseline.rows else []
-    drawings.append(figures.interval_plot(f"{name}-gains", tables[TABLES.index(aggregate.gain_table)], headline))
+    record = collected.record
+    if record.comparisons:
+        row = record.comparisons.index(record.headline.comparison) if record.headline else 0
+        drawings.append(figures.interval_plot(f"{name}-gains", aggregate.gain_table(collected, target), row))
     return TargetReport(target.name, tables, tuple(drawings))

@@ -73,7 +73,7 @@ class Record:
     arms: tuple[str, ...]
     targets: tuple[Target, ...]
     comparisons: tuple[tuple[str, str], ...]
-    headline: Headline
+    headline: Headline | None  # the comparison that answers the question, if there is one
     cells: tuple[Cell, ...]
     stages: tuple[Stage, ...]
 
@@ -94,7 +94,7 @@ def read_record(path: pathlib.Path) -> Record:
         language_groups={name: tuple(codes) for name, codes in record.language_groups.items()},
         targets=_build_all(Target, record.targets, f"{path}: targets"),
         comparisons=tuple(_pair(names, path) for names in record.comparisons),
-        headline=_build(Headline, record.headline, f"{path}: headline"),
+        headline=_build(Headline, record.headline, f"{path}: headline") if record.headline else None,
         cells=_build_all(Cell, record.cells, f"{path}: cells"),
         stages=_build_all(Stage, record.stages, f"{path}: stages"),
     )
@@ -124,7 +124,8 @@ def _pair(names: Sequence[str], path: pathlib.Path) -> tuple[str, str]:
 def _check(record: Record, path: pathlib.Path) -> None:
     targets = [target.name for target in record.targets]
     stages = [stage.dir for stage in record.stages]
-    pairs = (*record.comparisons, record.headline.comparison)
+    headlines = [record.headline] if record.headline else []
+    pairs = (*record.comparisons, *(headline.comparison for headline in headlines))
     uses = (
         (
             "arm",
@@ -132,9 +133,9 @@ def _check(record: Record, path: pathlib.Path) -> None:
             record.arms,
         ),
         ("seed", [cell.seed for cell in record.cells], record.seeds),
-        ("target", [record.headline.target, *(cell.target for cell in record.cells)], targets),
+        ("target", [*(headline.target for headline in headlines), *(cell.target for cell in record.cells)], targets),
         ("stage", [*(cell.stage for cell in record.cells), *(p for s in record.stages for p in s.parents)], stages),
-        ("comparison", [" ".join(record.headline.comparison)], [" ".join(pair) for pair in record.comparisons]),
+        ("comparison", [" ".join(h.comparison) for h in headlines], [" ".join(pair) for pair in record.comparisons]),
     )
     for what, used, declared in uses:
         for name in used:

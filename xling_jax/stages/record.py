@@ -65,7 +65,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
         "source_language": experiment.source_language,
         "language_groups": dict(experiment.language_groups),
         "seeds": list(experiment.seeds),
-        "baseline": experiment.baseline,
+        "baseline": experiment.baseline or next(iter(experiment.arms)),
         "arms": list(experiment.arms),
         "targets": targets,
         "comparisons": [list(pair) for pair in experiment.comparisons],

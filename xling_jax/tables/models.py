@@ -36,7 +36,7 @@ _ROWS = (
     Model("xlmr_xxl", layers=48, width=4096, heads=32, mlp=16384, positions=512, vocab=250880, norm="pre"),
     # Pretrained here. Dropout costs random numbers, and these models see too little data to overfit it.
     Model("world", layers=3, width=64, heads=2, mlp=128, positions=64, gelu="tanh", dropout=0.0),
-    Model("small", layers=4, width=128, heads=4, mlp=512, positions=128, gelu="tanh", dropout=0.0),
+    Model("small", layers=3, width=96, heads=4, mlp=256, positions=128, gelu="tanh", dropout=0.0),
     Model("tiny", layers=2, width=16, heads=2, mlp=32, positions=64),
 )
 

@@ -244,7 +244,7 @@ def restate(rng: random.Random, event: Event) -> Event:
         said = said._replace(agent=kind_of(said.agent))
     elif draw < 0.5 and said.patient:
         said = said._replace(patient=kind_of(said.patient))
-    return deny(contrary(said)) if rng.random() < 0.2 else said
+    return deny(contrary(said)) if rng.random() < 0.4 else said
 
 
 def consequence(event: Event) -> Event:

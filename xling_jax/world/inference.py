@@ -38,7 +38,7 @@ from xling_jax.world.render import Renderer, text_of
 # How often the verb takes two animate participants, and a neutral hypothesis then trades them. Trading more leaves less
 # to a bag of words.
 SOCIAL_SHARE = 0.8
-TRADED_SHARE = 0.3
+TRADED_SHARE = 0.6
 # What is turned, (verb, negation), by label, and how often. Turning both is rare in entailment: as often as not, the
 # label would be a parity, which gradients find late. Negation, which has a length, differs least between labels.
 # Neutral pairs turn either as often as the other two do on average.
