@@ -27,15 +27,15 @@ def environment():
     return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONUNBUFFERED": "1"}
 
 
-def start(workdir):
-    command = [*RUN, f"--workdir={workdir}"]
+def start(workdir, *more):
+    command = [*RUN, f"--workdir={workdir}", *more]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def finish(workdir):
-    process = start(workdir)
+def finish(workdir, *more):
+    process = start(workdir, *more)
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, output
     return output
@@ -50,7 +50,7 @@ def rows(workdir):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("straight")
-    return workdir, finish(workdir)
+    return workdir, finish(workdir, "--jobs=2")
 
 
 @pytest.mark.timeout(LIMIT)
@@ -108,10 +108,10 @@ def test_running_again_trains_nothing(straight):
 
 @pytest.mark.timeout(LIMIT)
 def test_killed_runs_end_with_the_same_results(straight, tmp_path):
-    """kill -9 a moment after some line of output, then run again, several times over."""
+    """kill -9 a moment after some line of output, then run again, several times over, one stage at a time."""
     rng = random.Random(0)
     for _ in range(KILLS):
-        process = start(tmp_path)
+        process = start(tmp_path, "--jobs=1")
         for _ in range(rng.randrange(2, 16)):
             if not process.stdout.readline():
                 break
@@ -119,7 +119,7 @@ def test_killed_runs_end_with_the_same_results(straight, tmp_path):
         process.kill()
         process.wait()
         process.stdout.close()
-    finish(tmp_path)
+    finish(tmp_path, "--jobs=1")
     assert rows(tmp_path) == rows(straight[0])
 
 

@@ -51,6 +51,8 @@ def markdown(experiments: Iterable[ExperimentReport]) -> str:
         parts += [f"# {_cell(record.name)}", f"{_cell(record.question)}", f"**{_cell(answer.sentence)}**"]
         parts += [_cell(remark) for remark in answer.remarks]
         parts += ["Synthetic data."] if record.synthetic else []
+        versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
+        parts += [f"Made on {record.date} on {_cell(record.machine)} ({versions}) by:", f"    {record.command}"]
         for table in experiment.tables:
             parts += [f"## {_cell(table.title)}", _cell(table.note), _markdown_table(table)]
     return "\n\n".join(parts) + "\n"

@@ -51,8 +51,9 @@ class Programs:
                 if shape in shapes:
                     return function(*arguments)
                 with lock:
+                    results = function(*arguments)
                     shapes.add(shape)
-                    return function(*arguments)
+                return results
 
         return call
 

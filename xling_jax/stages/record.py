@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import fcntl
 import json
+import os
 import pathlib
 import platform
 from importlib import metadata
@@ -60,7 +61,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
         "config": json.loads(as_json(experiment)),
         "command": command,
         "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
-        "machine": f"{platform.machine()}, {jax.device_count()} x {jax.devices()[0].device_kind}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.device_count()} x {jax.devices()[0].device_kind}",
         "date": datetime.date.today().isoformat(),
         "source_language": experiment.source_language,
         "language_groups": dict(experiment.language_groups),
