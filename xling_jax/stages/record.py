@@ -52,6 +52,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
         for name, target in experiment.targets.items()
     ]
     arm, other, target = experiment.headline or (None, None, None)
+    device = jax.devices()[0].device_kind
     record = {
         "name": experiment.name,
         "study": None,
@@ -61,7 +62,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
         "config": json.loads(as_json(experiment)),
         "command": command,
         "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.device_count()} x {jax.devices()[0].device_kind}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.device_count()} x {device}",
         "date": datetime.date.today().isoformat(),
         "source_language": experiment.source_language,
         "language_groups": dict(experiment.language_groups),
