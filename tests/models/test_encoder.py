@@ -1,6 +1,7 @@
 """The encoder: what a token's state depends on, and what it does not."""
 
 import dataclasses
+import math
 
 import flax.linen as nn
 import jax
@@ -146,6 +147,42 @@ def test_attention_against_a_slow_reading():
             expected = sum(weight * value[0, other, head] for weight, other in zip(weights, seen, strict=True))
             np.testing.assert_allclose(found[0, at, head], expected, atol=1e-6)
     assert np.isfinite(found).all()
+
+
+def slow_layer(x_LxD, layer, pre: bool):
+    """One layer on one sentence, as the papers' formulas have it, in float64."""
+
+    def norm(x, weights):
+        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+        return x * weights["scale"] + weights["bias"]
+
+    def attention(x):
+        query, key, value = (
+            np.einsum("ld,dhk->hlk", x, layer[name]["kernel"]) + layer[name]["bias"][:, None]
+            for name in ("query", "key", "value")
+        )
+        weights = np.exp(np.einsum("hlk,hmk->hlm", query, key) / np.sqrt(8))
+        seen = np.einsum("hlm,hmk->lhk", weights / weights.sum(-1, keepdims=True), value)
+        return np.einsum("lhk,hkd->ld", seen, layer["attention_out"]["kernel"]) + layer["attention_out"]["bias"]
+
+    def mlp(x):
+        h = x @ layer["mlp_in"]["kernel"] + layer["mlp_in"]["bias"]
+        h = h * (1 + np.vectorize(math.erf)(h / np.sqrt(2))) / 2
+        return h @ layer["mlp_out"]["kernel"] + layer["mlp_out"]["bias"]
+
+    for function, name in ((attention, "attention_norm"), (mlp, "mlp_norm")):
+        weights = layer[name]
+        x_LxD = x_LxD + function(norm(x_LxD, weights)) if pre else norm(x_LxD + function(x_LxD), weights)
+    return x_LxD
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_layers_against_a_slow_reading(params, norm):
+    states = run(dataclasses.replace(CONFIG, norm=norm), params, tokens(1, 6))[1]
+    for number in range(CONFIG.layers):
+        layer = jax.tree.map(lambda leaf, number=number: np.asarray(leaf[number], np.float64), params["layers"])
+        expected = slow_layer(np.asarray(states[number][0], np.float64), layer, norm == "pre")
+        np.testing.assert_allclose(states[number + 1][0], expected, atol=1e-4)  # float32 against float64, order 1
 
 
 def drop(x, index, key=0):

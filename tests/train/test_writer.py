@@ -93,3 +93,21 @@ def test_units_and_markup_are_printed_as_they_are(clock):
         "evaluates [qa]: 3/6 languages, 0.2/s, 12 s left  [red]sw",
         "evaluates [qa]: 3/6 languages in 12.0 s",
     ]
+
+
+def test_a_bar_in_a_terminal(clock, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    file = Terminal()
+    display = Display(file)
+    display.begin("pretrain", 1000)
+    clock[0] += 5
+    display.advance(500, "loss 0.5")
+    display.say("[1/2] from [qa]")
+    display.end()
+    assert "[1/2] from [qa]" in file.getvalue(), "what is in brackets is text and not markup"
+    assert "pretrain: 500/1000 steps in 5.0 s" in file.getvalue()
+    assert "100.0 steps/s" in file.getvalue()

@@ -1,0 +1,239 @@
+"""Evaluators: from logits to answers, files and rows."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from xling_jax.eval import multiple_choice, pair_classification, retrieval, span_qa, tagging
+from xling_jax.eval.retrieval import nearest
+from xling_jax.eval.suite import OpenCell, evaluate_cell, kind_module, protocol_of, result_rows
+from xling_jax.experiment import Target
+from xling_jax.results import Result
+from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.tasks import NER, NLI, Cell
+
+CONTEXT = "Ana saw 3 birds in Peru."
+SPANS = [[-1, -1], [0, 3], [4, 7], [8, 9], [10, 15], [16, 18], [19, 23], [23, 24], [-1, -1]]
+
+RAW = {
+    "world_nli": [{"id": f"n{at}", "label": label} for at, label in enumerate(["neutral", "entailment", "neutral"])],
+    "world_choice": [
+        {"id": "c0", "choices": ["a", "b", "c", "d"], "label": 2},
+        {"id": "c1", "choices": ["a", "b"], "label": 1},
+        {"id": "c2", "choices": ["a", "b", "c"], "label": 0},
+    ],
+    "world_qa": [
+        {"id": "q0", "context": CONTEXT, "answers": [{"text": "3 birds", "start": 8}]},
+        {"id": "q1", "context": CONTEXT, "answers": [{"text": "Ana", "start": 0}]},
+        {"id": "q2", "context": CONTEXT, "answers": [{"text": "Peru", "start": 19}, {"text": "in Peru", "start": 16}]},
+    ],
+    "world_ner": [
+        {"id": "t0", "tokens": ["Ana", "came"], "tags": ["B-PER", "O"]},
+        {"id": "t1", "tokens": ["to", "Peru", "City"], "tags": ["O", "B-LOC", "I-LOC"]},
+        {"id": "t2", "tokens": ["!"], "tags": ["O"]},
+    ],
+    "world_parallel": [{"id": f"p{at}"} for at in range(3)],
+}
+BATCH = {
+    "world_nli": {},
+    "world_choice": {},
+    "world_qa": {"spans": np.array([SPANS] * 3)},
+    "world_ner": {"word": np.array([[-1, 0, 0, 1, -1], [-1, 0, 1, 2, -1], [-1, 0, -1, -1, -1]])},
+    "world_parallel": {},
+}
+
+
+def one_hot(labels, size):
+    return np.eye(size)[np.array(labels)]
+
+
+def gold(task: str) -> np.ndarray:
+    """Returns what a head would say that knows the answers."""
+    match task:
+        case "world_nli":
+            return one_hot([NLI.index(example["label"]) for example in RAW[task]], 3)
+        case "world_choice":  # a choice that only pads the batch is louder than all others
+            logits = one_hot([example["label"] for example in RAW[task]], 4)
+            return logits + np.array([[0, 0, 0, 0], [0, 0, 9, 9], [0, 0, 0, 9]])
+        case "world_qa":
+            return np.stack([one_hot([3, 1, 6], 9), one_hot([4, 1, 6], 9)], axis=-1)
+        case "world_ner":  # only the first piece of a word speaks for it
+            tags = ["O B-PER I-LOC O O", "O O B-LOC I-LOC O", "O O O B-PER B-PER"]
+            return one_hot([[NER.index(tag) for tag in row.split()] for row in tags], 7)
+        case _:  # a translation is the text's vector, moved by what the languages differ in
+            text = np.array([[5.0, 1.0], [5.0, -1.0], [6.0, 0.0]])
+            return np.stack([text, text + np.array([[-9.0, 3.0]])], axis=1).reshape(6, 2)
+
+
+def opened(task: str, rows: int = 3) -> OpenCell:
+    count = len(RAW[task])
+    logits = gold(task).reshape(count, -1, gold(task).shape[-1]) if kind(task) == "retrieval" else gold(task)
+    batch = BATCH[task] | {"logits": logits}
+    batches = [
+        (np.arange(at, min(at + rows, count)), {name: value[at : at + rows] for name, value in batch.items()})
+        for at in range(0, count, rows)
+    ]
+    floors = dict.fromkeys(KINDS[kind(task)].metrics, 12.5)
+    return OpenCell(Cell(task, "test", "qda"), RAW[task], batches, np.arange(count), "c" * 64, floors, {"f1": 99.0})
+
+
+def kind(task: str) -> str:
+    return Cell(task, "test", "qda").row.kind
+
+
+def evaluate(task, folder, change=lambda logits: logits, rows=3, target=None):
+    target = target or Target(task=task)
+    module = kind_module(kind(task))
+
+    def output_fn(batch):
+        logits = jnp.asarray(change(batch["logits"]))
+        logits = logits.reshape(-1, logits.shape[-1]) if kind(task) == "retrieval" else logits
+        return module.device(logits, batch, target)
+
+    return evaluate_cell(opened(task, rows), target, output_fn, lambda batch: batch, folder)
+
+
+def test_every_kind_that_is_scored_is_here():
+    assert {kind(task) for task in RAW} == {name for name, row in KINDS.items() if row.metrics}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+@pytest.mark.parametrize("task", RAW)
+def test_gold_outputs_score_100(task, rows, tmp_path):
+    values = evaluate(task, tmp_path, rows=rows)
+    assert values == dict.fromkeys(KINDS[kind(task)].metrics, 100.0)
+
+
+@pytest.mark.parametrize("task", RAW)
+def test_wrong_outputs_score_less(task, tmp_path):
+    values = evaluate(task, tmp_path, lambda logits: -logits if kind(task) != "retrieval" else logits[:, ::-1] ** 3)
+    assert values[KINDS[kind(task)].metrics[0]] < 100
+
+
+@pytest.mark.parametrize(
+    ("task", "ending", "text"),
+    [
+        ("world_nli", "tsv", "neutral\nentailment\nneutral\n"),
+        ("world_choice", "tsv", "2\n1\n0\n"),
+        ("world_qa", "json", '{\n"q0": "3 birds",\n"q1": "Ana",\n"q2": "Peru"\n}\n'),
+        ("world_ner", "tsv", "B-PER\nO\n\nO\nB-LOC\nI-LOC\n\nO\n\n"),
+        ("world_parallel", "tsv", "0\n1\n2\n"),
+    ],
+)
+def test_files(task, ending, text, tmp_path):
+    evaluate(task, tmp_path)
+    folder = tmp_path / task
+    assert sorted(path.name for path in folder.iterdir()) == sorted([f"test-qda.{ending}", "test-qda.items.jsonl"])
+    assert (folder / f"test-qda.{ending}").read_text() == text
+    items = [json.loads(line) for line in (folder / "test-qda.items.jsonl").read_text().splitlines()]
+    assert [item.pop("id") for item in items] == [example["id"] for example in RAW[task]]
+    for metric in KINDS[kind(task)].metrics:
+        pairs = [item[metric] for item in items]
+        assert sum(a for a, _ in pairs) == sum(b for _, b in pairs) > 0, "100 percent, item by item"
+
+
+def test_answers_are_written_as_they_are(tmp_path):
+    text = span_qa.submission(["北京"], [{"id": "q"}])[1]
+    assert "北京" in text
+
+
+def test_rows_say_everything():
+    target = Target(task="world_qa")
+    stage = {"seed": 3, "stage": "english_qa_s3", "stage_hash": "ab", "step": 40, "policy": "last"}
+    rows = result_rows({"f1": 50.0, "exact_match": 25.0}, opened("world_qa"), target, stage)
+    assert [(row.metric, row.value, row.floor, row.ceiling) for row in rows] == [
+        ("f1", 50.0, 12.5, 99.0),
+        ("exact_match", 25.0, 12.5, None),
+    ]
+    expected = stage | {
+        "experiment": None,
+        "study": None,
+        "arm": None,
+        "task": "world_qa",
+        "language": "qda",
+        "split": "test",
+        "n": 3,
+        "scorer": "squad-v1.1",
+        "protocol": "",
+        "data_checksum": "c" * 16,
+    }
+    for row in rows:
+        found = dataclasses.asdict(row)
+        assert {name: found[name] for name in expected} == expected
+    assert set(expected) | {"metric", "value", "floor", "ceiling"} == {f.name for f in dataclasses.fields(Result)}
+
+
+def test_a_protocol_tells_numbers_apart():
+    plain = Target(task="world_parallel", layer=7)
+    assert protocol_of(plain) == "layer=7 pooling=mean centre=True query=pivot index=language"
+    others = [{"layer": 8}, {"pooling": "first"}, {"centre": False}]
+    names = {protocol_of(dataclasses.replace(plain, **change)) for change in others}
+    assert len(names | {protocol_of(plain)}) == 4
+    assert protocol_of(Target(task="world_nli")) == ""
+
+
+def test_the_best_window_answers():
+    def window(score, at):
+        return {"start": score * one_hot(at, 9), "end": score * one_hot(at, 9), "spans": np.array(SPANS)}
+
+    raw = RAW["world_qa"][:1]
+    windows = [window(1.0, 1), window(3.0, 4), window(2.0, 6)]
+    assert span_qa.answers([windows], raw, Target()) == ["birds"]
+    outside = {"start": np.full(9, 50.0), "end": np.full(9, 50.0), "spans": np.full((9, 2), -1)}
+    assert span_qa.answers([[outside, windows[1]]], raw, Target()) == ["birds"], "a window of nothing but the question"
+    assert span_qa.answers([[outside]], raw, Target()) == [""]
+
+
+def test_answers_have_at_most_thirty_tokens():
+    spans = np.stack([np.arange(40), np.arange(1, 41)], axis=1)
+    feature = {"start": one_hot(0, 40), "end": 2 * one_hot(35, 40) + one_hot(20, 40), "spans": spans}
+    found = span_qa.answers([[feature]], [{"context": "x" * 20 + "y" + "z" * 19}], Target())
+    assert found == ["x" * 20 + "y"], "of what is short enough the best; from 0 to 35 would sum to 3"
+
+
+def test_sentences_that_were_cut_are_whole_again():
+    first = {"label": np.array([0, 1, 0]), "word": np.array([-1, 0, 1])}
+    second = {"label": np.array([0, 5, 6, 6, 0]), "word": np.array([-1, 2, 2, 3, -1])}
+    raw = [{"tokens": ["Ana", "saw", "Peru", "City", "lost"]}]
+    found = tagging.answers([[first, second]], raw, Target(task="world_ner"))
+    assert found == [["B-PER", "O", "B-LOC", "I-LOC", "O"]], "a word that no window holds gets O"
+
+
+def test_the_first_of_equal_labels_wins():
+    rows = [[{"logits": np.array([1.0, 1.0, 0.0])}]]
+    assert pair_classification.answers(rows, [{}], Target(task="world_nli")) == ["contradiction"]
+    assert multiple_choice.answers(rows, [{"choices": "ab"}], Target()) == [0]
+
+
+def test_nearest_against_a_slow_reading(monkeypatch):
+    rng = np.random.default_rng(0)
+    queries, index = rng.standard_normal((50, 6)), rng.standard_normal((30, 6)) * rng.uniform(0.1, 9, (30, 1))
+
+    def cosine(a, b):
+        return sum(x * y for x, y in zip(a, b, strict=True)) / (sum(x * x for x in a) * sum(y * y for y in b)) ** 0.5
+
+    slow = [max(range(30), key=lambda at, query=query: cosine(query, index[at])) for query in queries]
+    for chunk in (7, 25, 4096):
+        monkeypatch.setattr(retrieval, "CHUNK", chunk)
+        assert nearest(queries, index).tolist() == slow
+    assert nearest(np.ones((1, 2)), np.array([[2.0, 2.0], [1.0, 1.0]])).tolist() == [0], "the first among equals"
+    assert nearest(np.ones((1, 2)), np.array([[0.0, 0.0], [1.0, 0.0]])).tolist() == [1], "no vector, no match"
+
+
+def test_the_text_of_the_language_is_what_is_found():
+    """Two texts lie so that the search in the other direction has another answer."""
+    text, pivot = np.array([[1.0, 0.0], [1.0, 0.6]]), np.array([[1.0, 0.5], [1.0, 2.0]])
+    rows = [[{"vectors": np.stack(pair)}] for pair in zip(text, pivot, strict=True)]
+    found = retrieval.answers(rows, [{"id": "a"}, {"id": "b"}], Target(task="world_parallel", centre=False))
+    assert found == ["b", "b"], "both pivot texts point at b; from the texts it would be a and a"
+
+
+def test_centring_takes_a_language_out_of_its_vectors():
+    text = np.array([[5.0, 1.0], [5.0, -1.0], [6.0, 0.0]])
+    rows = [[{"vectors": np.stack([row, row + np.array([-11.0, 9.0])])}] for row in text]
+    raw = [{"id": str(at)} for at in range(3)]
+    assert retrieval.answers(rows, raw, Target(centre=True)) == ["0", "1", "2"]
+    assert retrieval.answers(rows, raw, Target(centre=False)) != ["0", "1", "2"]
