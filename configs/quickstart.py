@@ -22,13 +22,13 @@ SHAPES = {
     "world_qa": (44, 32),
     "world_qa2": (44, 32),
     "world_pos": (18, 32),
-    "world_nli": (32, 64),
+    "world_nli": (32, 32),
 }
 
 # size: (steps of each kind of stage, seeds, limits of splits)
 SIZES = {
     "default": (
-        {"world_text": 3000, "world_qa": 900, "world_qa2": 400, "world_pos": 250, "world_nli": 400},
+        {"world_text": 3000, "world_qa": 900, "world_qa2": 400, "world_pos": 250, "world_nli": 600},
         (0, 1),
         {"train": 8000},
     ),
