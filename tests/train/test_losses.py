@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from xling_jax.tables.kinds import KINDS
-from xling_jax.train.losses import LOSSES, cross_entropy, mask_tokens
+from xling_jax.train import losses
+from xling_jax.train.losses import LOSSES, cross_entropy
 
 MASK = 99
+mask_tokens = jax.jit(losses.mask_tokens, static_argnums=2)
 
 
 def test_cross_entropy_by_hand():
@@ -107,7 +109,7 @@ def test_special_tokens_are_never_masked():
 
 def test_what_becomes_of_a_token_to_predict():
     rows = jnp.tile(jnp.array([text(20)]), (4000, 1))
-    tokens, positions, labels = jax.jit(mask_tokens, static_argnums=2)(rows, keys(*range(4000)), MASK)
+    tokens, positions, labels = mask_tokens(rows, keys(*range(4000)), MASK)
     now = np.asarray(jnp.take_along_axis(tokens, positions, axis=1))[np.asarray(labels) >= 0]
     before = np.asarray(labels)[np.asarray(labels) >= 0]
     assert len(now) == 12_000
