@@ -103,11 +103,10 @@ def test_a_bar_in_a_terminal(clock, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     file = Terminal()
     display = Display(file)
-    display.begin("pretrain", 1000)
-    clock[0] += 5
-    display.advance(500, "loss 0.5")
-    display.say("[1/2] from [qa]")
-    display.end()
+    with display.bar("pretrain", 1000) as bar:
+        clock[0] += 5
+        bar.advance(500, "loss 0.5")
+        display.say("[1/2] from [qa]")
     assert "[1/2] from [qa]" in file.getvalue(), "what is in brackets is text and not markup"
     assert "pretrain: 500/1000 steps in 5.0 s" in file.getvalue()
     assert "100.0 steps/s" in file.getvalue()

@@ -120,4 +120,5 @@ class Bar:
     def close(self) -> None:
         """Takes the bar away."""
         if self._progress is not None:
+            self._progress.refresh()
             self._progress.remove_task(self._task)
