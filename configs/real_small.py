@@ -19,7 +19,7 @@ TEXT = (f"xnli_text.test.{XNLI}", f"xnli_text.dev.{XNLI}")
 
 # size: (pieces, pretraining steps, (MNLI, SQuAD, POS) epochs, SQuAD questions, seeds, limits of splits)
 SIZES = {
-    "default": (8_000, 3000, (2.0, 1.0, 1.0), 3_000, (0, 1), {}),
+    "default": (8_000, 3000, (2.0, 1.0, 1.0), 3_000, (0,), {}),
     "test": (2_000, 6, (0.1, 0.1, 0.1), 100, (0,), {"train": 600, "train44": 200, "dev": 100, "test": 60}),
 }
 
