@@ -30,6 +30,7 @@ class Cells:
         self._tokenizer: Tokenizer | None = None
         self._prepared: dict[Part, Prepared] = {}
         self._lock = threading.Lock()
+        self._seen: tuple[tuple[Part, ...], list[dict]] = ((), [])
 
     def checksum(self, cell: Cell) -> str:
         """Returns the checksum of a cell's source, read once."""
@@ -113,7 +114,7 @@ class Cells:
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
             kind = prepared.cell.row.kind
-            seen = [example for part in train for example in raw_examples(part, self._data_dir)]
+            seen = self._raw(train)
             spaced = LANGUAGES[prepared.cell.language].spaced
             floors = score(kind, raw, FLOORS[kind](seen, raw, spaced))
             ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}
@@ -123,6 +124,12 @@ class Cells:
             }
             write_text(path, json.dumps(beside))
         return json.loads(path.read_text())
+
+    def _raw(self, parts: tuple[Part, ...]) -> list[dict]:
+        """Returns the raw examples that floors are counted on; the last ones are kept, as all languages need them."""
+        if self._seen[0] != parts:
+            self._seen = (parts, [example for part in parts for example in raw_examples(part, self._data_dir)])
+        return self._seen[1]
 
     def _reachable(self, prepared: Prepared, raw: list[dict]) -> list[str]:
         """Returns for each question the gold answer as tokens can say it; "" if no window holds it."""
