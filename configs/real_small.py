@@ -21,7 +21,7 @@ TEXT = (f"xnli_text.test.{XNLI}", f"xnli_text.dev.{XNLI}")
 
 # size: (pieces, pretraining steps, (MNLI, SQuAD, POS) epochs, SQuAD questions, seeds, limits of splits)
 SIZES = {
-    "default": (8_000, 3000, (2.0, 1.0, 1.0), 3_000, (0,), {}),
+    "default": (8_000, 8000, (2.0, 1.0, 3.0), 3_000, (0, 1), {}),
     "test": (2_000, 6, (0.1, 0.1, 0.1), 100, (0,), {"train": 600, "train44": 200, "dev": 100, "test": 60}),
 }
 
@@ -44,7 +44,7 @@ def get_config(size: str = "default") -> ConfigDict:
                 "model": "small",
                 "vocabulary": {"kind": "sentencepiece", "size": pieces, "data": TEXT},
                 "limits": limits,
-                "pretrain": stage(TEXT, 1e-3, 64, (24, 40, 64), steps=pretrain, batch_size=64, save_every=1000),
+                "pretrain": stage(TEXT, 3e-3, 64, (24, 40, 64), steps=pretrain, batch_size=64, save_every=1000),
                 "seeds": seeds,
                 "arms": {
                     "none": {},
@@ -55,7 +55,7 @@ def get_config(size: str = "default") -> ConfigDict:
                     "pos": {
                         "task": "udpos",
                         "languages": POS,
-                        "stage": stage(("udpos.train.en",), 5e-4, 64, (24, 40, 64), epochs=pos),
+                        "stage": stage(("udpos.train.en",), 1e-3, 64, (24, 40, 64), epochs=pos),
                     },
                     "tatoeba": {"task": "tatoeba", "languages": TATOEBA, "max_length": 64, "layer": 1},
                 },

@@ -58,6 +58,10 @@ def test_a_run_ends_with_a_table_and_a_report(straight):
     workdir, output = straight
     assert str(workdir / "report" / "index.html") in output
     assert "multilingual minus english on qa2, mean over 5 zero-shot languages" in output
+    stages = {path.name.rpartition("-")[0] for path in (workdir / "stages").iterdir()}
+    page = (workdir / "report" / "index.html").read_text()
+    unseen = {name for name in stages if f"Training loss of {name.removesuffix('_s0')} " not in page.replace(",", " ")}
+    assert not unseen, "every stage has its training curve"
     joined = [json.loads(line) for line in (workdir / "report" / "results.jsonl").read_text().splitlines()]
     seen = {(row["arm"], row["task"], row["language"]) for row in joined}
     tasks = ("world_qa2", "world_pos", "world_nli", "world_parallel")
@@ -124,11 +128,12 @@ def test_killed_runs_end_with_the_same_results(straight, tmp_path):
 
 
 @pytest.mark.timeout(LIMIT)
-def test_sigterm_saves_and_leaves_with_its_code(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_and_leaves_with_its_code(tmp_path, number):
     process = start(tmp_path)
     while "starts from random parameters" not in process.stdout.readline():
         assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == EXIT_INTERRUPTED, output
     assert "Run the same command again to go on." in output and "Traceback" not in output

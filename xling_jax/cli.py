@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-from xling_jax.errors import EXIT_DONE, ConfigError, XlingError, unknown
+from xling_jax.errors import EXIT_DONE, EXIT_INTERRUPTED, XlingError, unknown
 
 VERBS = {
     "run": "runs an experiment, all its stages, evaluation and report; run again to resume",
@@ -36,5 +36,5 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("error: interrupted. Run the same command again to go on.", file=sys.stderr)
-        sys.exit(ConfigError.exit_code)
+        sys.exit(EXIT_INTERRUPTED)
     sys.exit(EXIT_DONE)

@@ -105,7 +105,7 @@ def make_workdir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Work
                 path.write_text("".join(json.dumps(line) + "\n" for line in lines))
             rows = [row(seed, language, 25.0 * marks.count("1")) for language, marks in right.items()]
             write_results(workdir.results(arm, seed), rows)
-            losses = [{"step": step, "train/loss": 2.0 - step / 100} for step in (10, 50, 100)]
+            losses = [{"step": step, "train/world_qa2/loss": 2.0 - step / 100} for step in (10, 50, 100)]
             workdir.metrics(arm, seed).write_text("".join(json.dumps(line) + "\n" for line in losses))
         return workdir
 

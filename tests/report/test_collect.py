@@ -5,7 +5,7 @@ import json
 import pytest
 
 from xling_jax.errors import DataError
-from xling_jax.report.collect import collect, read_curve, read_items
+from xling_jax.report.collect import collect, read_curves, read_items
 
 
 def test_reads_rows_items_and_curves(make_workdir):
@@ -15,7 +15,7 @@ def test_reads_rows_items_and_curves(make_workdir):
     assert (first.experiment, first.arm, first.seed, first.language) == ("tiny", "english", 0, "qda")
     assert collected.scores["english", 1, "qa2", "qnd"].value == 50.0
     assert collected.items["english", 1, "qa2", "qnd"].score == 50.0
-    assert list(collected.curves["english_qa2_s1-bb"].losses) == pytest.approx([1.9, 1.5, 1.0])
+    assert list(collected.curves["english_qa2_s1-bb"]["world_qa2"].losses) == pytest.approx([1.9, 1.5, 1.0])
     assert "pretrain-aa" not in collected.curves, "a stage without a curve has none"
 
 
@@ -110,7 +110,9 @@ def test_record_is_checked(make_workdir, changes, message):
 
 def test_curve_keeps_what_is_not_finite(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    path.write_text('{"step": 1, "train/loss": 2.0}\n{"step": 2, "time/step": 0.1}\n{"step": 3, "train/loss": NaN}\n')
-    curve = read_curve(path)
-    assert list(curve.steps) == [1, 3]
+    lines = ['"train/qa/loss": 2.0', '"time/step": 0.1', '"train/nli/loss": 1.0', '"train/qa/loss": NaN']
+    path.write_text("".join(f'{{"step": {step}, {line}}}\n' for step, line in enumerate(lines, start=1)))
+    curves = read_curves(path)
+    assert {task: list(curve.steps) for task, curve in curves.items()} == {"qa": [1, 4], "nli": [3]}
+    curve = curves["qa"]
     assert str(curve.losses[1]) == "nan"

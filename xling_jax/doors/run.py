@@ -36,14 +36,21 @@ def main(argv: list[str]) -> None:
     if values["dry_run"].value:
         print("\n".join(describe(run.plan, workdir)))
         return
-    run(stop_asked=catch_sigterm(), jobs=required(values, "jobs"))
+    run(stop_asked=catch_signals(), jobs=required(values, "jobs"))
     show_report([workdir], workdir / "report")
 
 
-def catch_sigterm():
-    """Returns a function that says whether SIGTERM has come."""
+def catch_signals():
+    """Returns a function that says whether SIGTERM or Ctrl-C has come; a second Ctrl-C ends the process at once."""
     asked = []
-    signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+
+    def ask(number, _frame):
+        asked.append(number)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.write(2, b"asked to stop: saving first; Ctrl-C stops at once\n")
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
     return lambda: bool(asked)
 
 

@@ -2,7 +2,7 @@
 
     WORKDIR/experiments/<name>.json                  what was asked, and which stage answers which cell
     WORKDIR/stages/<dir>/results.jsonl               rows of `results.Result`
-    WORKDIR/stages/<dir>/metrics.jsonl               {"step": ..., "train/loss": ...} per line
+    WORKDIR/stages/<dir>/metrics.jsonl               {"step": ..., "train/<task>/loss": ...} per line
     WORKDIR/stages/<dir>/predictions/<task>/<split>-<language>.items.jsonl
                                                      {"id": ..., METRIC: [num, den]} per line
 
@@ -44,7 +44,7 @@ class Items:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Training loss of a stage, as written: it may hold numbers that are not finite."""
+    """Training loss of a task in a stage, as written: it may hold numbers that are not finite."""
 
     steps: np.ndarray
     losses: np.ndarray
@@ -58,13 +58,14 @@ class Collected:
     """An experiment and all that its stages have measured so far.
 
     `scores` and `items` lack the cells that are missing; `items` also those whose score is not finite.
+    `curves` are by stage and task.
     """
 
     record: Record
     rows: tuple[Result, ...]
     scores: Mapping[Key, Result]
     items: Mapping[Key, Items]
-    curves: Mapping[str, Curve]
+    curves: Mapping[str, Mapping[str, Curve]]
 
 
 def collect(workdirs: Sequence[pathlib.Path]) -> list[Collected]:
@@ -106,13 +107,13 @@ def collect_experiment(workdir: pathlib.Path, record: Record) -> Collected:
                 path = stage / "predictions" / target.task / f"{target.split}-{language}.items.jsonl"
                 items[key] = read_file(path, target.metric)
                 _check_score(row, items[key], stage)
-    curves = {entry.dir: read_curve(workdir / "stages" / entry.dir / "metrics.jsonl") for entry in record.stages}
+    curves = {entry.dir: read_curves(workdir / "stages" / entry.dir / "metrics.jsonl") for entry in record.stages}
     return Collected(
         record,
         tuple(sorted(joined, key=_order)),
         scores,
         items,
-        {name: curve for name, curve in curves.items() if len(curve.steps)},
+        {stage: by_task for stage, by_task in curves.items() if by_task},
     )
 
 
@@ -140,12 +141,15 @@ def read_items(path: pathlib.Path, metric: str) -> Items:
     return Items(path, tuple(ids), num_N, den_N)
 
 
-def read_curve(path: pathlib.Path) -> Curve:
-    """Returns the training loss of a stage; an empty curve if it has written none."""
-    lines = list(_read_lines(path)) if path.exists() else []
-    points = [(fields["step"], fields["train/loss"]) for _, fields in lines if {"step", "train/loss"} <= fields.keys()]
-    steps, losses = np.array(points, float).reshape(-1, 2).T
-    return Curve(steps, losses)
+def read_curves(path: pathlib.Path) -> dict[str, Curve]:
+    """Returns the training loss of a stage's tasks, by task; nothing if it has written none."""
+    points: dict[str, list[tuple[float, float]]] = {}
+    for _, fields in _read_lines(path) if path.exists() else ():
+        for name, loss in fields.items():
+            match name.split("/"):
+                case ["train", task, "loss"]:
+                    points.setdefault(task, []).append((fields["step"], loss))
+    return {task: Curve(*np.array(pairs, float).T) for task, pairs in points.items()}
 
 
 def _read_stage_rows(stage: pathlib.Path) -> tuple[Result, ...]:

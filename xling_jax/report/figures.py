@@ -137,12 +137,13 @@ def interval_plot(name: str, table: Table, row: int) -> Drawing:
 
 
 def training_curves(prefix: str, collected: Collected) -> list[Drawing]:
-    """Returns one small figure for each kind of stage that has a curve; a thin line for each seed."""
+    """Returns one small figure for each kind of stage and task that has a curve; a thin line for each seed."""
     kinds: dict[str, list[Curve]] = {}
     for stage in collected.record.stages:
-        if stage.dir in collected.curves:
-            kind = stage.name.removesuffix(f"_s{stage.seed}")
-            kinds.setdefault(kind, []).append(collected.curves[stage.dir])
+        by_task = collected.curves.get(stage.dir, {})
+        for task, curve in by_task.items():
+            kind = stage.name.removesuffix(f"_s{stage.seed}") + (f", {task}" if len(by_task) > 1 else "")
+            kinds.setdefault(kind, []).append(curve)
     return [_curve_panel(f"{prefix}-curve-{file_name(kind)}", kind, curves) for kind, curves in kinds.items()]
 
 

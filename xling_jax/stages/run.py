@@ -57,17 +57,21 @@ class Run:
             write_experiment(self.workdir, self.plan, self._command)
             left = [node for node in self.plan.nodes if not is_done(self.workdir, self.plan, node)]
             if left:
-                self.prepare()
+                self.prepare(stop_asked)
                 jobs = jobs or default_jobs()
                 runner = StageRunner(self.plan, self.workdir, self.cells, self._programs(), self.display, jobs == 1)
                 self._run(left, runner, stop_asked, jobs)
 
-    def prepare(self) -> None:
-        """Makes the vocabulary and the prepared cells."""
+    def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
+        """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop, between two cells."""
         parts = self.plan.parts()
         with self.display.bar("vocabulary and examples", len(parts), unit="cells") as bar:
             self.cells.tokenizer()
             for number, part in enumerate(parts, start=1):
+                if stop_asked():
+                    raise Interrupted(
+                        f"Stopped at cell {number} of {len(parts)}.\nRun the same command again to go on."
+                    )
                 self.cells.prepare(part)
                 bar.advance(number, str(part.cell))
 

@@ -10,7 +10,7 @@ import jax
 
 from xling_jax.data.batches import Batches, stream
 from xling_jax.data.prepare import Prepared
-from xling_jax.errors import CheckpointError, DataError
+from xling_jax.errors import CheckpointError, DataError, Interrupted
 from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
 from xling_jax.results import Result, read_results, write_results
 from xling_jax.stages.cells import Cells
@@ -64,7 +64,7 @@ class StageRunner:
         checkpoints = Checkpoints(folder / "checkpoints", background=self.alone)
         try:
             state, steps = self._train(node, checkpoints, stop_asked)
-            self._evaluate(node, state["params"], steps)
+            self._evaluate(node, state["params"], steps, stop_asked)
         finally:
             checkpoints.close()
         write_text(folder / "DONE", "")
@@ -173,8 +173,8 @@ class StageRunner:
         finally:
             checkpoints.close()
 
-    def _evaluate(self, node: Node, params: Any, step: int) -> None:
-        """Evaluates what has no result yet. Results are written cell by cell."""
+    def _evaluate(self, node: Node, params: Any, step: int, stop_asked: Callable[[], bool]) -> None:
+        """Evaluates what has no result yet. Results are written cell by cell; Interrupted when asked to stop."""
         folder = stage_folder(self.workdir, node.folder)
         path = folder / "results.jsonl"
         rows: list[Result] = list(read_results(path)) if path.exists() else []
@@ -184,6 +184,8 @@ class StageRunner:
             function = self.programs.output(node.heads, target)
             with self.display.bar(f"  {node.name} evaluates {name}", len(cells), unit="languages") as bar:
                 for number, cell in enumerate(cells, start=1):
+                    if stop_asked():
+                        raise Interrupted(f"Stopped before {cell}.\nRun the same command again to go on.")
                     opened = self.cells.open(cell, target)
                     values = evaluate_cell(
                         opened,
