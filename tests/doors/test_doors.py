@@ -136,3 +136,26 @@ def test_doctor(xling):
 
 def test_configs_are_compared_by_value():
     assert as_json(from_config(_quickstart())) == as_json(from_config(_quickstart()))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+def test_memory_is_kept_from_step_to_step():
+    """A buffer that is freed and made again costs no new pages."""
+    program = (
+        "import resource, sys, numpy\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "if len(sys.argv) > 1:\n"
+        "    from xling_jax.doors.run import keep_memory\n"
+        "    keep_memory()\n"
+        "before = faults()\n"
+        "for _ in range(20):\n"
+        "    buffer = numpy.empty(2**26, numpy.uint8)\n"
+        "    buffer.fill(1)\n"
+        "    del buffer\n"
+        "print(faults() - before)\n"
+    )
+    faults = [
+        int(subprocess.run([sys.executable, "-c", program, *more], cwd=ROOT, check=True, capture_output=True).stdout)
+        for more in ([], ["keep"])
+    ]
+    assert faults[1] < faults[0] / 3, faults

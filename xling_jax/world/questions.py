@@ -4,7 +4,7 @@ A context is two or three sentences; the question asks for one part of one of th
 position says nothing. Mostly another sentence is a twin of the asked one: the same verb, and where the verb allows
 it one of its participants in the other role. So the words that question and sentence share do not find the answer;
 who does it to whom must be read off the grammar, which is what differs between languages.
- world_qa asks who, what, where, when; world_qa2, the smaller target, asks "which person", "which
+world_qa asks who, what, where, when; world_qa2, the smaller target, asks "which person", "which
 place", "which time": the same skill through other words.
 
 An answer is whole words: the noun phrase without article and adposition, with the case suffix where a language has it.
