@@ -25,15 +25,30 @@ TATOEBA = "af ar bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko ml 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Where a split lies: a path below the data folder, or for the world a name and a size."""
+    """Where a split lies: a path below the data folder, or for the world a name and a size.
+
+    `examples` is what its publisher counts: one number for every language, or one for each in their order.
+    `labels` are "there", or "withheld": then there are predictions to hand in and nothing to score.
+    `tfds` is the data set and split of tensorflow-datasets that has the same examples, "name:version/split".
+    """
 
     path: str
     languages: str
+    examples: str = ""
+    labels: str = "there"
+    tfds: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """One data set. `reader` names the parser in `data/sources.py`; `labels` the words of its answers."""
+    """One data set. `reader` names the parser in `data/sources.py`; `labels` the words of its answers.
+
+    `fields` says where a reader of records finds each field of the kind: {"text": "sentence1"}, or the number
+    of a column where a table has no header. `words` maps the file's words for labels to those of `labels`.
+    Tasks with the same `head` are answered by the same head of a model; "" is a head of the task's own.
+    `scorer` is the rule its answers are scored by, "" for the kind's. `train_from` are the training cells that
+    its benchmark prescribes for it. `licence` and `source` say on what terms and where it is published.
+    """
 
     name: str
     kind: str
@@ -41,6 +56,13 @@ class Task:
     splits: Mapping[str, Split]
     labels: tuple[str, ...] = ()
     pivot: str = "en"
+    fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    words: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    head: str = ""
+    scorer: str = ""
+    train_from: str = ""
+    licence: str = ""
+    source: str = ""
 
 
 def _world(name: str, kind: str, train: int, test: int, labels: tuple[str, ...] = ()) -> Task:
