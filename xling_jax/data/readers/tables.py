@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from xling_jax.data.readers.files import File, broken_place, columns_found
+from xling_jax.data.readers.files import File, broken_place, columns_found, shown
 from xling_jax.errors import DataError, broken_line
 from xling_jax.tables.tasks import Cell
 
@@ -49,7 +49,7 @@ def json_lines(files: list[File], cell: Cell) -> Iterator[Record]:
             found = f"column {error.colno}: {error.msg}"
             raise broken_line(file.path, number, found, "one JSON object on each line") from error
         if not isinstance(row, dict):
-            raise broken_line(file.path, number, f"a {type(row).__name__}", "one JSON object on each line")
+            raise broken_line(file.path, number, shown(row), "one JSON object on each line")
         yield Record(file, number, number, row)
 
 
@@ -59,11 +59,11 @@ def json_array(files: list[File], cell: Cell) -> Iterator[Record]:
     (file,) = files
     rows = file.json()
     if not isinstance(rows, list):
-        raise broken_place(file, "document", f"a {type(rows).__name__}", "an array of objects")
+        raise broken_place(file, "document", shown(rows), "an array of objects")
     for number, row in enumerate(rows, start=1):
         record = Record(file, 0, number, row if isinstance(row, dict) else {})
         if not isinstance(row, dict):
-            raise record.error(f"a {type(row).__name__}", "an object")
+            raise record.error(shown(row), "an object")
         yield record
 
 
