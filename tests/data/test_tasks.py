@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from xling_jax.data.formats import format_of
+from xling_jax.data.readers.squad import _nearest
 from xling_jax.data.sources import _load, faults, is_there, paths, read
 from xling_jax.data.tokenizers import PieceTokenizer
 from xling_jax.errors import DataError
@@ -200,6 +201,15 @@ def test_an_answer_is_moved_to_where_it_stands_nearest(folder):
     ]
     assert [answer["start"] for answer in second["answers"]] == [second["context"].index("黑麦"), -1]
     assert score("span_qa", [second], ["磨坊磨黑麦。"])["f1"].tolist() == [[1.0, 1.0]], "its words still count"
+
+
+@pytest.mark.parametrize(
+    ("start", "nearest"),
+    [(0, 0), (1, 0), (2, 0), (3, 4), (6, 4), (7, 8), (30, 8), (-1, 0)],  # of two as near, the first
+)
+def test_the_nearest_of_several_places(start, nearest):
+    assert _nearest("ab..ab..ab", "ab", start) == nearest
+    assert _nearest("ab..ab..ab", "ba", start) == -1
 
 
 @pytest.mark.parametrize(
