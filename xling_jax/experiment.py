@@ -7,12 +7,14 @@ there on nothing changes it. Every default is written here, once.
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xling_jax.errors import ConfigError, unknown
+from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import Cell, cells, parse_cells, task
@@ -61,7 +63,7 @@ class Stage:
 
     data: tuple[str, ...] = ()  # cells: task.split.languages, languages joined by '+', or 'all'
     examples: int = 0  # distinct examples over all cells, in equal shares; 0 for all
-    mixing: str = "proportional"  # proportional | uniform
+    mixing: Mixing = dataclasses.field(default_factory=Mixing)
     steps: int = 0
     epochs: float = 0.0
     batch_size: int = 32
@@ -84,14 +86,24 @@ class Stage:
     def parts(self, limits: Mapping[str, int]) -> tuple[Part, ...]:
         """Returns what the stage takes of its cells.
 
-        With `examples` set, cell j of k takes the j-th k-th of them, by their number in the cell, so that
-        translations of one example are not taken twice.
+        With `examples` set, cell j of k takes the j-th k-th of the first so many numbers, so that together they are
+        exactly `examples`, and translations of one example are not taken twice.
         """
-        cells = self.cells()
+        cells, longest = self.cells(), self.lengths()[-1]
         if not self.examples:
-            return tuple(Part(cell, 0, limits.get(cell.split, 0), self.lengths()[-1]) for cell in cells)
-        share = max(1, self.examples // len(cells))
-        return tuple(Part(cell, at * share, share, self.lengths()[-1]) for at, cell in enumerate(cells))
+            return tuple(Part(cell, 0, limits.get(cell.split, 0), longest) for cell in cells)
+        bounds = [self.examples * at // len(cells) for at in range(len(cells) + 1)]
+        spans = zip(cells, bounds, bounds[1:], strict=False)
+        return tuple(Part(cell, first, last - first, longest) for cell, first, last in spans)
+
+    def rates(self, features: Sequence[int]) -> tuple[float, ...]:
+        """Returns how often each cell is drawn, given the features of each; see `mixing.cell_rates`."""
+        items = [number for number, text in enumerate(self.data) for _ in parse_cells(text)]
+        return cell_rates(self.mixing, features, items)
+
+    def length(self, features: Sequence[int]) -> int:
+        """Returns the steps of the stage, given the features of each cell."""
+        return self.steps or max(1, round(self.epochs * epoch_steps(self.mixing, features, self.batch_size)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +180,7 @@ class Experiment:
     baseline: str = ""  # the arm that gains are counted from
     comparisons: tuple[tuple[str, str], ...] = ()  # pairs of arms
     headline: tuple[str, ...] = ()  # arm, arm, target: the comparison that answers the question
+    readers: int = 0  # processes that read training batches ahead; 0 reads in the trainer's own
     strategy: str = "data"
     mesh: str = "any"
     dtype: str = "float32"
@@ -178,7 +191,7 @@ CHOICES = {
     "schedule": ("linear", "constant"),
     "body": ("keep", "reinit"),
     "head": ("keep", "reinit", "share"),
-    "mixing": ("proportional", "uniform"),
+    "rule": RULES,
     "pooling": ("mean", "first"),
     "kind": ("world", "sentencepiece"),
     "dtype": ("float32", "bfloat16"),
@@ -186,6 +199,7 @@ CHOICES = {
 }
 MIN_LENGTH = 8  # special tokens, and something to say
 WHERE = "Fields are declared in xling_jax/experiment.py."
+WHERE_MIXING = "Fields are declared in xling_jax/mixing.py."
 
 
 def _convert(value: Any, kind: Any, path: str) -> Any:
@@ -266,10 +280,38 @@ def _check_stage(stage: Stage, where: str, positions: int) -> None:
             f"Stage '{where}' has batch_size={stage.batch_size} and accumulate={stage.accumulate}.\n"
             f"Allowed: a batch size above zero that the micro-batches divide.\n{WHERE}"
         )
+    if stage.examples and stage.examples < len(stage.cells()):
+        raise ConfigError(
+            f"Stage '{where}' takes {stage.examples} examples of {len(stage.cells())} cells.\n"
+            f"Allowed: at least one of each, or 0 for all of them.\n{WHERE}"
+        )
+    _check_mixing(stage.mixing, len(stage.data), where)
+
+
+def _check_mixing(mixing: Mixing, items: int, where: str) -> None:
+    def wrong(found: str, allowed: str) -> ConfigError:
+        return ConfigError(f"The mixing of stage '{where}' has {found}.\nAllowed: {allowed}.\n{WHERE_MIXING}")
+
+    if mixing.cap < 0:
+        raise wrong(f"cap={mixing.cap}", "at least 1 example, or 0 for no cap")
+    if mixing.cap and mixing.rule == "uniform":
+        raise wrong(f"cap={mixing.cap} beside the rule 'uniform'", "no cap, as uniform mixing counts no examples")
+    if not 0 < mixing.temperature < math.inf:
+        raise wrong(f"temperature={mixing.temperature:g}", "a number above zero")
+    if mixing.temperature != 1 and mixing.rule != "temperature":
+        raise wrong(
+            f"temperature={mixing.temperature:g} and rule='{mixing.rule}'", "a temperature with rule='temperature'"
+        )
+    if mixing.rates and len(mixing.rates) != items:
+        raise wrong(f"{len(mixing.rates)} rates for {items} items of data", "one rate for each item, or none")
+    if not all(0 < rate < math.inf for rate in mixing.rates):
+        raise wrong(f"rates={mixing.rates}", "numbers above zero; leave out data that is not to be drawn")
 
 
 def _check(experiment: Experiment) -> None:
     positions = model(experiment.model, "'config.model'").positions
+    if experiment.readers < 0:
+        raise ConfigError(f"The experiment has readers={experiment.readers}.\nAllowed: 0 or more processes.\n{WHERE}")
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
     _check_stage(experiment.pretrain, "pretrain", positions)
@@ -285,6 +327,11 @@ def _check(experiment: Experiment) -> None:
             _check_stage(target.stage, f"targets.{name}", positions)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     language(experiment.source_language, "'config.source_language'")
+    _check_names(experiment)
+
+
+def _check_names(experiment: Experiment) -> None:
+    """Checks the languages, arms and targets that the report is told of."""
     for _, codes in experiment.language_groups:
         for code in codes:
             language(code, "'config.language_groups'")

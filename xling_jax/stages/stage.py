@@ -95,14 +95,14 @@ class StageRunner:
         """Returns (the last state, its step), training what is left to train."""
         stage = node.stage
         prepared = self._prepared(node)
-        features = sum(cell.features for cell in prepared)
-        steps = stage.steps or max(1, round(stage.epochs * features / stage.batch_size))
+        features = [cell.features for cell in prepared]
+        steps = stage.length(features)
         start, state = self._start(node, checkpoints)
         if start >= steps:
             return state, steps
         source = Batches(
             prepared,
-            mixing=stage.mixing,
+            rates=stage.rates(features),
             batch_size=stage.batch_size,
             steps=steps,
             seed=node.seed,
@@ -121,7 +121,7 @@ class StageRunner:
             state = train(
                 state,
                 steps,
-                stream(source, start),
+                stream(source, start, readers=self.plan.experiment.readers),
                 self._step_fns(node),
                 start=start,
                 rate=lambda step: learning_rate(stage.optim, step, steps),
