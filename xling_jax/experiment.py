@@ -15,6 +15,7 @@ from typing import Any
 
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
+from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import Cell, cells, parse_cells, task
@@ -82,6 +83,10 @@ class Stage:
     def cells(self) -> tuple[Cell, ...]:
         """Returns all cells of the stage, in the order declared."""
         return tuple(cell for text in self.data for cell in parse_cells(text))
+
+    def labelled_languages(self) -> tuple[str, ...]:
+        """Returns the languages that the stage has labels in; text without labels does not count."""
+        return tuple(dict.fromkeys(cell.language for cell in self.cells() if KINDS[cell.row.kind].metrics))
 
     def parts(self, limits: Mapping[str, int]) -> tuple[Part, ...]:
         """Returns what the stage takes of its cells.
@@ -342,6 +347,15 @@ def _check_names(experiment: Experiment) -> None:
     for name in experiment.headline[2:]:
         if name not in experiment.targets:
             raise unknown("target", name, experiment.targets, "Targets are declared in the config, under targets.")
+
+
+def seen_languages(experiment: Experiment, arm: str) -> tuple[str, ...]:
+    """Returns the languages that an arm's intermediate stage has labels in; a target's stage adds the source language.
+
+    What is evaluated in any other language is unseen: zero-shot for the arm, whatever pretraining has read.
+    """
+    stage = experiment.arms[arm].stage
+    return stage.labelled_languages() if stage else ()
 
 
 def as_json(record: Any) -> str:

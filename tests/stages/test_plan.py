@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from xling_jax.experiment import Arm, from_config
+from xling_jax.experiment import Arm, from_config, seen_languages
 from xling_jax.mixing import Mixing
 from xling_jax.stages.plan import describe, make_plan
 
@@ -122,6 +122,18 @@ def test_the_plan_says_how_a_stage_is_mixed(experiment, tmp_path):
     )
     assert "mixing" not in plain
     assert "mixing: rule temperature, temperature 4.0" in mixed
+
+
+def test_languages_are_seen_where_there_were_labels(experiment):
+    """Masked-LM text is not labels: what pretraining read stays unseen."""
+    assert seen_languages(experiment, "none") == ()
+    assert seen_languages(experiment, "english") == ("qen",)
+    assert seen_languages(experiment, "multilingual") == ("qen", "qnd", "qnr", "qms", "qda", "qdt")
+    seen = {node.name: node.seen_languages() for node in make_plan(experiment, "v", str).nodes}
+    assert seen["pretrain"] == () and seen["none_pos_s0"] == ("qen",)
+    assert seen["multilingual_s0"] == seen["multilingual_pos_s0"] == seen_languages(experiment, "multilingual")
+    text = dataclasses.replace(experiment.arms["english"].stage, data=("world_qa.train.qnd", "world_text.train.qda"))
+    assert text.labelled_languages() == ("qnd",)
 
 
 def test_an_arm_without_a_stage_is_the_pretrained_model(experiment):

@@ -33,6 +33,11 @@ class Node:
     def folder(self) -> str:
         return f"{self.name}-{self.hash}"
 
+    def seen_languages(self) -> tuple[str, ...]:
+        """Returns the languages that this stage or one before it had labels in."""
+        before = self.parent.seen_languages() if self.parent else ()
+        return tuple(dict.fromkeys(before + self.stage.labelled_languages()))
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:

@@ -77,6 +77,7 @@ class StageRunner:
             "hash": node.hash,
             "model": self.plan.experiment.model,
             "vocabulary": self.plan.vocabulary,
+            "seen_languages": node.seen_languages(),
         }
 
     def _prepared(self, node: Node) -> list[Prepared]:
