@@ -7,9 +7,11 @@ import re
 import pytest
 
 from xling_jax.errors import ConfigError
-from xling_jax.tables import kinds, languages, tasks
+from xling_jax.tables import benchmarks, kinds, languages, tasks
+from xling_jax.tables.benchmarks import BENCHMARKS, benchmark
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
+from xling_jax.tables.rows.task import FAULTS, UNKNOWN
 from xling_jax.tables.tasks import TASKS, cells, parse_cells
 
 ALL_CELLS = [cell for row in TASKS.values() for split in row.splits for cell in cells(row.name, split)]
@@ -27,8 +29,10 @@ def is_reserved(code: str) -> bool:
 
 def sources(row: tasks.Task, cell: tasks.Cell) -> str:
     """Returns the place a cell is read from; `{side}` stays, because both sides are one cell."""
-    path = row.splits[cell.split].path
-    return path.replace("{language}", cell.language).replace("{iso3}", LANGUAGES[cell.language].iso3)
+    path, language = row.splits[cell.split].path, LANGUAGES[cell.language]
+    places = {"language": language.code, "iso3": language.iso3, "name": language.name, "english": language.name.lower()}
+    column = f", {row.fields['language']} {cell.language}" if "language" in row.fields else ""
+    return path.format(**places, side="{side}") + column
 
 
 @pytest.mark.parametrize(
@@ -36,9 +40,10 @@ def sources(row: tasks.Task, cell: tasks.Cell) -> str:
     [
         (languages._ROWS, LANGUAGES, lambda row: row.code),
         (kinds._ROWS, KINDS, lambda row: row.name),
-        (tasks._ROWS, TASKS, lambda row: row.name),
+        (tasks.ROWS, TASKS, lambda row: row.name),
+        (benchmarks._ROWS, BENCHMARKS, lambda row: row.name),
     ],
-    ids=["languages", "kinds", "tasks"],
+    ids=["languages", "kinds", "tasks", "benchmarks"],
 )
 def test_no_row_hides_another(rows, table, key):
     assert repeated(key(row) for row in rows) == []
@@ -86,6 +91,91 @@ def test_task_row(row):
         "labels are words of heads that have words"
     )
     assert KINDS[row.kind].trained or "train" not in row.splits
+    assert (row.choices > 1) == (row.kind == "multiple_choice"), "questions have as many choices as their row says"
+    assert set(row.faults.split()) <= set(FAULTS)
+    assert row.reader == "world" or (row.licence and row.source), "what may be done with it, and where it is from"
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_counts_of_a_split(row):
+    """One count for all languages or one for each; and each is that of its language."""
+    for name, split in row.splits.items():
+        counts, codes = split.examples.split(), split.languages.split()
+        assert len(counts) in (0, 1, len(codes)), name
+        assert all(count == UNKNOWN or count.isdecimal() for count in counts), name
+        assert split.labels in ("there", "withheld"), name
+        by_hand = dict(zip(codes, counts if len(counts) > 1 else counts * len(codes), strict=bool(counts)))
+        for code in codes:
+            count = by_hand.get(code, UNKNOWN)
+            assert split.published(code) == (None if count == UNKNOWN else int(count)), (name, code)
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_words_lead_to_labels(row):
+    """A file's words mean a label, a choice by its number, or that there is no agreed label."""
+    meant = set(row.labels) or {str(number) for number in range(row.choices)}
+    assert set(row.words.values()) <= meant | {""}
+
+
+def test_tasks_of_one_head_have_the_same_labels():
+    for head in {row.head for row in TASKS.values() if row.head}:
+        alike = {(row.kind, row.labels) for row in TASKS.values() if row.head == head}
+        assert len(alike) == 1, head
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_what_a_benchmark_trains_on_is_the_source_language(row):
+    """Zero-shot: none of the cells that a task is trained from is in a language it is evaluated in, but the source."""
+    for text in row.train_from.split():
+        for cell in parse_cells(text):
+            assert cell.language == row.pivot, text
+            assert cell.split.startswith("train"), text
+            assert cell.row.kind == row.kind and (cell.row.head or cell.row.name) == (row.head or row.name), (
+                "its head answers the task"
+            )
+
+
+# Pairs of task and language, and languages, as the published scorer counts them; LAReQA's by its own files.
+@pytest.mark.parametrize(("name", "tasks", "pairs", "codes"), [("xtreme", 9, 162, 40), ("xtreme_r", 10, 203, 50)])
+def test_a_benchmark_is_whole(name, tasks, pairs, codes):
+    row = BENCHMARKS[name]
+    assert len(row.entries) == len({entry.name for entry in row.entries}) == tasks
+    assert sum(len(entry.languages.split()) for entry in row.entries) == pairs
+    assert len(row.languages()) == codes
+    assert not [entry.name for entry in row.entries if repeated(entry.languages.split())]
+
+
+def test_groups_of_the_benchmarks():
+    assert BENCHMARKS["xtreme"].groups() == {
+        "classification": ("xnli", "pawsx"),
+        "tagging": ("udpos", "panx"),
+        "qa": ("xquad", "mlqa", "tydiqa"),
+        "retrieval": ("bucc2018", "tatoeba"),
+    }
+    assert BENCHMARKS["xtreme_r"].groups() == {
+        "classification": ("xnli", "xcopa"),
+        "multi_choice": ("xcopa",),
+        "tagging": ("udpos", "panx"),
+        "qa": ("xquad", "mlqa", "tydiqa"),
+        "retrieval": ("mewslix", "tatoeba"),
+    }
+
+
+ENTRIES = [(row.name, entry) for row in BENCHMARKS.values() for entry in row.entries]
+
+
+@pytest.mark.parametrize(("name", "entry"), ENTRIES, ids=[f"{name}-{entry.name}" for name, entry in ENTRIES])
+def test_an_entry_has_its_cells_and_its_training(name, entry):
+    if entry.task not in TASKS:
+        pytest.skip(f"'{entry.task}' has no row yet")
+    row = TASKS[entry.task]
+    assert len(cells(entry.task, entry.split, entry.languages)) == len(entry.languages.split())
+    assert row.train_from or not KINDS[row.kind].trained, "what its benchmark trains it on"
+
+
+def test_an_unknown_benchmark():
+    with pytest.raises(ConfigError, match=r"Unknown benchmark 'xtreem'\.\nDid you mean: xtreme"):
+        benchmark("xtreem")
 
 
 @pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
@@ -101,10 +191,10 @@ def test_a_path_keeps_its_languages_apart(row):
     """A path for several languages has a place for the language; one for a single language needs none."""
     for name, split in row.splits.items():
         if row.reader != "world" and len(split.languages.split()) > 1:
-            assert "{language}" in split.path or "{iso3}" in split.path, (
+            assert re.search("{(language|iso3|english)}", split.path) or "language" in row.fields, (
                 f"{row.name}.{name} reads one file for all languages"
             )
-        assert set(re.findall(r"{(\w+)}", split.path)) <= {"language", "iso3", "side"}, split.path
+        assert set(re.findall(r"{(\w+)}", split.path)) <= {"language", "iso3", "name", "english", "side"}, split.path
         assert not pathlib.PurePosixPath(split.path).is_absolute() and ".." not in split.path
 
 
@@ -130,7 +220,7 @@ def test_languages_of_a_cell_may_be_several_or_all():
     assert parse_cells("mnli.dev.en")[0].row is TASKS["mnli"]
 
 
-WHERE_TASKS = "Tasks are rows of xling_jax/tables/tasks.py."
+WHERE_TASKS = "Tasks are rows of xling_jax/tables/rows."
 WHERE_LANGUAGES = "Languages are rows of xling_jax/tables/languages.py."
 
 

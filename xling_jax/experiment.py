@@ -269,11 +269,21 @@ def _check_lengths(lengths: tuple[int, ...], where: str, positions: int) -> None
         )
 
 
+def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
+    for cell in cells:
+        if cell.row.splits[cell.split].labels == "withheld":
+            there = " ".join(name for name, split in cell.row.splits.items() if split.labels == "there")
+            raise ConfigError(
+                f"{asks} needs the labels of {cell}, which their publisher withholds.\n"
+                f"Allowed: the splits of '{cell.task}' with labels: {there}.\n{WHERE}"
+            )
+
+
 def _check_stage(stage: Stage, where: str, positions: int) -> None:
     if not stage.data:
         raise ConfigError(f"Stage '{where}' has no data.\nAllowed: cells, for example mnli.dev.en.\n{WHERE}")
     for text in stage.data:
-        parse_cells(text, f"stage '{where}'")
+        _check_labels(parse_cells(text, f"stage '{where}'"), f"Stage '{where}'")
     if (stage.steps > 0) == (stage.epochs > 0):
         raise ConfigError(
             f"Stage '{where}' has steps={stage.steps} and epochs={stage.epochs}.\n"
@@ -328,6 +338,7 @@ def _check(experiment: Experiment) -> None:
         found = cells(target.task, target.split, target.languages, f"'config.targets.{name}'")
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
+        _check_labels(found, f"Target '{name}'")
         if target.stage is not None:
             _check_stage(target.stage, f"targets.{name}", positions)
         _check_lengths(target.lengths(), f"target '{name}'", positions)

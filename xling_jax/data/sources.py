@@ -1,9 +1,10 @@
 """Raw examples of a cell: where its files lie, what they hold, and a checksum of both.
 
 A file lies at `<data folder>/<path>`, or, if it is not there, as the member `<path>` of the archive
-`<data folder>/extras/<first folder of path>.tar.xz`, which is read in memory.
+`<data folder>/extras/<first folder of path>.tar.xz`, which is read in memory. `a.zip/b` is the member b of a.zip.
 """
 
+import collections
 import functools
 import hashlib
 import importlib
@@ -12,20 +13,15 @@ import lzma
 import pathlib
 import tarfile
 import types
+import zipfile
+import zlib
 from collections.abc import Iterator
 
-from xling_jax.data import readers
+from xling_jax.data.readers import READERS, File
 from xling_jax.errors import DataError
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import TASKS, Cell
 
-READERS = {
-    "tsv_text": readers.read_tsv_text,
-    "jsonl_nli": readers.read_jsonl_nli,
-    "squad_json": readers.read_squad_json,
-    "tagged_tsv": readers.read_tagged_tsv,
-    "tatoeba": readers.read_tatoeba,
-}
 assert {row.reader for row in TASKS.values()} <= {*READERS, "world"}, "a task with an unknown reader"
 
 
@@ -44,6 +40,15 @@ def read(cell: Cell, data_dir: pathlib.Path | None) -> Iterator[dict]:
     return READERS[cell.row.reader](_load(cell, data_dir), cell)
 
 
+def faults(cell: Cell, data_dir: pathlib.Path | None) -> collections.Counter:
+    """Returns how often each known fault of the publisher's files was met, reading the cell to its end."""
+    if not cell.row.faults:
+        return collections.Counter()
+    files = _load(cell, data_dir)
+    collections.deque(READERS[cell.row.reader](files, cell), maxlen=0)
+    return sum((file.faults for file in files), collections.Counter())
+
+
 def checksum(cell: Cell, data_dir: pathlib.Path | None) -> str:
     """Returns the SHA-256 of a cell's files, or, for the world, of its version, the cell and its size."""
     if cell.row.reader == "world":
@@ -55,10 +60,11 @@ def paths(cell: Cell) -> tuple[str, ...]:
     """Returns the paths of a cell's files below the data folder: none for the world, two for a parallel text."""
     if cell.row.reader == "world":
         return ()
-    pattern = cell.row.splits[cell.split].path
-    iso3 = LANGUAGES[cell.language].iso3
-    sides = (iso3, LANGUAGES[cell.row.pivot].iso3) if "{side}" in pattern else ("",)
-    return tuple(pattern.format(language=cell.language, iso3=iso3, side=side) for side in sides)
+    patterns = cell.row.splits[cell.split].path
+    row = LANGUAGES[cell.language]
+    sides = (row.iso3, LANGUAGES[cell.row.pivot].iso3) if "{side}" in patterns else ("",)
+    known = {"language": cell.language, "iso3": row.iso3, "name": row.name, "english": row.name.lower()}
+    return tuple(pattern.format(**known, side=side) for pattern in patterns.split() for side in sides)
 
 
 def is_there(cell: Cell, data_dir: pathlib.Path | None) -> bool:
@@ -78,7 +84,7 @@ def _size(cell: Cell) -> int:
     return int(cell.row.splits[cell.split].path)
 
 
-def _load(cell: Cell, data_dir: pathlib.Path | None) -> list[readers.File]:
+def _load(cell: Cell, data_dir: pathlib.Path | None) -> list[File]:
     if data_dir is None:
         raise _missing(cell, paths(cell)[0], "no data folder was named")
     return [_load_file(cell, path, pathlib.Path(data_dir)) for path in paths(cell)]
@@ -88,17 +94,28 @@ def _archive(path: str) -> str:
     return f"extras/{path.partition('/')[0]}.tar.xz"
 
 
-def _load_file(cell: Cell, path: str, data_dir: pathlib.Path) -> readers.File:
+def _load_file(cell: Cell, path: str, data_dir: pathlib.Path) -> File:
+    if ".zip/" in path:
+        packed, member = path.split(".zip/", 1)
+        return _unzip(_load_file(cell, f"{packed}.zip", data_dir), member)
     plain = data_dir / path
     if plain.is_file():
-        return readers.File(str(plain), plain.read_bytes())
+        return File(str(plain), plain.read_bytes())
     archive = data_dir / _archive(path)
     if not archive.is_file():
         raise _missing(cell, path, f"neither {plain} nor {archive} is there")
     members = _members(archive, archive.stat().st_mtime_ns)
     if path not in members:
         raise _missing(cell, path, f"{plain} is not there, and {archive} has no member {path}")
-    return readers.File(f"{archive}/{path}", members[path])
+    return File(f"{archive}/{path}", members[path])
+
+
+def _unzip(file: File, member: str) -> File:
+    try:
+        with zipfile.ZipFile(io.BytesIO(file.data)) as archive:
+            return File(f"{file.path}/{member}", archive.read(member))  # which checks its CRC-32
+    except (zipfile.BadZipFile, zlib.error, KeyError) as error:
+        raise DataError(f"{file.path} has no whole member {member} ({error}).\nCopy it again.") from error
 
 
 @functools.lru_cache(maxsize=1)

@@ -41,7 +41,7 @@ def _list(words: list[str], values: flags.FlagValues) -> None:
 
 
 def _show(words: list[str], values: flags.FlagValues) -> None:
-    from xling_jax.data.sources import checksum, paths, read  # noqa: PLC0415
+    from xling_jax.data.sources import checksum, faults, paths, read  # noqa: PLC0415
 
     if len(words) != 1:
         raise ConfigError(f"`xling data show` takes one cell, for example udpos.test.ta; found {len(words)}.")
@@ -54,9 +54,11 @@ def _show(words: list[str], values: flags.FlagValues) -> None:
         print(f"{cell}: {cell.row.kind}, {len(examples)} examples, {sum(len(text.split()) for text in texts)} words")
         print(f"source: {', '.join(paths(cell)) or 'generated'}  sha256 {checksum(cell, where)[:16]}")
         labels = collections.Counter(example["label"] for example in examples if "label" in example)
-        labels.update(tag for example in examples for tag in example.get("tags", ()))
+        labels.update(tag for example in examples for tag in example.get("tags") or ())
         if labels:
             print("labels: " + ", ".join(f"{label} {count}" for label, count in labels.most_common()))
+        for fault, count in faults(cell, where).items():
+            print(f"fault of the publisher's file: {fault}, {count} times")
         print(json.dumps(examples[0], ensure_ascii=False, indent=1))
 
 

@@ -37,6 +37,7 @@ def value(pairs_Nx2: np.ndarray) -> float:
 def accuracy(targets: Sequence[Any], predictions: Sequence[Any]) -> Pairs:
     """Returns `accuracy`: the share of answers that are the same string."""
     _check_count("answers", targets, predictions)
+    _check_labels("answers", targets)
     return {"accuracy": _pairs((float(str(t) == str(p)), 1.0) for t, p in zip(targets, predictions, strict=True))}
 
 
@@ -47,12 +48,14 @@ def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -
     match is 1 and F1 is 0, as the published scorer has it.
     """
     _check_count("answers", targets, predictions)
+    _check_labels("answers", targets)
     scores = [_squad_scores(golds, answer) for golds, answer in zip(targets, predictions, strict=True)]
     return {"f1": _pairs((f1, 1.0) for f1, _ in scores), "exact_match": _pairs((exact, 1.0) for _, exact in scores)}
 
 
 def _squad_scores(golds: Sequence[str], answer: str | None) -> tuple[float, float]:
-    assert golds, "a question without a gold answer"
+    if not golds:
+        raise DataError("A question has no gold answer.\nAllowed: at least one; SQuAD v1.1's rule knows no other.")
     if answer is None:
         return 0.0, 0.0
     words = normalise(answer)
@@ -83,6 +86,7 @@ def tagging(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str
       DataError: a sentence and its prediction differ in length.
     """
     _check_count("sentences", targets, predictions)
+    _check_labels("tags", targets)
     f1, right = [], []
     for number, (gold, tags) in enumerate(zip(targets, predictions, strict=True), start=1):
         _check_count(f"tags of sentence {number}", gold, tags)
@@ -134,10 +138,14 @@ class Scorer:
     score: Callable[[Sequence[Any], Sequence[Any]], Pairs]
 
 
+def _gold_texts(example: dict) -> list[str] | None:
+    return None if example["answers"] is None else [answer["text"] for answer in example["answers"]]
+
+
 SCORERS = {
     "pair_classification": Scorer("accuracy", lambda example: example["label"], accuracy),
     "multiple_choice": Scorer("accuracy", lambda example: example["label"], accuracy),
-    "span_qa": Scorer("squad-v1.1", lambda example: [answer["text"] for answer in example["answers"]], squad),
+    "span_qa": Scorer("squad-v1.1", _gold_texts, squad),
     "tagging": Scorer("chunk-f1/seqeval-0.0.12", lambda example: example["tags"], tagging),
     "retrieval": Scorer("accuracy", lambda example: example["id"], accuracy),
 }
@@ -162,4 +170,12 @@ def _check_count(what: str, targets: Sequence[Any], predictions: Sequence[Any]) 
         raise DataError(
             f"{len(predictions)} predicted {what}, but {len(targets)} in the reference.\n"
             "Allowed: one prediction for each, in the same order."
+        )
+
+
+def _check_labels(what: str, targets: Sequence[Any]) -> None:
+    if any(target is None for target in targets):
+        raise DataError(
+            f"The {what} of {sum(target is None for target in targets)} examples are withheld by their publisher.\n"
+            "Allowed: a split with labels; here there are predictions to hand in and nothing to score."
         )

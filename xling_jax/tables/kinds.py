@@ -1,14 +1,18 @@
 """Kinds of task: what an example is, what a head answers, how the answer is scored.
 
 Raw examples are dicts. All kinds have `id`: a string that is the same for translations of one
-example, so that statistics can treat parallel items as one.
+example, so that statistics can treat parallel items as one. Machine translations of training examples
+also have `source_id`, which is the same for all translations of one English example.
 
     mlm                  id, text; and optionally text_pair
     pair_classification  id, text, text_pair, label (a word of the row's labels)
-    span_qa              id, question, context, answers: list of {text, start}, start in characters
+    span_qa              id, question, context, answers: list of {text, start}, start in characters, -1 for an
+                         answer that is not a slice of the context; no answers where the question has none
     tagging              id, tokens: list of str, tags: list of words of the row's labels
     multiple_choice      id, text, choices: list of str, label (index of the right choice)
     retrieval            id, text (the language), text_pair (its translation in the pivot language)
+
+`label`, `tags` and `answers` are None where they are withheld.
 """
 
 import dataclasses

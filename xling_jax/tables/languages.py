@@ -1,7 +1,8 @@
 """Languages: one row each, real ones first, then the generated ones.
 
-Real rows are the union of XTREME and XTREME-R. Codes of generated languages lie in qaa-qtz, which
-ISO 639-2 reserves for local use, so that no generated number can be mistaken for a real one.
+Real rows are the union of XTREME and XTREME-R, then further languages that XNLI was translated to. Codes of
+generated languages lie in qaa-qtz, which ISO 639-2 reserves for local use, so that no generated number can be mistaken
+for a real one.
 """
 
 import dataclasses
@@ -73,6 +74,18 @@ _ROWS = (
     Language("wo", "Wolof", "wol", "Latin", "Niger-Congo", pretrained_in=""),
     Language("yo", "Yoruba", "yor", "Latin", "Niger-Congo", pretrained_in="mt5"),
     Language("zh", "Chinese", "cmn", "Han", "Sino-Tibetan", spaced=False),
+    # Of XNLI's descendants.
+    Language("aym", "Aymara", "aym", "Latin", "Aymaran", pretrained_in=""),
+    Language("bzd", "Bribri", "bzd", "Latin", "Chibchan", pretrained_in=""),
+    Language("cni", "Asháninka", "cni", "Latin", "Arawakan", pretrained_in=""),
+    Language("gn", "Guarani", "grn", "Latin", "Tupian", pretrained_in=""),
+    Language("hch", "Wixarika", "hch", "Latin", "Uto-Aztecan", pretrained_in=""),
+    Language("hr", "Croatian", "hrv", "Latin", "Indo-European", pretrained_in="xlmr"),
+    Language("nah", "Nahuatl", "nah", "Latin", "Uto-Aztecan", pretrained_in=""),
+    Language("oto", "Otomí", "oto", "Latin", "Oto-Manguean", pretrained_in=""),
+    Language("quy", "Ayacucho Quechua", "quy", "Latin", "Quechuan", pretrained_in=""),
+    Language("shp", "Shipibo-Konibo", "shp", "Latin", "Panoan", pretrained_in=""),
+    Language("tar", "Rarámuri", "tar", "Latin", "Uto-Aztecan", pretrained_in=""),
     # Generated; `world/typology.py` has one row of grammar for each.
     Language("qen", "generated source", "qen", "Latin", "generated", pretrained_in=""),
     Language("qnd", "generated near, same order", "qnd", "Latin", "generated", pretrained_in=""),

@@ -6,6 +6,7 @@ from xling_jax.data.formats import Feature, join, specials, truncate
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
+# `label` is -1 where labels are withheld.
 FEATURES = {"input_ids": Feature("CL", 1), "label": Feature("", 0)}
 
 
@@ -17,4 +18,5 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     ids_CxL = np.full((len(rows), max(map(len, rows))), tokenizer.pad, np.int32)
     for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
         ids_L[: len(row_ids)] = row_ids
-    return [{"input_ids": ids_CxL, "label": np.array(example["label"], np.int32)}]
+    label = -1 if example["label"] is None else example["label"]
+    return [{"input_ids": ids_CxL, "label": np.array(label, np.int32)}]

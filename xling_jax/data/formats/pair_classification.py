@@ -6,6 +6,7 @@ from xling_jax.data.formats import Feature, join, specials, truncate
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
+# `label` is -1 where labels are withheld.
 FEATURES = {"input_ids": Feature("L", 1), "label": Feature("", 0)}
 
 
@@ -13,4 +14,5 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     """Returns the one feature of an example; the longer text is cut if both do not fit."""
     first, second = (tokenizer.encode(example[name]).ids for name in ("text", "text_pair"))
     ids = join(tokenizer, *truncate(first, second, max_length - specials(2)))
-    return [{"input_ids": ids, "label": np.array(row.labels.index(example["label"]), np.int32)}]
+    label = -1 if example["label"] is None else row.labels.index(example["label"])
+    return [{"input_ids": ids, "label": np.array(label, np.int32)}]

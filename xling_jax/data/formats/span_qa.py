@@ -13,7 +13,8 @@ from xling_jax.tables.tasks import Task
 MAX_QUESTION = 64  # tokens
 OVERLAP = 0.5  # share of a window that the next one repeats; SQuAD's 128 of 384 rounded up for small windows
 
-# `start` and `end` are -1 in a window without the answer; `spans` are -1 outside the context.
+# `start` and `end` are -1 in a window without the answer, and 0, which is <s>, where the question has none (Devlin et
+# al. 2019, section 4.3, on SQuAD v2.0); `spans` are -1 outside the context.
 FEATURES = {
     "input_ids": Feature("L", 1),
     "start": Feature("", -1),
@@ -29,15 +30,20 @@ def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
-    """Returns the windows of an example; the label of each is its first gold answer, where the window holds it."""
+    """Returns the windows of an example; the label of each is its first gold answer, where the window holds it.
+
+    An answer that is not a slice of the context (its start is -1) is no label.
+    """
     question = tokenizer.encode(example["question"]).ids[: min(MAX_QUESTION, (max_length - specials(2)) // 2)]
     context = tokenizer.encode(example["context"])
     offset = len(question) + 3  # <s> question </s></s>
     room = max_length - offset - 1
     first, last = -1, -1
-    if example["answers"]:
-        gold = example["answers"][0]
+    golds = [answer for answer in example["answers"] or () if answer["start"] >= 0]
+    if golds:
+        gold = golds[0]
         first, last = _locate(context.spans, gold["start"], gold["start"] + len(gold["text"]))
+    none = 0 if example["answers"] == [] else -1
     windows = []
     stride = max(1, int(room * (1 - OVERLAP)))
     for at in range(0, max(1, len(context.ids) - room + stride), stride):
@@ -48,8 +54,8 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
         windows.append(
             {
                 "input_ids": join(tokenizer, question, ids),
-                "start": np.array(first - at + offset if held else -1, np.int32),
-                "end": np.array(last - at + offset if held else -1, np.int32),
+                "start": np.array(first - at + offset if held else none, np.int32),
+                "end": np.array(last - at + offset if held else none, np.int32),
                 "spans": spans,
             }
         )

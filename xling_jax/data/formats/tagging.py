@@ -9,6 +9,7 @@ from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import DataError
 from xling_jax.tables.tasks import Task
 
+# `labels` are -1 where tags are withheld, and on pieces without a tag of their own.
 # `word`: the number of the word whose first piece stands there, -1 elsewhere.
 FEATURES = {"input_ids": Feature("L", 1), "labels": Feature("L", -1), "word": Feature("L", -1)}
 
@@ -32,13 +33,14 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     Raises DataError if there is not one tag for each word.
     """
     words, tags = example["tokens"], example["tags"]
-    if len(words) != len(tags):
+    if tags is not None and len(words) != len(tags):
         raise DataError(
             f"Example '{example['id']}' of task '{row.name}' has {len(words)} words and {len(tags)} tags.\n"
             "Allowed: one tag for each word."
         )
     ids, word, first = tokenizer.encode_words(words)
-    tag_of_word = np.array([row.labels.index(tag) for tag in tags], np.int32)
+    number_of = {label: number for number, label in enumerate(row.labels)}
+    tag_of_word = np.array([-1 if tags is None else number_of[tags[at]] for at in range(len(words))], np.int32)
     labels = np.where(first, tag_of_word[word], -1).astype(np.int32)
     word = np.where(first, word, -1).astype(np.int32)
     word_of_piece = np.cumsum(first)

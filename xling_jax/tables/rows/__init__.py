@@ -1,0 +1,5 @@
+"""The rows of the tasks, by kind; `tables/tasks.py` is where they are asked for."""
+
+from xling_jax.tables.rows import choices, pairs, questions, tagged, text, world
+
+ROWS = (*world.ROWS, *text.ROWS, *pairs.ROWS, *choices.ROWS, *questions.ROWS, *tagged.ROWS)
