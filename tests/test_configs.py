@@ -86,6 +86,14 @@ WRONG = {
     "cell": (lambda c: c["pretrain"].update(data=("world_text",)), "'world_text'.*is not a cell"),
     "arm": (lambda c: c.update(comparisons=(("englsh", "none"),)), "Unknown arm 'englsh'.\nDid you mean: english"),
     "target": (lambda c: c.update(headline=("english", "none", "pso")), "Unknown target 'pso'"),
+    "withheld labels to train on": (
+        lambda c: c["pretrain"].update(data=("ocnli.test.zh",)),
+        "Stage 'pretrain' needs the labels of ocnli.test.zh.*with labels: train train10k dev",
+    ),
+    "withheld labels to score": (
+        lambda c: c["targets"]["pos"].update(task="xnli", split="test_blind", languages="th"),
+        "Target 'pos' needs the labels of xnli.test_blind.th.*with labels: train dev test",
+    ),
     "no data": (lambda c: c["pretrain"].update(data=()), "Stage 'pretrain' has no data"),
     "steps and epochs": (lambda c: c["pretrain"].update(epochs=1.0), "Allowed: one of them above zero"),
     "batch": (lambda c: c["pretrain"].update(accumulate=3), "Allowed: a batch size above zero"),

@@ -87,7 +87,7 @@ def test_a_stage_knows_the_items_of_its_cells():
     ],
 )
 def test_the_length_of_a_stage(changed, steps):
-    assert stage(**changed).length(COUNTS) == steps
+    assert stage(**changed).length(COUNTS, 32) == steps
 
 
 @pytest.mark.parametrize(("examples", "cells"), [(0, 0), (7200, 6), (400, 6), (7, 3), (3, 3)])

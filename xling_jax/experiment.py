@@ -106,9 +106,9 @@ class Stage:
         items = [number for number, text in enumerate(self.data) for _ in parse_cells(text)]
         return cell_rates(self.mixing, features, items)
 
-    def length(self, features: Sequence[int]) -> int:
-        """Returns the steps of the stage, given the features of each cell."""
-        return self.steps or max(1, round(self.epochs * epoch_steps(self.mixing, features, self.batch_size)))
+    def length(self, features: Sequence[int], of_step: float) -> int:
+        """Returns the steps of the stage, given the features of each cell, and how many of them a step has."""
+        return self.steps or max(1, round(self.epochs * epoch_steps(self.mixing, features, of_step)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,14 +48,19 @@ def cell_rates(mixing: Mixing, counts: Sequence[int], items: Sequence[int]) -> t
     return tuple(mixing.rates[item] * w / total for w, item, total in zip(weights, items, of_item, strict=True))
 
 
-def epoch_steps(mixing: Mixing, counts: Sequence[int], batch_size: int) -> float:
+def epoch_steps(mixing: Mixing, counts: Sequence[int], of_step: float) -> float:
     """Returns the steps of an epoch: as many draws as the cells have features, counted up to the cap.
 
-    With a cap each cell's last batch is rounded up, so that the steps are those of jiant:
-    the sum of ceil(min(n, cap) / batch size). Under other rates than proportional ones this is a length, and
-    says nothing of how often a feature comes.
+    With a cap each cell's last batch is rounded up, so that the steps are those of jiant: the sum of
+    ceil(min(n, cap) / batch size). Where rates are not proportional an epoch is a length, and says nothing of
+    how often a feature comes.
+
+    Args:
+      mixing: what is declared.
+      counts: the features of each cell.
+      of_step: the features of a step: the batch size, or with packing their mean number.
     """
     counted = _counted(mixing, counts)
     if not mixing.cap:
-        return sum(counted) / batch_size
-    return float(sum(math.ceil(count / batch_size) for count in counted))
+        return sum(counted) / of_step
+    return float(sum(math.ceil(count / of_step) for count in counted))

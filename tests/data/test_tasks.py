@@ -125,7 +125,8 @@ def test_labels_that_are_withheld_are_no_labels(name, folder, letters):
         assert [labels_of(example) for example in examples] == [[None]] * len(examples) and examples
         for example in examples:
             (feature,) = format_of(row.kind).features(example, letters, LENGTH, row)
-            assert feature.get("label", feature.get("start")) == -1
+            labels = feature.get("label", feature.get("start", feature.get("labels")))
+            assert (labels == -1).all()
         with pytest.raises(DataError, match=f"of {len(examples)} examples are withheld"):
             score(row.kind, examples, ["0"] * len(examples))
 
@@ -147,6 +148,7 @@ SHOWN = {
     "cosmosqa.dev.en": {"text": "I missed the bus , so I walked . Why did I walk ?", "label": 1},
     "commonsenseqa.dev.en": {"choices": ["pen", "river", "cloud", "shoe", "bread"], "label": 0},
     "xstorycloze.test.zh": {"text": "小明想学骑车。 他借了一辆车。 他摔了很多次。 他没有放弃。", "label": 0},
+    "pawsx.test.ko": {"text": "다리는 1900년 이후 에이다가 지었다 .", "label": "1"},
     "cxnli.dev.hr": {"text": 'Rekao je: "Evo me, mama."'},
     "kornli.dev.ko": {"text": '그가 말했다, "나 왔어."'},
     "americasnli.dev.gn": {"id": "gn.1", "label": "contradiction"},
@@ -213,6 +215,12 @@ def test_translations_of_one_example_have_one_source(task, split, here, there, f
     if task == "xnli_translated":
         labels = [{example["source_id"]: example["label"] for example in side} for side in sides]
         assert labels[0] == labels[1]
+
+
+def test_quotation_marks_that_a_table_needs_are_not_text(folder):
+    for split in ("test", "test_blind"):
+        texts = [example["text"] for example in read(*cells("pawsx", split, "ko"), folder)]
+        assert texts == ["다리는 1900년 이후 에이다가 지었다 .", '에이다는 "벤"을 만났다 .']
 
 
 def test_parallel_files_have_the_same_ids(folder):
@@ -389,6 +397,8 @@ def check_labels(cell, examples):
     elif row.kind == "tagging":
         assert len({tag for example in examples for tag in example["tags"]}) > 1
     else:
+        texts = [text for example in examples for text in (example["text"], *example.get("choices", ()))]
+        assert not [text for text in texts if re.fullmatch('".*"".*"', text)], "quotation marks of a table, not a text"
         used = collections.Counter(example["label"] for example in examples)
         assert len(used) == (row.choices or len(row.labels)), f"{cell}: {used}"
 

@@ -97,7 +97,7 @@ class StageRunner:
         stage = node.stage
         prepared = self._prepared(node)
         features = [cell.features for cell in prepared]
-        steps = stage.length(features)
+        steps = stage.length(features, stage.batch_size)
         start, state = self._start(node, checkpoints)
         if start >= steps:
             return state, steps

@@ -152,6 +152,7 @@ RECORD_READERS = {
         "csv": tables.csv_commas,
         "csv_tabs": tables.csv_tabs,
         "columns": tables.columns,
+        "quoted_columns": tables.quoted_columns,
         "hellaswag": tables.hellaswag,
         "labelled_beside": tables.labelled_beside,
     }.items()

@@ -102,11 +102,13 @@ ROWS = (
     ),
     _nli(
         "xnli",
-        "columns",
+        "quoted_columns",
         {
             "train": Split("xnli/train-{language}.tsv", "en", "392702"),  # MNLI, as XTREME's download writes it
             "dev": Split("xnli/dev-{language}.tsv", XNLI, "2490", tfds="xnli:1.1.0/validation"),
             "test": Split("xnli/test-{language}.tsv", XNLI, "5010", tfds="xnli:1.1.0/test"),
+            # As XTREME's download leaves it in its own folder: the labels taken out.
+            "test_blind": Split("download/xnli/test-{language}.tsv", XNLI, "5010", labels="withheld"),
         },
         fields=COLUMNS,
         train_from="mnli.train.en",
@@ -116,11 +118,12 @@ ROWS = (
     Task(
         "pawsx",
         "pair_classification",
-        "columns",
+        "quoted_columns",
         {
             "train": Split("pawsx/train-{language}.tsv", "en", "49401"),
             "dev": Split("pawsx/dev-{language}.tsv", PAWSX, "2000"),
             "test": Split("pawsx/test-{language}.tsv", PAWSX, "2000"),
+            "test_blind": Split("download/pawsx/test-{language}.tsv", PAWSX, "2000", labels="withheld"),
         },
         SAME,
         fields=COLUMNS,
@@ -183,7 +186,7 @@ ROWS = (
     ),
     _nli(
         "xnli_eu",
-        "tsv",
+        "csv_tabs",
         {
             "test": Split("xnlivar/{language}/xnli-{language}-original.tsv", "eu", "5010"),
             "native": Split("xnlivar/{language}/xnli-{language}-native.tsv", "eu", "621"),
@@ -196,7 +199,7 @@ ROWS = (
     ),
     _nli(
         "xnli_variants",
-        "tsv",
+        "csv_tabs",
         {"test": Split("xnlivar/{language}/xnli-{language}-var.tsv", "es eu", "666 894")},
         fields=PREMISES | {"id": "{language}.{number}"},
         words=NUMBERS,

@@ -51,6 +51,8 @@ ROWS = (
             "train": Split("udpos/train-{language}.tsv", "en hu kk mr ta te vi", "21787 910 31 373 400 1051 1400"),
             "dev": Split("udpos/dev-{language}.tsv", "en lt pl ro uk wo", "3974 672 3960 2247 672 449"),
             "test": Split("udpos/test-{language}.tsv", UDPOS_R, UDPOS_TEST),
+            # As XTREME's download leaves it in its own folder: the tags taken out.
+            "test_blind": Split("download/udpos/test-{language}.tsv", UDPOS_R, UDPOS_TEST, labels="withheld"),
         },
         UPOS,
         head="upos",
@@ -114,6 +116,7 @@ ROWS = (
             "train": Split("panx/train-{language}.tsv", "en", "20000"),
             "dev": Split("panx/dev-{language}.tsv", PANX_R, PANX_DEV),
             "test": Split("panx/test-{language}.tsv", PANX_R, PANX_TEST),
+            "test_blind": Split("download/panx/test-{language}.tsv", PANX_R, PANX_TEST, labels="withheld"),
         },
         NER,
         head="ner",
