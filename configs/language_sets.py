@@ -39,7 +39,7 @@ def get_config(size: str = "default") -> ConfigDict:
 
     orders = orders_of(clusters(grammar_features(LANGUAGES), CLUSTERS), ORDERS, first=SOURCE)
     shared = stage(1e-3, 44, epochs=epochs)
-    arms, comparisons = nested_arms("world_qa", "train", orders, SETS, counts, source=SOURCE, stage=shared)
+    arms, comparisons = nested_arms("world_qa.train", orders, SETS, counts, source=SOURCE, stage=shared)
     return ConfigDict(
         complete(
             {

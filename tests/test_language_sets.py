@@ -66,14 +66,14 @@ ORDERS = (("qen", "qda", "qnd", "qdt"), ("qen", "qdt", "qms", "qda"))
 
 def spans(fields):
     """Returns {language: its example numbers} of a stage."""
-    parts = Stage(**fields, steps=1).parts({})
+    parts = Stage(**fields).parts({})
     return {part.cell.language: range(part.first, part.first + part.count) for part in parts}
 
 
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_no_translation_of_an_example_is_taken_twice(regime, size):
-    fields = stage_data("world_qa", "train", ORDERS[0][:size], regime, 101)
+    fields = stage_data("world_qa.train", ORDERS[0][:size], regime, 101)
     found = spans(fields)
     numbers = [number for span in found.values() for number in span]
     assert tuple(found) == ORDERS[0][:size]
@@ -82,14 +82,26 @@ def test_no_translation_of_an_example_is_taken_twice(regime, size):
 
 
 def test_a_language_keeps_its_examples_as_a_set_grows():
-    small, large = (spans(stage_data("world_qa", "train", ORDERS[0][:size], "per_language", 50)) for size in (2, 4))
+    small, large = (spans(stage_data("world_qa.train", ORDERS[0][:size], "per_language", 50)) for size in (2, 4))
     assert small.items() <= large.items()
+
+
+def test_a_language_may_have_its_examples_elsewhere():
+    """As English has, where the other languages are translations of it."""
+    order, elsewhere = ("de", "en", "sw", "fr"), {"en": "mnli.train"}
+    fields = stage_data("xnli_translated.train", order, "per_language", 10, elsewhere)
+    assert fields["data"] == ("xnli_translated.train.de", "mnli.train.en", "xnli_translated.train.sw+fr")
+    assert list(spans(fields).items()) == [(code, range(10 * at, 10 * at + 10)) for at, code in enumerate(order)]
+    arms, _ = nested_arms(
+        "xnli_translated.train", [order], [2], {"total": 8}, source="en", stage={"steps": 1}, elsewhere=elsewhere
+    )
+    assert arms["en_8"]["stage"]["data"] == ("mnli.train.en",)
 
 
 def test_arms_have_controls_of_equal_size():
     counts = {"total": 120, "per_language": 30}
     arms, comparisons = nested_arms(
-        "world_qa", "train", ORDERS, (2, 4), counts, source="qen", stage={"epochs": 1.0, "max_length": 44}
+        "world_qa.train", ORDERS, (2, 4), counts, source="qen", stage={"epochs": 1.0, "max_length": 44}
     )
     assert len(comparisons) == 8 and len(arms) == 8 + 2, "120 examples in all, and of four languages, share a control"
     assert {name for pair in comparisons for name in pair} == set(arms)
@@ -106,12 +118,12 @@ def test_arms_have_controls_of_equal_size():
 @pytest.mark.parametrize("sizes", [(), (0, 2), (2, 5)])
 def test_sizes_that_are_not_there(sizes):
     with pytest.raises(ConfigError, match="Allowed: from 1 to 4 languages"):
-        nested_arms("world_qa", "train", ORDERS, sizes, {"total": 9}, source="qen", stage={})
+        nested_arms("world_qa.train", ORDERS, sizes, {"total": 9}, source="qen", stage={})
 
 
 def test_names_that_are_not_there():
     with pytest.raises(ConfigError, match=r"(?s)Unknown regime 'totl'.*Did you mean: total"):
-        stage_data("world_qa", "train", ("qen",), "totl", 5)
+        stage_data("world_qa.train", ("qen",), "totl", 5)
     with pytest.raises(ConfigError, match="Unknown language 'eng' in the orders"):
         orders_of(STRATA["families"], 1, first="eng")
     with pytest.raises(ConfigError, match="Unknown language 'qq'"):

@@ -102,6 +102,18 @@ def test_parts_are_disjoint_and_as_many_as_asked(examples, cells):
     assert max(part.count for part in parts) - min(part.count for part in parts) <= 1
 
 
+def test_text_beside_a_task_is_no_part_of_its_examples():
+    limits = {"train": 50}
+    parts = stage(data=("world_text.train.qda", "world_qa.train.qen+qnd"), examples=10).parts(limits)
+    assert [(str(part.cell), part.first, part.count) for part in parts] == [
+        ("world_text.train.qda", 0, 50),
+        ("world_qa.train.qen", 0, 5),
+        ("world_qa.train.qnd", 5, 5),
+    ]
+    text = stage(data=("world_text.train.qda+qen",), examples=10).parts(limits)
+    assert [(part.first, part.count) for part in text] == [(0, 5), (5, 5)], "alone it is what there is to count"
+
+
 WRONG = {
     "cap": (Mixing(cap=-1), "has cap=-1.\nAllowed: at least 1 example"),
     "cap of nothing": (Mixing("uniform", cap=5), "cap=5 beside the rule 'uniform'"),
@@ -130,5 +142,5 @@ def test_right_mixing_is_none(mode):
 
 
 def test_fewer_examples_than_cells():
-    with pytest.raises(ConfigError, match=r"takes 2 examples of 3 cells\.\nAllowed: at least one of each"):
-        _check_stage(stage(examples=2), "pretrain", 64)
+    with pytest.raises(ConfigError, match=r"takes 1 examples of 2 cells\.\nAllowed: at least one of each"):
+        _check_stage(stage(examples=1), "pretrain", 64)

@@ -6,6 +6,7 @@ there on nothing changes it. Every default is written here, once.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import types
@@ -63,7 +64,7 @@ class Stage:
     """One training: cells, how much of them, and how. Give `steps` or `epochs`, not both."""
 
     data: tuple[str, ...] = ()  # cells: task.split.languages, languages joined by '+', or 'all'
-    examples: int = 0  # distinct examples over all cells, in equal shares; 0 for all
+    examples: int = 0  # distinct examples over all cells with labels, in equal shares; 0 for all
     mixing: Mixing = dataclasses.field(default_factory=Mixing)
     steps: int = 0
     epochs: float = 0.0
@@ -92,14 +93,21 @@ class Stage:
         """Returns what the stage takes of its cells.
 
         With `examples` set, cell j of k takes the j-th k-th of the first so many numbers, so that together they are
-        exactly `examples`, and translations of one example are not taken twice.
+        exactly `examples`, and translations of one example are not taken twice. Text beside cells with labels is
+        taken as if it were not set: masked LM mixed into a task is no part of the task's examples.
         """
-        cells, longest = self.cells(), self.lengths()[-1]
-        if not self.examples:
-            return tuple(Part(cell, 0, limits.get(cell.split, 0), longest) for cell in cells)
-        bounds = [self.examples * at // len(cells) for at in range(len(cells) + 1)]
-        spans = zip(cells, bounds, bounds[1:], strict=False)
-        return tuple(Part(cell, first, last - first, longest) for cell, first, last in spans)
+        longest, counted = self.lengths()[-1], self.counted()
+        bounds = [self.examples * at // len(counted) for at in range(len(counted) + 1)]
+        spans = itertools.pairwise(bounds)
+        found = []
+        for cell in self.cells():
+            first, last = next(spans) if self.examples and cell in counted else (0, limits.get(cell.split, 0))
+            found.append(Part(cell, first, last - first, longest))
+        return tuple(found)
+
+    def counted(self) -> tuple[Cell, ...]:
+        """Returns the cells that `examples` counts: those with labels, or all where none has any."""
+        return tuple(cell for cell in self.cells() if KINDS[cell.row.kind].metrics) or self.cells()
 
     def rates(self, features: Sequence[int]) -> tuple[float, ...]:
         """Returns how often each cell is drawn, given the features of each; see `mixing.cell_rates`."""
@@ -295,9 +303,9 @@ def _check_stage(stage: Stage, where: str, positions: int) -> None:
             f"Stage '{where}' has batch_size={stage.batch_size} and accumulate={stage.accumulate}.\n"
             f"Allowed: a batch size above zero that the micro-batches divide.\n{WHERE}"
         )
-    if stage.examples and stage.examples < len(stage.cells()):
+    if stage.examples and stage.examples < len(stage.counted()):
         raise ConfigError(
-            f"Stage '{where}' takes {stage.examples} examples of {len(stage.cells())} cells.\n"
+            f"Stage '{where}' takes {stage.examples} examples of {len(stage.counted())} cells.\n"
             f"Allowed: at least one of each, or 0 for all of them.\n{WHERE}"
         )
     _check_mixing(stage.mixing, len(stage.data), where)

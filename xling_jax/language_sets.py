@@ -14,6 +14,8 @@ cells are translations of each other, the sets and their control say the same th
     orders_of(families(codes), 3, first="en")  ->  three orders; the sets of 5 languages are their first five
 """
 
+import itertools
+import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +25,7 @@ from xling_jax.errors import ConfigError, unknown
 from xling_jax.tables.languages import language
 
 REGIMES = ("total", "per_language")
+NOWHERE: Mapping[str, str] = types.MappingProxyType({})
 WHERE = "Language sets are declared in the config, with xling_jax/language_sets.py."
 
 
@@ -64,31 +67,35 @@ def _shuffled(items: Sequence[str], rng: np.random.Generator) -> list[str]:
     return [items[place] for place in rng.permutation(len(items))]
 
 
-def stage_data(task: str, split: str, languages: Sequence[str], regime: str, count: int) -> dict[str, Any]:
+def stage_data(
+    name: str, languages: Sequence[str], regime: str, count: int, elsewhere: Mapping[str, str] = NOWHERE
+) -> dict[str, Any]:
     """Returns the fields of a Stage that say what it trains on.
 
     Args:
-      task: a task that is there in all languages.
-      split: of the task.
+      name: task.split.
       languages: in the order they were added. In the regime per_language, each keeps its examples as the set grows.
       regime: one of REGIMES.
       count: examples of all languages together, or of each.
+      elsewhere: {language: its task.split} where that is another one: what was translated is seldom beside what it
+        was translated to, {"en": "mnli.train"}.
     """
     if regime not in REGIMES:
         raise unknown("regime", regime, REGIMES, WHERE)
     examples = count if regime == "total" else count * len(languages)
-    return {"data": (f"{task}.{split}.{'+'.join(languages)}",), "examples": examples}
+    runs = itertools.groupby(languages, key=lambda code: elsewhere.get(code, name))
+    return {"data": tuple(f"{place}.{'+'.join(codes)}" for place, codes in runs), "examples": examples}
 
 
 def nested_arms(
-    task: str,
-    split: str,
+    name: str,
     orders: Sequence[Sequence[str]],
     sizes: Sequence[int],
     counts: Mapping[str, int],
     *,
     source: str,
     stage: Mapping[str, Any],
+    elsewhere: Mapping[str, str] = NOWHERE,
 ) -> tuple[dict[str, dict[str, Any]], tuple[tuple[str, str], ...]]:
     """Returns (arms, comparisons of each with its control) of nested language sets.
 
@@ -96,13 +103,13 @@ def nested_arms(
     of examples, their control is the same.
 
     Args:
-      task: the intermediate task.
-      split: of the task.
+      name: task.split of the intermediate task.
       orders: of languages; a set of N is the first N of an order.
       sizes: numbers of languages.
       counts: regime to its number of examples.
       source: the language of the controls.
       stage: all other fields of the stages. Steps should follow from `epochs`, as examples do.
+      elsewhere: see `stage_data`.
     """
     longest = min(map(len, orders), default=0)
     if not sizes or not 1 <= min(sizes) <= max(sizes) <= longest:
@@ -112,9 +119,9 @@ def nested_arms(
     for regime, count in counts.items():
         for size in sizes:
             for number, order in enumerate(orders):
-                data = stage_data(task, split, order[:size], regime, count)
-                alone = stage_data(task, split, [source], "total", data["examples"])
-                name, control = f"{regime}_{size}_o{number}", f"{source}_{data['examples']}"
-                arms |= {name: {"stage": {**stage, **data}}, control: {"stage": {**stage, **alone}}}
-                comparisons.append((name, control))
+                data = stage_data(name, order[:size], regime, count, elsewhere)
+                alone = stage_data(name, [source], "total", data["examples"], elsewhere)
+                arm, control = f"{regime}_{size}_o{number}", f"{source}_{data['examples']}"
+                arms |= {arm: {"stage": {**stage, **data}}, control: {"stage": {**stage, **alone}}}
+                comparisons.append((arm, control))
     return arms, tuple(comparisons)

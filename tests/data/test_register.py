@@ -208,8 +208,8 @@ def test_examples_of_seqio_are_drawn_at_the_rates_of_a_stage(seqio, mode, tokeni
 def test_a_stage_of_several_kinds(seqio, tokenizer):
     """Whatever a stage trains on is one mixture: masked LM at a rate beside NLI and tags, from splits of any name."""
     data = ("world_nli.dev.qen", "world_text.train.qda", "world_pos.test.qnd")
-    declared = Stage(data=data, examples=90, mixing=Mixing(rates=(0.6, 0.1, 0.3)), max_length=24)
-    mixture = seqio.get_mixture_or_task(register_stage("several", declared, {}, tokenizer, None))
+    declared = Stage(data=data, examples=60, mixing=Mixing(rates=(0.6, 0.1, 0.3)), max_length=24)
+    mixture = seqio.get_mixture_or_task(register_stage("several", declared, {"train": 30}, tokenizer, None))
     dataset = mixture.get_dataset(None, "train", shuffle=False, seed=0, log_mixing_proportions=False)
     found = collections.Counter()
     for example in dataset.take(1000).as_numpy_iterator():

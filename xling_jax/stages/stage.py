@@ -85,7 +85,7 @@ class StageRunner:
         parts = node.stage.parts(self.plan.experiment.limits)
         prepared = [self.cells.prepare(part) for part in parts]
         for part, cell in zip(parts, prepared, strict=True):
-            if node.stage.examples and cell.examples < part.count:
+            if node.stage.examples and part.cell in node.stage.counted() and cell.examples < part.count:
                 raise DataError(
                     f"Stage '{node.name}' wants {part.count} examples of {part.cell} from number {part.first} on, "
                     f"there are {cell.examples}.\nAllowed: as many as there are; lower `examples` of the stage."
