@@ -99,6 +99,13 @@ WRONG = {
     "batch": (lambda c: c["pretrain"].update(accumulate=3), "Allowed: a batch size above zero"),
     "length": (lambda c: c["pretrain"].update(max_length=65), "64 positions of the model"),
     "buckets": (lambda c: c["pretrain"].update(buckets=(24, 16)), "Allowed: ascending"),
+    "mixing": (lambda c: c["pretrain"].update(mixing={"rule": "proportonal"}), "Unknown value 'proportonal'"),
+    "mixing in an arm": (
+        lambda c: c["arms"]["english"]["stage"]["mixing"].update(cap=-3),
+        "stage 'arms.english' has cap=-3.\nAllowed: at least 1",
+    ),
+    "rates": (lambda c: c["pretrain"]["mixing"].update(rates=(0.5, 0.5)), "2 rates for 1 items of data"),
+    "readers": (lambda c: c.update(readers=-1), "readers=-1.\nAllowed: 0 or more"),
     "name": (lambda c: c.update(name="a/b"), "Allowed: letters, digits and _"),
     "no languages": (lambda c: c["targets"]["pos"].update(languages=""), "evaluated nowhere"),
 }

@@ -28,7 +28,12 @@ class Group:
 _ROWS = (
     # Layer 0: words.
     Group("package", "xling_jax", "", outside=""),
-    Group("words", "axes errors experiment results scoring tables world", "", outside="numpy"),
+    Group(
+        "words",
+        "axes errors experiment language_sets mixing results scoring tables typology world",
+        "",
+        outside="numpy",
+    ),
     # Layer 1: parts.
     Group("data", "data", "words"),
     Group("models", "models", "words", outside="flax jax numpy"),

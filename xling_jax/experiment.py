@@ -6,13 +6,17 @@ there on nothing changes it. Every default is written here, once.
 
 import dataclasses
 import hashlib
+import itertools
 import json
+import math
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xling_jax.errors import ConfigError, unknown
+from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
+from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import Cell, cells, parse_cells, task
@@ -60,8 +64,8 @@ class Stage:
     """One training: cells, how much of them, and how. Give `steps` or `epochs`, not both."""
 
     data: tuple[str, ...] = ()  # cells: task.split.languages, languages joined by '+', or 'all'
-    examples: int = 0  # distinct examples over all cells, in equal shares; 0 for all
-    mixing: str = "proportional"  # proportional | uniform
+    examples: int = 0  # distinct examples over all cells with labels, in equal shares; 0 for all
+    mixing: Mixing = dataclasses.field(default_factory=Mixing)
     steps: int = 0
     epochs: float = 0.0
     batch_size: int = 32
@@ -81,17 +85,38 @@ class Stage:
         """Returns all cells of the stage, in the order declared."""
         return tuple(cell for text in self.data for cell in parse_cells(text))
 
+    def labelled_languages(self) -> tuple[str, ...]:
+        """Returns the languages that the stage has labels in; text without labels does not count."""
+        return tuple(dict.fromkeys(cell.language for cell in self.cells() if KINDS[cell.row.kind].metrics))
+
     def parts(self, limits: Mapping[str, int]) -> tuple[Part, ...]:
         """Returns what the stage takes of its cells.
 
-        With `examples` set, cell j of k takes the j-th k-th of them, by their number in the cell, so that
-        translations of one example are not taken twice.
+        With `examples` set, cell j of k takes the j-th k-th of the first so many numbers, so that together they are
+        exactly `examples`, and translations of one example are not taken twice. Text beside cells with labels is
+        taken as if it were not set: masked LM mixed into a task is no part of the task's examples.
         """
-        cells = self.cells()
-        if not self.examples:
-            return tuple(Part(cell, 0, limits.get(cell.split, 0), self.lengths()[-1]) for cell in cells)
-        share = max(1, self.examples // len(cells))
-        return tuple(Part(cell, at * share, share, self.lengths()[-1]) for at, cell in enumerate(cells))
+        longest, counted = self.lengths()[-1], self.counted()
+        bounds = [self.examples * at // len(counted) for at in range(len(counted) + 1)]
+        spans = itertools.pairwise(bounds)
+        found = []
+        for cell in self.cells():
+            first, last = next(spans) if self.examples and cell in counted else (0, limits.get(cell.split, 0))
+            found.append(Part(cell, first, last - first, longest))
+        return tuple(found)
+
+    def counted(self) -> tuple[Cell, ...]:
+        """Returns the cells that `examples` counts: those with labels, or all where none has any."""
+        return tuple(cell for cell in self.cells() if KINDS[cell.row.kind].metrics) or self.cells()
+
+    def rates(self, features: Sequence[int]) -> tuple[float, ...]:
+        """Returns how often each cell is drawn, given the features of each; see `mixing.cell_rates`."""
+        items = [number for number, text in enumerate(self.data) for _ in parse_cells(text)]
+        return cell_rates(self.mixing, features, items)
+
+    def length(self, features: Sequence[int], of_step: float) -> int:
+        """Returns the steps of the stage, given the features of each cell, and how many of them a step has."""
+        return self.steps or max(1, round(self.epochs * epoch_steps(self.mixing, features, of_step)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +193,7 @@ class Experiment:
     baseline: str = ""  # the arm that gains are counted from
     comparisons: tuple[tuple[str, str], ...] = ()  # pairs of arms
     headline: tuple[str, ...] = ()  # arm, arm, target: the comparison that answers the question
+    readers: int = 0  # processes that read training batches ahead; 0 reads in the trainer's own
     strategy: str = "data"
     mesh: str = "any"
     dtype: str = "float32"
@@ -178,7 +204,7 @@ CHOICES = {
     "schedule": ("linear", "constant"),
     "body": ("keep", "reinit"),
     "head": ("keep", "reinit", "share"),
-    "mixing": ("proportional", "uniform"),
+    "rule": RULES,
     "pooling": ("mean", "first"),
     "kind": ("world", "sentencepiece"),
     "dtype": ("float32", "bfloat16"),
@@ -186,6 +212,7 @@ CHOICES = {
 }
 MIN_LENGTH = 8  # special tokens, and something to say
 WHERE = "Fields are declared in xling_jax/experiment.py."
+WHERE_MIXING = "Fields are declared in xling_jax/mixing.py."
 
 
 def _convert(value: Any, kind: Any, path: str) -> Any:
@@ -276,10 +303,38 @@ def _check_stage(stage: Stage, where: str, positions: int) -> None:
             f"Stage '{where}' has batch_size={stage.batch_size} and accumulate={stage.accumulate}.\n"
             f"Allowed: a batch size above zero that the micro-batches divide.\n{WHERE}"
         )
+    if stage.examples and stage.examples < len(stage.counted()):
+        raise ConfigError(
+            f"Stage '{where}' takes {stage.examples} examples of {len(stage.counted())} cells.\n"
+            f"Allowed: at least one of each, or 0 for all of them.\n{WHERE}"
+        )
+    _check_mixing(stage.mixing, len(stage.data), where)
+
+
+def _check_mixing(mixing: Mixing, items: int, where: str) -> None:
+    def wrong(found: str, allowed: str) -> ConfigError:
+        return ConfigError(f"The mixing of stage '{where}' has {found}.\nAllowed: {allowed}.\n{WHERE_MIXING}")
+
+    if mixing.cap < 0:
+        raise wrong(f"cap={mixing.cap}", "at least 1 example, or 0 for no cap")
+    if mixing.cap and mixing.rule == "uniform":
+        raise wrong(f"cap={mixing.cap} beside the rule 'uniform'", "no cap, as uniform mixing counts no examples")
+    if not 0 < mixing.temperature < math.inf:
+        raise wrong(f"temperature={mixing.temperature:g}", "a number above zero")
+    if mixing.temperature != 1 and mixing.rule != "temperature":
+        raise wrong(
+            f"temperature={mixing.temperature:g} and rule='{mixing.rule}'", "a temperature with rule='temperature'"
+        )
+    if mixing.rates and len(mixing.rates) != items:
+        raise wrong(f"{len(mixing.rates)} rates for {items} items of data", "one rate for each item, or none")
+    if not all(0 < rate < math.inf for rate in mixing.rates):
+        raise wrong(f"rates={mixing.rates}", "numbers above zero; leave out data that is not to be drawn")
 
 
 def _check(experiment: Experiment) -> None:
     positions = model(experiment.model, "'config.model'").positions
+    if experiment.readers < 0:
+        raise ConfigError(f"The experiment has readers={experiment.readers}.\nAllowed: 0 or more processes.\n{WHERE}")
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
     _check_stage(experiment.pretrain, "pretrain", positions)
@@ -296,6 +351,11 @@ def _check(experiment: Experiment) -> None:
             _check_stage(target.stage, f"targets.{name}", positions)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     language(experiment.source_language, "'config.source_language'")
+    _check_names(experiment)
+
+
+def _check_names(experiment: Experiment) -> None:
+    """Checks the languages, arms and targets that the report is told of."""
     for _, codes in experiment.language_groups:
         for code in codes:
             language(code, "'config.language_groups'")
@@ -306,6 +366,15 @@ def _check(experiment: Experiment) -> None:
     for name in experiment.headline[2:]:
         if name not in experiment.targets:
             raise unknown("target", name, experiment.targets, "Targets are declared in the config, under targets.")
+
+
+def seen_languages(experiment: Experiment, arm: str) -> tuple[str, ...]:
+    """Returns the languages that an arm's intermediate stage has labels in; a target's stage adds the source language.
+
+    What is evaluated in any other language is unseen: zero-shot for the arm, whatever pretraining has read.
+    """
+    stage = experiment.arms[arm].stage
+    return stage.labelled_languages() if stage else ()
 
 
 def as_json(record: Any) -> str:

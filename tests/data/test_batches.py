@@ -3,6 +3,8 @@
 import collections
 import hashlib
 import itertools
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,9 +14,19 @@ from xling_jax.data.batches import Batches, bucket, in_order, interleave, pad_ba
 from xling_jax.data.formats import format_of
 from xling_jax.data.prepare import Records, prepare
 from xling_jax.experiment import Part
+from xling_jax.mixing import Mixing, cell_rates
 from xling_jax.tables.tasks import parse_cells
 
 BUCKETS = (16, 24, 32, 64)
+PROPORTIONAL, UNIFORM = Mixing(), Mixing("uniform")
+MODES = {  # of the cells of SMALL, each an item of its own
+    "proportional": PROPORTIONAL,
+    "capped": Mixing(cap=20),
+    "temperature": Mixing("temperature", temperature=1 / 0.3),
+    "uniform": UNIFORM,
+    "rates": Mixing(rates=(1.0, 2.0, 3.0, 1.5)),
+}
+STEPS = 12  # of a short run
 SMALL = ("world_nli.dev.qen", 60), ("world_nli.dev.qda", 25), ("world_pos.dev.qen", 40), ("world_choice.dev.qen", 15)
 
 
@@ -29,9 +41,11 @@ def cells(open_cell):
     return [open_cell(*cell) for cell in SMALL]
 
 
-def batches(cells, steps=24, batch_size=8, **changed):
-    options = {"mixing": "proportional", "seed": 3, "buckets": BUCKETS} | changed
-    return Batches(cells, batch_size=batch_size, steps=steps, **options)
+def batches(cells, steps=24, batch_size=8, mixing=PROPORTIONAL, **changed):
+    """Returns batches of cells, each of which is an item of data of its own."""
+    rates = cell_rates(mixing, [cell.features for cell in cells], range(len(cells)))
+    options = {"seed": 3, "buckets": BUCKETS} | changed
+    return Batches(cells, rates=rates, batch_size=batch_size, steps=steps, **options)
 
 
 def same(one, other):
@@ -75,14 +89,14 @@ def counts_of(source):
     return collections.Counter(name.partition("#")[0] for name in names)
 
 
-@pytest.mark.parametrize(("mixing", "shares"), [("proportional", [60 / 85, 25 / 85]), ("uniform", [0.5, 0.5])])
+@pytest.mark.parametrize(("mixing", "shares"), [(PROPORTIONAL, [60 / 85, 25 / 85]), (UNIFORM, [0.5, 0.5])])
 def test_mixing(cells, mixing, shares):
     found = counts_of(batches(cells[:2], steps=100, mixing=mixing))
     for cell, share in zip(cells, shares, strict=False):
         assert abs(found[str(cell.cell)] - 800 * share) <= 1, found
 
 
-@pytest.mark.parametrize(("mixing", "shares"), [("proportional", [15, 85, 40]), ("uniform", [1, 2, 1])])
+@pytest.mark.parametrize(("mixing", "shares"), [(PROPORTIONAL, [15, 85, 40]), (UNIFORM, [1, 2, 1])])
 def test_tasks_take_turns_in_proportion(cells, mixing, shares):
     source = batches(cells, steps=100, mixing=mixing)
     tasks = [source[step][0] for step in range(100)]
@@ -145,6 +159,52 @@ def test_resuming_at_every_step(cells, threads):
     assert all_same(whole, [source[step] for step in range(12)]), "Grain's order is that of the steps"
     for start in range(13):
         assert all_same(stream(batches(cells, steps=12), start, threads), whole[start:]), f"resumed at {start}"
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+@pytest.mark.parametrize("mode", MODES)
+def test_every_host_resumes_at_every_step(cells, mode, hosts):
+    def read(start, host):
+        return list(stream(batches(cells, steps=STEPS, mixing=MODES[mode], host=host, hosts=hosts), start))
+
+    whole = [batches(cells, steps=STEPS, mixing=MODES[mode])[step] for step in range(STEPS)]
+    assert len({task for task, _ in whole}) == 3, "tasks take turns"
+    assert len({batch["input_ids"].shape[-1] for _, batch in whole}) > 1, "batches are of several lengths"
+    for start in range(STEPS + 1):
+        shares = [read(start, host) for host in range(hosts)]
+        assert all(len(share) == STEPS - start for share in shares)
+        for step, (task, batch) in enumerate(whole[start:]):
+            found = [share[step] for share in shares]
+            together = {name: np.concatenate([rows[name] for _, rows in found]) for name in batch}
+            assert {name for name, _ in found} == {task} and same((task, together), (task, batch)), (start, step)
+
+
+def test_resuming_with_processes_that_read(cells):
+    """Two processes, resumed in the middle; the slow test beside it has every step, mode and number of them."""
+    whole = [batches(cells, steps=STEPS)[step] for step in range(STEPS)]
+    assert all_same(stream(batches(cells, steps=STEPS), 3, readers=2), whole[3:])
+
+
+@pytest.mark.slow  # a process takes seconds to start
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("readers", [1, 2, 4])
+def test_resuming_at_every_step_with_processes_that_read(cells, readers):
+    for start, mode in zip(range(STEPS + 1), itertools.cycle(MODES)):
+        whole = [batches(cells, steps=STEPS, mixing=MODES[mode])[step] for step in range(STEPS)]
+        found = stream(batches(cells, steps=STEPS, mixing=MODES[mode]), start, readers=readers)
+        assert all_same(found, whole[start:]), f"resumed at {start}, {mode}"
+
+
+def test_a_stream_that_is_left_is_closed(cells):
+    before = threading.active_count()
+    steps = stream(batches(cells), threads=4)
+    next(steps)
+    assert threading.active_count() > before
+    steps.close()
+    limit = time.monotonic() + 30
+    while threading.active_count() > before and time.monotonic() < limit:
+        time.sleep(0.01)  # Grain tells its threads to end and does not wait for them
+    assert threading.active_count() <= before
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4])

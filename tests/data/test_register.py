@@ -3,6 +3,7 @@
 SeqIO takes many seconds to import, so everything that needs it is in this file.
 """
 
+import collections
 import dataclasses
 import subprocess
 import sys
@@ -11,14 +12,16 @@ import numpy as np
 import pytest
 
 from xling_jax.data import register
-from xling_jax.data.batches import interleave
+from xling_jax.data.batches import Batches
 from xling_jax.data.formats import format_of
 from xling_jax.data.prepare import Records, prepare, raw_examples
-from xling_jax.data.register import register_all, register_cell, register_stage
+from xling_jax.data.register import register_all, register_cell, register_set, register_stage
 from xling_jax.data.tokenizers import PieceTokenizer
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import Part
+from xling_jax.experiment import Part, Stage
+from xling_jax.mixing import Mixing
 from xling_jax.scoring.metrics import SCORERS
+from xling_jax.tables.sets import SETS
 from xling_jax.tables.tasks import TASKS, cells, parse_cells
 
 WORLD = (
@@ -91,45 +94,151 @@ def test_an_epoch_of_seqio_is_shuffled_and_whole(seqio, tokenizer, tmp_path):
     assert plain != shuffled and sorted(plain) == sorted(shuffled)
 
 
+# Cells of one kind, one of which makes several features of an example; the first item has two cells.
+DATA = ("world_qa.dev.qen+qda", "world_qa2.dev.qnd")
+EXAMPLES = {"world_qa.dev.qen": 5, "world_qa.dev.qda": 40, "world_qa2.dev.qnd": 15}
+MODES = {
+    "proportional": Mixing(),
+    "capped": Mixing(cap=20),
+    "temperature": Mixing("temperature", temperature=1 / 0.3),
+    "uniform": Mixing("uniform"),
+    "rates": Mixing(rates=(0.7, 0.3)),
+}
+DRAWS = 100_000
+SIGMAS = 4.5  # a multinomial share of 100,000 draws is further off than that in 7 of a million
+
+
+def stage(mode="proportional", data=DATA, **changed):
+    return Stage(data=data, mixing=MODES[mode], max_length=24, **changed)
+
+
 @pytest.fixture
-def unequal():
-    """Returns parts of two tasks of a kind, one of which makes several features of an example."""
-    return [part("world_qa.dev.qen", 5), part("world_qa.dev.qda", 40), part("world_qa2.dev.qnd", 15)]
+def unequal(monkeypatch):
+    """Makes a stage of cells of unequal size: `Stage.parts` takes the same of all."""
+
+    def parts(self, limits):
+        return tuple(Part(cell, 0, EXAMPLES.get(str(cell), 10), self.lengths()[-1]) for cell in self.cells())
+
+    monkeypatch.setattr(Stage, "parts", parts)
 
 
-@pytest.mark.parametrize("mixing", ["proportional", "uniform"])
-def test_proportions_of_a_mixture(seqio, mixing, unequal, tokenizer, tmp_path):
-    name = register_stage("mixed", unequal, tokenizer, None, mixing)
-    mixture = seqio.get_mixture_or_task(name)
-    features = [prepare(each, tokenizer, tmp_path).features for each in unequal]
-    rates = features if mixing == "proportional" else [1] * 3
-    shares = np.bincount(interleave(rates, 20_000)) / 20_000
-    given = [mixture.get_rate(seqio.TaskRegistry.get(str(each.cell))) / mixture.total_rate for each in unequal]
-    np.testing.assert_allclose(given, shares, atol=1e-4)  # interleave is within one draw of 20,000
+def off(counts, rates):
+    """Returns how far counts are from what the rates say, in standard errors of a multinomial."""
+    share = np.array(rates) / np.sum(rates)
+    found = np.bincount(counts, minlength=len(share)) / len(counts)
+    return np.abs(found - share) / np.sqrt(share * (1 - share) / len(counts))
 
 
-def test_draws_of_a_mixture(seqio, unequal, tokenizer, tmp_path):
-    """SeqIO draws at random what `interleave` spreads evenly: 1000 draws agree within 4 standard errors."""
-    mixture = seqio.get_mixture_or_task(register_stage("drawn", unequal, tokenizer, None, "proportional"))
-    prepared = [prepare(each, tokenizer, tmp_path) for each in unequal]
-    from_part = {
-        tuple(feature["input_ids"].tolist()): number
+def drawn_by_seqio(mixture, prepared, count):
+    """Returns from which part each of `count` examples of a mixture is, by what it says."""
+    part_of = {
+        feature["input_ids"].tobytes(): number
         for number, each in enumerate(prepared)
         for feature in Records(each).read(list(range(each.features)))
     }
-    dataset = mixture.get_dataset(None, "dev", shuffle=False, seed=0, log_mixing_proportions=False).take(1000)
-    drawn = [from_part[tuple(example["input_ids"].tolist())] for example in dataset.as_numpy_iterator()]
-    share = np.bincount(interleave([each.features for each in prepared], 1000)) / 1000
-    error = np.abs(np.bincount(drawn) / 1000 - share) / np.sqrt(share * (1 - share) / 1000)
-    assert (error < 4).all(), f"{error} standard errors"
+    dataset = mixture.get_dataset(None, "train", shuffle=False, seed=0, log_mixing_proportions=False)
+    ids = dataset.map(lambda example: example["input_ids"]).take(count)
+    return [part_of[each.tobytes()] for each in ids.as_numpy_iterator()]
 
 
-def test_every_cell_of_every_row_has_its_name(seqio, tokenizer):
+@pytest.fixture
+def numbered(seqio, monkeypatch):
+    """Makes every SeqIO Task an endless row of its number in the sorted registry, so that many can be drawn soon."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    def numbers(task, *_, **__):
+        return tf.data.Dataset.from_tensors(
+            {"input_ids": [sorted(seqio.TaskRegistry.names()).index(task.name)]}
+        ).repeat()
+
+    monkeypatch.setattr(seqio.Task, "get_dataset", numbers)
+
+
+def drawn_by_us(prepared, rates, count, batch_size=50):
+    """Returns from which cell each of `count` examples of our batches is, by what they say themselves."""
+    source = Batches(prepared, rates=rates, batch_size=batch_size, steps=count // batch_size, seed=0, buckets=(24,))
+    names = [str(each.cell) for each in prepared]
+    return [names.index(name.partition("#")[0]) for step in range(len(source)) for name in source.identify(step)]
+
+
+def check_draws(found, mode, features):
+    """Asserts that draws are within sampling error of a mode's rates, and of no other mode's."""
+    assert len(found) == DRAWS
+    for other in MODES:
+        errors = off(found, stage(other).rates(features))
+        assert (errors < SIGMAS).all() == (other == mode), f"{errors} standard errors from {other}"
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("numbered", "unequal")
+def test_seqio_draws_at_the_rates_of_a_stage(seqio, mode, tokenizer, tmp_path):
+    parts = stage(mode).parts({})
+    features = [prepare(each, tokenizer, tmp_path).features for each in parts]
+    mixture = seqio.get_mixture_or_task(register_stage("mixed", stage(mode), {}, tokenizer, None))
+    dataset = mixture.get_dataset(None, "train", shuffle=False, seed=0, log_mixing_proportions=False).batch(1000)
+    numbers = [batch["input_ids"].ravel() for batch in dataset.take(DRAWS // 1000).as_numpy_iterator()]
+    place = {f"mixed.{each.cell}": number for number, each in enumerate(parts)}
+    places = np.array([place[name] for name in sorted(place)])
+    check_draws(places[np.concatenate(numbers)], mode, features)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("unequal")
+def test_our_batches_draw_at_the_rates_of_a_stage(mode, tokenizer, tmp_path):
+    prepared = [prepare(each, tokenizer, tmp_path) for each in stage(mode).parts({})]
+    features = [each.features for each in prepared]
+    assert features[0] > EXAMPLES["world_qa.dev.qen"], "one text has become several features"
+    rates = stage(mode).rates(features)
+    found = drawn_by_us(prepared, rates, DRAWS)
+    check_draws(found, mode, features)
+    exact = DRAWS * np.array(rates) / np.sum(rates)
+    assert (np.abs(np.bincount(found) - exact) <= 51).all(), "within one batch of its task, and one draw in that"
+
+
+@pytest.mark.slow  # a minute for each: SeqIO makes about a thousand examples in a second
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.usefixtures("unequal")
+def test_examples_of_seqio_are_drawn_at_the_rates_of_a_stage(seqio, mode, tokenizer, tmp_path):
+    prepared = [prepare(each, tokenizer, tmp_path) for each in stage(mode).parts({})]
+    mixture = seqio.get_mixture_or_task(register_stage("mixed", stage(mode), {}, tokenizer, None))
+    check_draws(drawn_by_seqio(mixture, prepared, DRAWS), mode, [each.features for each in prepared])
+
+
+def test_a_stage_of_several_kinds(seqio, tokenizer):
+    """Whatever a stage trains on is one mixture: masked LM at a rate beside NLI and tags, from splits of any name."""
+    data = ("world_nli.dev.qen", "world_text.train.qda", "world_pos.test.qnd")
+    declared = Stage(data=data, examples=60, mixing=Mixing(rates=(0.6, 0.1, 0.3)), max_length=24)
+    mixture = seqio.get_mixture_or_task(register_stage("several", declared, {"train": 30}, tokenizer, None))
+    dataset = mixture.get_dataset(None, "train", shuffle=False, seed=0, log_mixing_proportions=False)
+    found = collections.Counter()
+    for example in dataset.take(1000).as_numpy_iterator():
+        kind = ("world_nli", "world_pos", "world_text")[example["task"]]
+        found[kind] += 1
+        assert (example["label"] == -1) == (kind != "world_nli")
+        assert (len(example["labels"]) == 0) == (kind != "world_pos")
+        assert len(example["input_ids"]) > 2
+    numbers = [0] * found["world_nli"] + [1] * found["world_text"] + [2] * found["world_pos"]
+    assert (off(numbers, (0.6, 0.1, 0.3)) < SIGMAS).all(), found
+
+
+def test_what_stages_cannot_be_a_mixture(seqio, tokenizer):
+    choice = Stage(data=("world_nli.dev.qen", "world_choice.dev.qen"), max_length=24)
+    with pytest.raises(ConfigError, match=r"(?s)Cannot mix world_nli\.dev\.qen and world_choice.*no multiple choice"):
+        register_stage("choice", choice, {}, tokenizer, None)
+    twice = Stage(data=("world_nli.dev.qen+qda", "world_nli.dev.qda"), max_length=24)
+    with pytest.raises(ConfigError, match="a cell is twice in world_nli"):
+        register_stage("twice", twice, {}, tokenizer, None)
+    assert not seqio.TaskRegistry.names(), "nothing is registered by halves"
+
+
+def test_every_cell_and_every_set_has_its_name(seqio, tokenizer):
     names = register_all(tokenizer, 32, None)
-    assert names == [str(cell) for row in TASKS.values() for split in row.splits for cell in cells(row.name, split)]
+    tasks = [str(cell) for row in TASKS.values() for split in row.splits for cell in cells(row.name, split)]
+    assert names == [*tasks, *SETS]
     assert names == register_all(tokenizer, 32, None), "registering twice is harmless"
-    assert set(seqio.TaskRegistry.names()) == set(names)
-    for name in names:
+    assert set(seqio.TaskRegistry.names()) == set(tasks) and set(seqio.MixtureRegistry.names()) == set(SETS)
+    for name in tasks:
         task = seqio.get_mixture_or_task(name)
         assert task.splits == (name.split(".")[1],)
         table = format_of(TASKS[name.split(".")[0]].kind).FEATURES
@@ -137,6 +246,17 @@ def test_every_cell_of_every_row_has_its_name(seqio, tokenizer):
             array: len(spec.axes) for array, spec in table.items()
         }
         assert task.output_features["input_ids"].vocabulary.vocab_size == tokenizer.size
+    for name, data in SETS.items():
+        mixture = seqio.get_mixture_or_task(name)
+        assert {task.name for task in mixture.tasks} == {str(cell) for text in data for cell in parse_cells(text)}
+
+
+@pytest.mark.usefixtures("unequal")
+def test_a_set_is_drawn_in_proportion(seqio, tokenizer, tmp_path):
+    mixture = seqio.get_mixture_or_task(register_set("questions", DATA, 24, tokenizer, None))
+    given = {task.name: mixture.get_rate(task) for task in mixture.tasks}
+    features = {str(each.cell): prepare(each, tokenizer, tmp_path).features for each in stage().parts({})}
+    assert given == features and len(set(features.values())) == 3
 
 
 def test_another_part_of_a_cell_has_a_name_of_its_own(seqio, tokenizer):
@@ -155,11 +275,15 @@ def test_a_name_stands_for_one_thing(seqio, tokenizer, tmp_path):
         register_cell(qa, PieceTokenizer(["another"]), None)
     with pytest.raises(ConfigError, match="Use one vocabulary and one data folder"):
         register_cell(qa, tokenizer, tmp_path)
-    assert register_stage("stage", [qa], tokenizer, None, "uniform") == "stage"
-    assert register_stage("stage", [qa], tokenizer, None, "uniform") == "stage"
-    for parts, mixing in (([qa], "proportional"), ([dataclasses.replace(qa, count=1)], "uniform")):
-        with pytest.raises(ConfigError, match="Cannot register 'stage'"):
-            register_stage("stage", parts, tokenizer, None, mixing)
+    declared = stage(data=("world_qa.dev.qda",))
+    for _ in range(2):
+        assert register_stage("stage", declared, {"dev": 9}, tokenizer, None) == "stage"
+    for other, limits in (
+        (dataclasses.replace(declared, mixing=Mixing("uniform")), {"dev": 9}),
+        (declared, {"dev": 8}),
+    ):
+        with pytest.raises(ConfigError, match="Cannot register 'stage"):
+            register_stage("stage", other, limits, tokenizer, None)
     seqio.TaskRegistry.reset()
     seqio.TaskRegistry.add("world_qa.dev.qen", seqio.FunctionDataSource(lambda split, shuffle_files: None, ["dev"]), {})
     register._CONTENT.clear()
@@ -168,10 +292,10 @@ def test_a_name_stands_for_one_thing(seqio, tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("other", ["world_nli.dev.qen", "world_ner.dev.qen", "world_pos.test.qen"])
-def test_what_seqio_cannot_mix_is_said(seqio, other, tokenizer):
+def test_what_cannot_be_a_set_is_said(seqio, other, tokenizer):
     with pytest.raises(ConfigError) as caught:
-        register_stage("unlike", [part("world_pos.dev.qen"), part(other)], tokenizer, None, "uniform")
-    assert f"'unlike' as a SeqIO mixture of world_pos.dev.qen, {other}" in str(caught.value)
+        register_set("unlike", ("world_pos.dev.qen", other), 24, tokenizer, None)
+    assert f"'unlike' as a SeqIO mixture of world_pos.dev.qen {other}" in str(caught.value)
     assert "same kind and labels" in str(caught.value)
     assert not seqio.TaskRegistry.names(), "nothing is registered by halves"
 

@@ -7,7 +7,8 @@ import pathlib
 
 import pytest
 
-from xling_jax.experiment import Arm, from_config
+from xling_jax.experiment import Arm, from_config, seen_languages
+from xling_jax.mixing import Mixing
 from xling_jax.stages.plan import describe, make_plan
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -58,6 +59,7 @@ def test_a_name_depends_on_what_decides_the_result(experiment):
     changed = {
         "steps": dataclasses.replace(experiment, pretrain=dataclasses.replace(stage, steps=21)),
         "data": dataclasses.replace(experiment, pretrain=dataclasses.replace(stage, data=stage.data * 2)),
+        "mixing": dataclasses.replace(experiment, pretrain=dataclasses.replace(stage, mixing=Mixing("uniform"))),
         "optim": dataclasses.replace(
             experiment, pretrain=dataclasses.replace(stage, optim=dataclasses.replace(stage.optim, clip=2.0))
         ),
@@ -76,7 +78,14 @@ def test_a_name_depends_on_what_decides_the_result(experiment):
 def test_a_name_does_not_depend_on_anything_else(experiment):
     stage = dataclasses.replace(experiment.pretrain, save_every=7, log_every=3)
     other = dataclasses.replace(
-        experiment, pretrain=stage, name="other", question="?", eval_batch_size=3, strategy="fsdp", mesh="one"
+        experiment,
+        pretrain=stage,
+        name="other",
+        question="?",
+        eval_batch_size=3,
+        strategy="fsdp",
+        mesh="one",
+        readers=2,
     )
     assert hashes(other) == hashes(experiment)
 
@@ -103,6 +112,28 @@ def test_the_plan_prints_itself(experiment, tmp_path):
     done.mkdir(parents=True)
     (done / "DONE").touch()
     assert f"{plan.nodes[0].folder} [done]" in "\n".join(describe(plan, tmp_path))
+
+
+def test_the_plan_says_how_a_stage_is_mixed(experiment, tmp_path):
+    stage = dataclasses.replace(experiment.pretrain, mixing=Mixing("temperature", temperature=4.0))
+    plain, mixed = (
+        "\n".join(describe(make_plan(dataclasses.replace(experiment, pretrain=each), "v", str), tmp_path))
+        for each in (experiment.pretrain, stage)
+    )
+    assert "mixing" not in plain
+    assert "mixing: rule temperature, temperature 4.0" in mixed
+
+
+def test_languages_are_seen_where_there_were_labels(experiment):
+    """Masked-LM text is not labels: what pretraining read stays unseen."""
+    assert seen_languages(experiment, "none") == ()
+    assert seen_languages(experiment, "english") == ("qen",)
+    assert seen_languages(experiment, "multilingual") == ("qen", "qnd", "qnr", "qms", "qda", "qdt")
+    seen = {node.name: node.seen_languages() for node in make_plan(experiment, "v", str).nodes}
+    assert seen["pretrain"] == () and seen["none_pos_s0"] == ("qen",)
+    assert seen["multilingual_s0"] == seen["multilingual_pos_s0"] == seen_languages(experiment, "multilingual")
+    text = dataclasses.replace(experiment.arms["english"].stage, data=("world_qa.train.qnd", "world_text.train.qda"))
+    assert text.labelled_languages() == ("qnd",)
 
 
 def test_an_arm_without_a_stage_is_the_pretrained_model(experiment):

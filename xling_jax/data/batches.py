@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import grain
 import numpy as np
+from absl import flags
 
 from xling_jax.data.formats import Feature, format_of
 from xling_jax.data.prepare import Prepared, Records
@@ -118,7 +119,7 @@ class Batches:
         self,
         cells: Sequence[Prepared],
         *,
-        mixing: str,
+        rates: Sequence[float],
         batch_size: int,
         steps: int,
         seed: int,
@@ -130,7 +131,7 @@ class Batches:
 
         Args:
           cells: what to train on.
-          mixing: examples are drawn "proportional" to the number of features of a cell, or "uniform" over cells.
+          rates: how often each cell is drawn, up to a common factor.
           batch_size: examples of a global batch.
           steps: how many batches there are.
           seed: of the order.
@@ -138,12 +139,11 @@ class Batches:
           host: this host's number, of `hosts`.
           hosts: how many hosts share a batch.
         """
-        by_task: dict[str, list[Prepared]] = {}
-        for cell in cells:
-            by_task.setdefault(cell.cell.task, []).append(cell)
+        by_task: dict[str, list[tuple[Prepared, float]]] = {}
+        for cell, rate in zip(cells, rates, strict=True):
+            by_task.setdefault(cell.cell.task, []).append((cell, rate))
         parts = [by_task[name] for name in sorted(by_task)]
-        rates = [[cell.features if mixing == "proportional" else 1.0 for cell in part] for part in parts]
-        self._group_of_step = interleave([sum(part) for part in rates], steps)
+        self._group_of_step = interleave([sum(rate for _, rate in part) for part in parts], steps)
         self._batch_of_step = np.zeros(steps, np.int64)
         for number in range(len(parts)):
             here = self._group_of_step == number
@@ -151,10 +151,17 @@ class Batches:
         counts = np.bincount(self._group_of_step, minlength=len(parts))
         self._buckets = sorted(buckets)
         self._groups = [
-            Group(part, rate, batch_size=batch_size, seed=seed, batches=int(count), buckets=self._buckets)
-            for part, rate, count in zip(parts, rates, counts, strict=True)
+            Group(
+                [cell for cell, _ in part],
+                [rate for _, rate in part],
+                batch_size=batch_size,
+                seed=seed,
+                batches=int(count),
+                buckets=self._buckets,
+            )
+            for part, count in zip(parts, counts, strict=True)
         ]
-        self._records = [[Records(cell) for cell in part] for part in parts]
+        self._records = [[Records(cell) for cell, _ in part] for part in parts]
         self._mine = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
         self._batch_size = batch_size
 
@@ -187,12 +194,29 @@ class Batches:
         return group.task.name, batch | {"index": number_B}
 
 
-def stream(source: Batches, start: int = 0, threads: int = 1) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yields (task, batch) from step `start` to the end, read ahead by Grain in so many threads."""
+def stream(
+    source: Batches, start: int = 0, threads: int = 1, readers: int = 0
+) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yields (task, batch) from step `start` to the end, in order, read ahead by Grain.
+
+    Args:
+      source: the batches.
+      start: the first step.
+      threads: that read in each process.
+      readers: processes that read beside this one, of which each takes every so-many-th step; 0 reads here. They take
+        seconds to start, and pay where assembling a batch takes longer than a step.
+    """
     if start >= len(source):
-        return iter(())
-    dataset = grain.MapDataset.source(source)[start:]
-    return iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)))
+        return
+    if readers and not flags.FLAGS.is_parsed():  # Grain asks absl for flags of its own; `xling` keeps its flags apart
+        flags.FLAGS.mark_as_parsed()
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
+    dataset = grain.MapDataset.source(source)[start:].to_iter_dataset(options)
+    iterator = iter(dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=readers)))
+    try:
+        yield from iterator
+    finally:
+        iterator.close()
 
 
 def in_order(

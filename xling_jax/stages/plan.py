@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 from xling_jax.experiment import Experiment, Part, Stage, digest
+from xling_jax.mixing import Mixing
 from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import TASKS, Cell
@@ -31,6 +32,11 @@ class Node:
     @property
     def folder(self) -> str:
         return f"{self.name}-{self.hash}"
+
+    def seen_languages(self) -> tuple[str, ...]:
+        """Returns the languages that this stage or one before it had labels in."""
+        before = self.parent.seen_languages() if self.parent else ()
+        return tuple(dict.fromkeys(before + self.stage.labelled_languages()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +110,13 @@ def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell]
     return Plan(experiment, vocabulary, tuple(nodes.values()), tuple(evaluations))
 
 
+def _differing(mixing: Mixing) -> Iterator[str]:
+    """Yields the fields of a mixing that are not the default."""
+    for field in dataclasses.fields(mixing):
+        if getattr(mixing, field.name) != field.default:
+            yield f"{field.name} {getattr(mixing, field.name)}"
+
+
 def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
     """Yields the plan as lines of text: each stage, where it starts, what it trains on, what follows."""
     row = model(plan.experiment.model)
@@ -118,6 +131,8 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
         moves = f"body {stage.handover.body}, head {stage.handover.head}" if node.parent else "all fresh"
         yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}, {amount}{' '.join(stage.data)}"
         yield f"      from {start}: {moves}; seed {node.seed}; learning rate {stage.optim.learning_rate:g}"
+        if stage.mixing != Mixing():
+            yield f"      mixing: {', '.join(_differing(stage.mixing))}"
         for name in plan.targets_of(node):
             target = plan.experiment.targets[name]
             languages = " ".join(cell.language for cell in target.cells())

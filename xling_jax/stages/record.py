@@ -14,7 +14,7 @@ import jax
 from xling_jax import __version__
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import write_text
-from xling_jax.experiment import Experiment, as_json, digest
+from xling_jax.experiment import Experiment, as_json, digest, seen_languages
 from xling_jax.stages.plan import Plan
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS
@@ -69,6 +69,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
         "seeds": list(experiment.seeds),
         "baseline": experiment.baseline or next(iter(experiment.arms)),
         "arms": list(experiment.arms),
+        "seen_languages": {arm: seen_languages(experiment, arm) for arm in experiment.arms},
         "targets": targets,
         "comparisons": [list(pair) for pair in experiment.comparisons],
         "headline": {"comparison": [arm, other], "target": target} if target else None,

@@ -77,6 +77,7 @@ class StageRunner:
             "hash": node.hash,
             "model": self.plan.experiment.model,
             "vocabulary": self.plan.vocabulary,
+            "seen_languages": node.seen_languages(),
         }
 
     def _prepared(self, node: Node) -> list[Prepared]:
@@ -84,7 +85,7 @@ class StageRunner:
         parts = node.stage.parts(self.plan.experiment.limits)
         prepared = [self.cells.prepare(part) for part in parts]
         for part, cell in zip(parts, prepared, strict=True):
-            if node.stage.examples and cell.examples < part.count:
+            if node.stage.examples and part.cell in node.stage.counted() and cell.examples < part.count:
                 raise DataError(
                     f"Stage '{node.name}' wants {part.count} examples of {part.cell} from number {part.first} on, "
                     f"there are {cell.examples}.\nAllowed: as many as there are; lower `examples` of the stage."
@@ -95,14 +96,14 @@ class StageRunner:
         """Returns (the last state, its step), training what is left to train."""
         stage = node.stage
         prepared = self._prepared(node)
-        features = sum(cell.features for cell in prepared)
-        steps = stage.steps or max(1, round(stage.epochs * features / stage.batch_size))
+        features = [cell.features for cell in prepared]
+        steps = stage.length(features, stage.batch_size)
         start, state = self._start(node, checkpoints)
         if start >= steps:
             return state, steps
         source = Batches(
             prepared,
-            mixing=stage.mixing,
+            rates=stage.rates(features),
             batch_size=stage.batch_size,
             steps=steps,
             seed=node.seed,
@@ -121,7 +122,7 @@ class StageRunner:
             state = train(
                 state,
                 steps,
-                stream(source, start),
+                stream(source, start, readers=self.plan.experiment.readers),
                 self._step_fns(node),
                 start=start,
                 rate=lambda step: learning_rate(stage.optim, step, steps),
