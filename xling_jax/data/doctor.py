@@ -25,8 +25,8 @@ class Finding:
     """What was found of a cell.
 
     `state` is there, missing or broken; `files` are {path below the data folder: SHA-256}, `where` they were read
-    from; `published` is None where no count is known. `checksums` is "published" if all files are those of the
-    table, "unlisted" if one is not in it. `faults` count what the row says is wrong with the publisher's files.
+    from; `published` is None where no count is known. `checksums` is "listed" if all files are in the table, as they
+    are, and "unlisted" if one is not in it. `faults` count what the row says is wrong with the publisher's files.
     """
 
     cell: Cell
@@ -60,8 +60,9 @@ class Report:
         return tuple(finding for finding in self.findings if finding.state == BROKEN)
 
     def files(self) -> dict[str, str]:
-        """Returns the checksums of all files of cells that are not broken."""
-        return {path: value for found in self.findings if found.state == THERE for path, value in found.files.items()}
+        """Returns the checksums of all files that could be read to their end."""
+        read = (found for found in self.findings if found.examples is not None)
+        return {path: value for found in read for path, value in found.files.items()}
 
 
 def all_cells() -> list[Cell]:
@@ -85,15 +86,13 @@ def examine(
     """
     texts = Texts()
     findings = tuple(_examine_cell(cell, data_dir, checksums, texts) for cell in progress(all_cells()))
-    there = {f"{found.cell.task}.{found.cell.split}" for found in findings if found.state == THERE}
-    several = [(kin, [found for found in findings if _is_of(found, kin)]) for kin in KIN]
-    kin = tuple(kin for kin, members in several if len({str(f.cell) for f in members if f.state == THERE}) > 1)
-    assert all(set(row.splits.split()) & there for row in kin)
-    return Report(findings, tuple(texts.overlaps()), kin)
+    return Report(findings, tuple(texts.overlaps()), tuple(kin for kin in KIN if _has_two(kin, findings)))
 
 
-def _is_of(found: Finding, kin: Kin) -> bool:
-    return f"{found.cell.task}.{found.cell.split}" in kin.splits.split()
+def _has_two(kin: Kin, findings: tuple[Finding, ...]) -> bool:
+    """Whether more than one cell of a family is there."""
+    names = kin.splits.split()
+    return sum(found.state == THERE and f"{found.cell.task}.{found.cell.split}" in names for found in findings) > 1
 
 
 def _examine_cell(cell: Cell, data_dir: pathlib.Path | None, checksums: Mapping[str, str], texts: Texts) -> Finding:
@@ -128,16 +127,19 @@ def _read(cell: Cell, files: list[File], published: int | None, checksums: Mappi
 
 
 def _judged(found: Finding, checksums: Mapping[str, str]) -> Finding:
-    """Returns a finding with what is said by its number of examples and by the checksums of its files."""
-    if found.published not in (None, found.examples):
-        error = f"{found.where}: {found.examples} examples.\nAllowed: {found.published}, as published."
-        return dataclasses.replace(found, state=BROKEN, error=error)
+    """Returns a finding with what is said by the checksums of its files and by its number of examples.
+
+    A file that the table has may hold fewer examples than were published: the table vouches for it.
+    """
     other = [path for path, value in found.files.items() if checksums.get(path, value) != value]
     if other:
         error = (
-            f"{', '.join(other)}: another file than the published one, by its SHA-256.\n"
+            f"{', '.join(other)}: another file than the one in the table, by its SHA-256.\n"
             "Allowed: the files of xling_jax/tables/checksums.tsv, or of the table that --checksums names."
         )
         return dataclasses.replace(found, state=BROKEN, error=error)
     listed = bool(found.files) and set(found.files) <= set(checksums)
-    return dataclasses.replace(found, checksums="published" if listed else "unlisted")
+    if not listed and found.published not in (None, found.examples):
+        error = f"{found.where}: {found.examples} examples.\nAllowed: {found.published}, as published."
+        return dataclasses.replace(found, state=BROKEN, error=error)
+    return dataclasses.replace(found, checksums="listed" if listed else "unlisted")

@@ -16,6 +16,7 @@ from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import Cell
 
 SPACED, UNSPACED = 24, 12  # the least characters, by whether spaces divide a language's words
+LEAST = 5  # texts that two cells share; a sentence or two come by chance
 NUMBERS = np.uint64
 
 
@@ -23,7 +24,8 @@ NUMBERS = np.uint64
 class Overlap:
     """Texts that two splits share: how many, the share of the second one's texts in percent, and where.
 
-    If only one of the two is to train on, it is the first. `languages` are those of the second.
+    `trains` says that the first is one to train on; the second never is. `languages` are those of the second where
+    at least `LEAST` texts are shared, and the share is of their texts.
     """
 
     first: str
@@ -77,8 +79,8 @@ class Texts:
         found: dict[tuple[str, str], list[tuple[Cell, int, int]]] = collections.defaultdict(list)
         for (one, other), count in shared.items():
             first, second = self._directed(one, other)
-            names = tuple(f"{self._cells[at].task}.{self._cells[at].split}" for at in (first, second))
-            if names[0] != names[1] and not is_for_training(self._cells[second]):
+            names = self._name(first), self._name(second)
+            if count >= LEAST and names[0] != names[1] and not is_for_training(self._cells[second]):
                 found[names].append((self._cells[second], count, len(self._hashes[second])))
         rows = [_overlap(first, second, there) for (first, second), there in found.items()]
         return sorted(rows, key=lambda row: (-row.percent, row.first, row.second))
@@ -93,11 +95,13 @@ class Texts:
         groups = (group for group in np.split(cell_of, edges) if len(group) > 1)
         return collections.Counter(pair for group in groups for pair in itertools.combinations(group.tolist(), 2))
 
+    def _name(self, at: int) -> str:
+        return f"{self._cells[at].task}.{self._cells[at].split}"
+
     def _directed(self, one: int, other: int) -> tuple[int, int]:
         """Returns both with what is trained on first; else the larger first."""
-        return tuple(
-            sorted((one, other), key=lambda at: (not is_for_training(self._cells[at]), -len(self._hashes[at])))
-        )
+        ranks = [(not is_for_training(self._cells[at]), -len(self._hashes[at])) for at in (one, other)]
+        return (one, other) if ranks[0] <= ranks[1] else (other, one)
 
 
 def _overlap(first: str, second: str, there: list[tuple[Cell, int, int]]) -> Overlap:
@@ -107,13 +111,8 @@ def _overlap(first: str, second: str, there: list[tuple[Cell, int, int]]) -> Ove
         best[cell] = max(best.get(cell, (0, 0)), (count, total))
     count, total = (sum(pair[place] for pair in best.values()) for place in (0, 1))
     languages = tuple(sorted(cell.language for cell in best))
-    trains = first.split(".")[1].startswith("train") or is_for_training(_a_cell(first))
+    trains = is_for_training(Cell(*first.split("."), language=""))
     return Overlap(first, second, count, round(100 * count / total, 2), languages, trains)
-
-
-def _a_cell(name: str) -> Cell:
-    task, split = name.split(".")
-    return Cell(task, split, "")
 
 
 @functools.lru_cache(maxsize=4096)

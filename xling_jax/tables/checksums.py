@@ -12,7 +12,7 @@ def load_checksums(path: pathlib.Path | None = None) -> dict[str, str]:
 
     Raises DataError for a line that does not say so.
     """
-    place = path or importlib.resources.files(__package__) / "checksums.tsv"
+    place = path or importlib.resources.files("xling_jax.tables") / "checksums.tsv"
     found = {}
     for number, line in enumerate(place.read_text(encoding="utf-8").splitlines(), start=1):
         name, tab, value = line.partition("\t")
