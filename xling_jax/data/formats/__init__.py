@@ -27,16 +27,19 @@ def format_of(kind: str) -> ModuleType:
 
 
 def join(tokenizer: Tokenizer, *parts: np.ndarray) -> np.ndarray:
-    """Returns <s> a </s></s> b </s>: how XLM-R joins texts."""
-    pieces = [np.array([tokenizer.bos])]
-    for number, part in enumerate(parts):
-        pieces += [np.array([tokenizer.eos])] * (number > 0) + [part, np.array([tokenizer.eos])]
-    return np.concatenate(pieces).astype(np.int32)
+    """Returns texts inside the tokenizer's frame: <s> a </s></s> b </s> for XLM-R."""
+    frame = tokenizer.frame
+    first, *others = parts
+    pieces = [frame.before, first]
+    for part in others:
+        pieces += [frame.between, part]
+    return np.concatenate([*pieces, frame.after], dtype=np.int32)
 
 
-def specials(parts: int) -> int:
+def specials(tokenizer: Tokenizer, parts: int) -> int:
     """Returns how many tokens `join` adds to so many parts."""
-    return 2 * parts
+    frame = tokenizer.frame
+    return len(frame.before) + (parts - 1) * len(frame.between) + len(frame.after)
 
 
 def truncate(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,9 @@ FEATURES = {"input_ids": Feature("L", 1)}
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns one feature for a pair of texts, and one for each `max_length` tokens of a single text."""
-    ids = tokenizer.encode(example["text"]).ids
+    ids = tokenizer.ids(example["text"])
     if "text_pair" in example:
-        pair = truncate(ids, tokenizer.encode(example["text_pair"]).ids, max_length - specials(2))
+        pair = truncate(ids, tokenizer.ids(example["text_pair"]), max_length - specials(tokenizer, 2))
         return [{"input_ids": join(tokenizer, *pair)}]
-    room = max_length - specials(1)
+    room = max_length - specials(tokenizer, 1)
     return [{"input_ids": join(tokenizer, ids[at : at + room])} for at in range(0, max(len(ids), 1), room)]

@@ -11,9 +11,9 @@ FEATURES = {"input_ids": Feature("CL", 1), "label": Feature("", 0)}
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns one feature whose rows are the text joined with each choice."""
-    text = tokenizer.encode(example["text"]).ids
-    choices = [tokenizer.encode(choice).ids for choice in example["choices"]]
-    rows = [join(tokenizer, *truncate(text, choice, max_length - specials(2))) for choice in choices]
+    text = tokenizer.ids(example["text"])
+    choices = [tokenizer.ids(choice) for choice in example["choices"]]
+    rows = [join(tokenizer, *truncate(text, choice, max_length - specials(tokenizer, 2))) for choice in choices]
     ids_CxL = np.full((len(rows), max(map(len, rows))), tokenizer.pad, np.int32)
     for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
         ids_L[: len(row_ids)] = row_ids

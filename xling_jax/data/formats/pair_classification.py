@@ -11,6 +11,6 @@ FEATURES = {"input_ids": Feature("L", 1), "label": Feature("", 0)}
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns the one feature of an example; the longer text is cut if both do not fit."""
-    first, second = (tokenizer.encode(example[name]).ids for name in ("text", "text_pair"))
-    ids = join(tokenizer, *truncate(first, second, max_length - specials(2)))
+    first, second = (tokenizer.ids(example[name]) for name in ("text", "text_pair"))
+    ids = join(tokenizer, *truncate(first, second, max_length - specials(tokenizer, 2)))
     return [{"input_ids": ids, "label": np.array(row.labels.index(example["label"]), np.int32)}]

@@ -30,10 +30,11 @@ def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns the windows of an example; the label of each is its first gold answer, where the window holds it."""
-    question = tokenizer.encode(example["question"]).ids[: min(MAX_QUESTION, (max_length - specials(2)) // 2)]
+    question = tokenizer.ids(example["question"])[: min(MAX_QUESTION, (max_length - specials(tokenizer, 2)) // 2)]
     context = tokenizer.encode(example["context"])
-    offset = len(question) + 3  # <s> question </s></s>
-    room = max_length - offset - 1
+    frame = tokenizer.frame
+    offset = len(frame.before) + len(question) + len(frame.between)
+    room = max_length - offset - len(frame.after)
     first, last = -1, -1
     if example["answers"]:
         gold = example["answers"][0]
@@ -43,7 +44,7 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     for at in range(0, max(1, len(context.ids) - room + stride), stride):
         ids = context.ids[at : at + room]
         held = first >= at and last < at + len(ids) and first >= 0
-        spans = np.full((offset + len(ids) + 1, 2), -1, np.int32)
+        spans = np.full((offset + len(ids) + len(frame.after), 2), -1, np.int32)
         spans[offset : offset + len(ids)] = context.spans[at : at + room]
         windows.append(
             {

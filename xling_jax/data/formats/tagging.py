@@ -42,13 +42,13 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     labels = np.where(first, tag_of_word[word], -1).astype(np.int32)
     word = np.where(first, word, -1).astype(np.int32)
     word_of_piece = np.cumsum(first)
-    cuts = _cuts(word_of_piece, max_length - specials(1))
-    edge = np.array([-1], np.int32)
+    cuts = _cuts(word_of_piece, max_length - specials(tokenizer, 1))
+    before, after = (np.full(len(edge), -1, np.int32) for edge in (tokenizer.frame.before, tokenizer.frame.after))
     return [
         {
             "input_ids": join(tokenizer, ids[begin:end]),
-            "labels": np.concatenate([edge, labels[begin:end], edge]),
-            "word": np.concatenate([edge, word[begin:end], edge]),
+            "labels": np.concatenate([before, labels[begin:end], after]),
+            "word": np.concatenate([before, word[begin:end], after]),
         }
         for begin, end in itertools.pairwise(cuts)
     ]
