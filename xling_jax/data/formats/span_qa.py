@@ -24,8 +24,9 @@ FEATURES = {
 
 def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     """Returns the first and last token that overlap characters [begin, end); (-1, -1) if there is none."""
-    touching = np.flatnonzero((spans_Nx2[:, 1] > begin) & (spans_Nx2[:, 0] < end))
-    return (int(touching[0]), int(touching[-1])) if len(touching) else (-1, -1)
+    first = int(np.searchsorted(spans_Nx2[:, 1], begin, "right"))  # begins and ends never decrease
+    last = int(np.searchsorted(spans_Nx2[:, 0], end)) - 1
+    return (first, last) if first <= last else (-1, -1)
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:

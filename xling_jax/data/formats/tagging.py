@@ -40,9 +40,8 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     ids, word, first = tokenizer.encode_words(words)
     tag_of_word = np.array([row.labels.index(tag) for tag in tags], np.int32)
     labels = np.where(first, tag_of_word[word], -1).astype(np.int32)
+    cuts = _cuts(word, max_length - specials(tokenizer, 1))
     word = np.where(first, word, -1).astype(np.int32)
-    word_of_piece = np.cumsum(first)
-    cuts = _cuts(word_of_piece, max_length - specials(tokenizer, 1))
     before, after = (np.full(len(edge), -1, np.int32) for edge in (tokenizer.frame.before, tokenizer.frame.after))
     return [
         {

@@ -65,7 +65,7 @@ class Tokenizer(abc.ABC):
     def __init__(self) -> None:
         self._ids_of_text: dict[str, np.ndarray] = {}
         self._encoding_of_text: dict[str, Encoding] = {}
-        self._ids_of_word: dict[tuple[str, bool], list[int]] = {}
+        self._ids_of_word: dict[str, list[int]] = {}
 
     def ids(self, text: str) -> np.ndarray:
         """Returns the ids of a text, int32 (L): those of `encode`, much sooner."""
@@ -96,26 +96,22 @@ class Tokenizer(abc.ABC):
         """
         ids: list[int] = []
         begins = []
-        for number, word in enumerate(words):
+        known = self._ids_of_word
+        for word in self._as_written(words):
             begins.append(len(ids))
-            ids += self._word(word, number == 0)
+            ids += known.get(word) or self._word(word)
         first_flag = np.zeros(len(ids), bool)
         first_flag[begins] = True
         word_index = np.cumsum(first_flag, dtype=np.int32) - np.int32(1)
         return np.array(ids, np.int32), word_index, first_flag
 
-    def _word(self, word: str, first: bool) -> list[int]:
-        found = self._ids_of_word.get((word, first))
-        if found is None:
-            nothing = self.eos if self.unk == NONE else self.unk
-            found = self._ids(self._as_written(word, first)).tolist() or [nothing]
-            _keep(self._ids_of_word, (word, first), found, WORDS_KEPT)
-        return found
+    def _word(self, word: str) -> list[int]:
+        nothing = self.eos if self.unk == NONE else self.unk
+        return _keep(self._ids_of_word, word, self._ids(word).tolist() or [nothing], WORDS_KEPT)
 
-    def _as_written(self, word: str, first: bool) -> str:
-        """Returns a word as it stands in running text, where that decides its pieces."""
-        del first
-        return word
+    def _as_written(self, words: Sequence[str]) -> Sequence[str]:
+        """Returns words as they stand in running text, where that decides their pieces."""
+        return words
 
     def _ids(self, text: str) -> np.ndarray:
         return self._encode(text).ids

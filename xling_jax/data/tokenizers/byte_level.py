@@ -5,7 +5,7 @@ Every byte is a piece, so nothing is unknown. Text is composed (NFC) first.
 
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,8 +63,8 @@ class ByteLevelTokenizer(Tokenizer):
             )
         return number
 
-    def _as_written(self, word: str, first: bool) -> str:
-        return word if first or not word else f" {word}"
+    def _as_written(self, words: Sequence[str]) -> Sequence[str]:
+        return [*words[:1], *(f" {word}" if word else word for word in words[1:])]
 
     def _ids(self, text: str) -> np.ndarray:
         return np.array(self._model.encode(text, add_special_tokens=False).ids, np.int32)
