@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, join, specials, truncate
+from xling_jax.data.formats import Feature, cut_demand, join, specials, truncate
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
 FEATURES = {"input_ids": Feature("CL", 1), "label": Feature("", 0)}
+OWN = ("text", "choices")
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
@@ -18,3 +19,9 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
         ids_L[: len(row_ids)] = row_ids
     return [{"input_ids": ids_CxL, "label": np.array(example["label"], np.int32)}]
+
+
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of the text with each choice, and how many were cut."""
+    demands = [cut_demand(tokenizer, max_length, example["text"], choice) for choice in example["choices"]]
+    return sum(asked for asked, _ in demands), sum(cut for _, cut in demands)

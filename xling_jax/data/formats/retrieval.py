@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, join, specials
+from xling_jax.data.formats import Feature, cut_demand, join, specials
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
 FEATURES = {"input_ids": Feature("CL", 1)}
+OWN = ("text",)
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
@@ -17,3 +18,8 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     for ids_L, row_ids in zip(ids_2xL, rows, strict=True):
         ids_L[: len(row_ids)] = row_ids
     return [{"input_ids": ids_2xL}]
+
+
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of the text, and how many were cut; its translation is in another language."""
+    return cut_demand(tokenizer, max_length, example["text"])

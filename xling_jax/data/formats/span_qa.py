@@ -20,6 +20,11 @@ FEATURES = {
     "end": Feature("", -1),
     "spans": Feature("L2", -1),
 }
+OWN = ("question", "context")
+
+
+def _question_room(tokenizer: Tokenizer, max_length: int) -> int:
+    return min(MAX_QUESTION, (max_length - specials(tokenizer, 2)) // 2)
 
 
 def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
@@ -31,7 +36,7 @@ def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns the windows of an example; the label of each is its first gold answer, where the window holds it."""
-    question = tokenizer.ids(example["question"])[: min(MAX_QUESTION, (max_length - specials(tokenizer, 2)) // 2)]
+    question = tokenizer.ids(example["question"])[: _question_room(tokenizer, max_length)]
     context = tokenizer.encode(example["context"])
     frame = tokenizer.frame
     offset = len(frame.before) + len(question) + len(frame.between)
@@ -56,3 +61,10 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
             }
         )
     return windows
+
+
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of both texts, and how many of the question's were cut; windows hold the whole context."""
+    question = tokenizer.ids(example["question"])
+    cut = max(0, len(question) - _question_room(tokenizer, max_length))
+    return len(question) + len(tokenizer.encode(example["context"]).ids), cut

@@ -4,13 +4,14 @@ import itertools
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, join, specials
+from xling_jax.data.formats import Feature, join, specials, whole_demand
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import DataError
 from xling_jax.tables.tasks import Task
 
 # `word`: the number of the word whose first piece stands there, -1 elsewhere.
 FEATURES = {"input_ids": Feature("L", 1), "labels": Feature("L", -1), "word": Feature("L", -1)}
+OWN = ("tokens",)
 
 
 def _cuts(word_of_piece_N: np.ndarray, room: int) -> list[int]:
@@ -51,3 +52,8 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
         }
         for begin, end in itertools.pairwise(cuts)
     ]
+
+
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of the words, of which none is lost."""
+    return whole_demand(made, tokenizer)

@@ -71,7 +71,8 @@ class Tokenizer(abc.ABC):
         """Returns the ids of a text, int32 (L): those of `encode`, much sooner."""
         found = self._ids_of_text.get(text)
         if found is None:
-            found = _keep(self._ids_of_text, text, self._ids(text), TEXTS_KEPT)
+            encoding = self._encoding_of_text.get(text)
+            found = _keep(self._ids_of_text, text, encoding.ids if encoding else self._ids(text), TEXTS_KEPT)
         return found
 
     def encode(self, text: str) -> Encoding:
