@@ -1,7 +1,6 @@
 """What a tokenizer and a length do to a cell, counted while it is prepared: the ceilings of every score on it."""
 
 import dataclasses
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from xling_jax.data.formats import format_of
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.experiment import Part
 
-TEXTS_KEPT = 256
+TEXTS_HELD = 256
 
 
 @dataclasses.dataclass
@@ -42,18 +41,25 @@ class TokenCounts:
 
 
 class TokenCounter:
-    """Counts the examples of one part, one after another."""
+    """Counts the examples of one part, one after another. Texts are looked at many at once, which is cheaper."""
 
     def __init__(self, part: Part, tokenizer: Tokenizer):
-        self.counts = TokenCounts()
+        self._counts = TokenCounts()
         self._format = format_of(part.cell.row.kind)
         self._tokenizer = tokenizer
         self._max_length = part.max_length
-        self._measured: dict[str, tuple[int, int, int, int]] = {}  # a context comes once for each of its questions
+        self._texts: list[str] = []  # not yet counted, and their ids
+        self._ids: list[np.ndarray] = []
+
+    @property
+    def counts(self) -> TokenCounts:
+        """Returns the counts of all examples so far."""
+        self._count_texts()
+        return self._counts
 
     def add(self, example: dict, made: list[dict[str, np.ndarray]]) -> None:
         """Counts an example and the features made of it."""
-        counts = self.counts
+        counts = self._counts
         counts.examples += 1
         counts.features += len(made)
         asked, lost = self._format.demand(example, made, self._tokenizer, self._max_length)
@@ -61,44 +67,40 @@ class TokenCounter:
         counts.lost += lost
         counts.cut += lost > 0
         if "tokens" in example:
-            self._add_text(asked, self._unknown(made), len(example["tokens"]), sum(map(len, example["tokens"])))
+            self._ids += [feature["input_ids"] for feature in made]
+            counts.pieces += asked
+            counts.words += len(example["tokens"])
+            counts.characters += len("".join(example["tokens"]))
         else:
-            for text in _texts(example, self._format.OWN):
-                self._add_text(*self._measure(text))
+            self._add_texts(example)
         if example.get("answers"):
             self._add_gold(example["context"], example["answers"][0]["text"], made)
+        if len(self._ids) >= TEXTS_HELD:
+            self._count_texts()
 
-    def _add_text(self, pieces: int, unknown: int, words: int, characters: int) -> None:
-        self.counts.pieces += pieces
-        self.counts.unknown += unknown
-        self.counts.words += words
-        self.counts.characters += characters
+    def _add_texts(self, example: dict) -> None:
+        for name in self._format.OWN:
+            value = example[name]
+            texts = value if isinstance(value, list) else [value]
+            self._texts += texts
+            for text in texts:
+                ids = self._tokenizer.ids(text)
+                self._ids.append(ids)
+                self._counts.pieces += len(ids)
 
-    def _measure(self, text: str) -> tuple[int, int, int, int]:
-        """Returns pieces, unknown ones, words and characters of a text."""
-        found = self._measured.get(text)
-        if found is None:
-            ids, words = self._tokenizer.ids(text), text.split()
-            found = len(ids), int(np.count_nonzero(ids == self._tokenizer.unk)), len(words), sum(map(len, words))
-            if len(self._measured) >= TEXTS_KEPT:
-                self._measured.clear()
-            self._measured[text] = found
-        return found
-
-    def _unknown(self, made: list[dict[str, np.ndarray]]) -> int:
-        return sum(int(np.count_nonzero(feature["input_ids"] == self._tokenizer.unk)) for feature in made)
+    def _count_texts(self) -> None:
+        words = " ".join(self._texts).split()
+        self._counts.words += len(words)
+        self._counts.characters += len("".join(words))
+        if self._ids:
+            self._counts.unknown += int(np.count_nonzero(np.concatenate(self._ids) == self._tokenizer.unk))
+        self._texts, self._ids = [], []
 
     def _add_gold(self, context: str, answer: str, made: list[dict[str, np.ndarray]]) -> None:
         said = [_said(context, feature) for feature in made]
-        self.counts.gold += 1
-        self.counts.outside += not any(said)
-        self.counts.inexact += any(said) and answer not in said
-
-
-def _texts(example: dict, fields: Iterable[str]) -> Iterable[str]:
-    for name in fields:
-        value = example[name]
-        yield from value if isinstance(value, list) else (value,)
+        self._counts.gold += 1
+        self._counts.outside += not any(said)
+        self._counts.inexact += any(said) and answer not in said
 
 
 def _said(context: str, feature: dict[str, np.ndarray]) -> str:

@@ -14,7 +14,7 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     """Returns the one feature of an example; the longer text is cut if both do not fit."""
     first, second = (tokenizer.ids(example[name]) for name in ("text", "text_pair"))
     ids = join(tokenizer, *truncate(first, second, max_length - specials(tokenizer, 2)))
-    return [{"input_ids": ids, "label": np.array(row.labels.index(example["label"]), np.int32)}]
+    return [{"input_ids": ids, "label": np.array(row.number_of[example["label"]], np.int32)}]
 
 
 def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:

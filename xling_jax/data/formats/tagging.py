@@ -39,7 +39,7 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
             "Allowed: one tag for each word."
         )
     ids, word, first = tokenizer.encode_words(words)
-    tag_of_word = np.array([row.labels.index(tag) for tag in tags], np.int32)
+    tag_of_word = np.array([row.number_of[tag] for tag in tags], np.int32)
     labels = np.where(first, tag_of_word[word], -1).astype(np.int32)
     cuts = _cuts(word, max_length - specials(tokenizer, 1))
     word = np.where(first, word, -1).astype(np.int32)
