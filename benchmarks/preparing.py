@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 
@@ -49,7 +50,7 @@ def train(folder: pathlib.Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "XLMRobertaTokenizer"}))
 
 
-def work(arm: str, folder: pathlib.Path) -> None:
+def work(arm: str, folder: pathlib.Path, count: int) -> None:
     """Serves one arm: reads a cell's name from each line, runs it, and answers with a line of JSON."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     make = importlib.import_module(f"preparing_arms.{arm}_arm").make
@@ -58,21 +59,19 @@ def work(arm: str, folder: pathlib.Path) -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin:
         cell = line.strip()
-        made[cell] = made.get(cell) or make(folder, cell, CELLS[cell])
+        made[cell] = made.get(cell) or make(folder, cell, CELLS[cell], count)
         wall, cpu = time.perf_counter(), time.process_time()
-        count, features, tokens = made[cell]()
+        done, features, tokens = made[cell]()
         answer = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
-        print(
-            json.dumps(answer | {"examples": count, "features": features, "tokens": tokens}), file=answers, flush=True
-        )
+        print(json.dumps(answer | {"examples": done, "features": features, "tokens": tokens}), file=answers, flush=True)
 
 
-def measure(folder: pathlib.Path, repetitions: int) -> dict[str, dict]:
-    """Returns for each cell and arm what its repetitions took."""
+def measure(folder: pathlib.Path, repetitions: int, count: int) -> Iterator[dict[str, dict]]:
+    """Yields after each repetition what all of them took, for each cell and arm."""
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
     workers = {
         arm: subprocess.Popen(
-            [sys.executable, __file__, f"--arm={arm}", f"--folder={folder}"],
+            [sys.executable, __file__, f"--arm={arm}", f"--folder={folder}", f"--examples={count}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -91,9 +90,10 @@ def measure(folder: pathlib.Path, repetitions: int) -> dict[str, dict]:
                 if repetition:  # the first one warms up
                     found[cell][arm].append(answer)
                 print(repetition, cell, arm, answer, file=sys.stderr)
+        if repetition:
+            yield {cell: {arm: summary(runs) for arm, runs in arms.items()} for cell, arms in found.items()}
     for worker in workers.values():
         worker.communicate()
-    return {cell: {arm: summary(runs) for arm, runs in arms.items()} for cell, arms in found.items()}
 
 
 def summary(runs: list[dict]) -> dict:
@@ -117,7 +117,6 @@ def about(repetitions: int, load: tuple[float, ...]) -> dict:
     """Returns what a reader must know of the run."""
     git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     return {
-        "command": "XLING_DATA=... python benchmarks/preparing.py",
         "date": datetime.now(UTC).date().isoformat(),
         "commit": git.stdout.strip(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_cpu()}",
@@ -137,22 +136,30 @@ def _cpu() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--examples", type=int, default=0, help="first examples of each cell; 0 for all")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "benchmarks/preparing.json")
     parser.add_argument("--arm", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.arm:
-        work(options.arm, options.folder)
+        work(options.arm, options.folder, options.examples)
         return
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as name:
         train(pathlib.Path(name))
-        cells = measure(pathlib.Path(name), options.repetitions)
-    for arms in cells.values():
-        rate = {arm: arms[arm]["examples_per_cpu_second"]["median"] for arm in ARMS}
-        arms["ratio_to_fastest_other"] = round(rate["prepare"] / max(rate["seqio"], rate["datasets"]), 2)
-    options.out.write_text(json.dumps(about(options.repetitions, load) | {"cells": cells}, indent=1) + "\n")
+        for number, cells in enumerate(measure(pathlib.Path(name), options.repetitions, options.examples), start=1):
+            for arms in cells.values():
+                rate = {arm: arms[arm]["examples_per_cpu_second"]["median"] for arm in ARMS}
+                arms["ratio_to_fastest_other"] = round(rate["prepare"] / max(rate["seqio"], rate["datasets"]), 2)
+            result = about(number, load) | {"command": command(options), "cells": cells}
+            options.out.write_text(json.dumps(result, indent=1) + "\n")
     print(options.out.read_text())
+
+
+def command(options: argparse.Namespace) -> str:
+    """Returns what was typed."""
+    some = f" --examples={options.examples}" if options.examples else ""
+    return f"XLING_DATA=... python benchmarks/preparing.py --repetitions={options.repetitions}{some}"
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ SENTENCES = ROOT / "tests/golden/sentences.json"
 COUNTS = ROOT / "benchmarks/tokenizer_parity.json"
 DOCS = ROOT / "docs/results/tokenizers.md"
 SMALL = {"xlmr": 900, "mt5": 1150, "llama": 1300, "qwen": 700}  # pieces, from the sentences of the golden file
-LARGE = dict.fromkeys(SMALL, 16_000)
-OF_A_FILE = 80  # most texts taken of a file, evenly spread
-LONGEST = 600  # characters of a text: a slow tokenizer's time grows faster than its length
+LARGE = dict.fromkeys(SMALL, 8_000)
+OF_A_FILE = 25  # most texts taken of a file, evenly spread
+LONGEST = 300  # characters of a text: a slow tokenizer's time grows faster than its length
 CONFIGS = {  # what a publisher's tokenizer_config.json says
     "xlmr": {"tokenizer_class": "XLMRobertaTokenizer"},
     "mt5": {"tokenizer_class": "T5Tokenizer", "extra_ids": 0},
@@ -274,13 +274,19 @@ def write_docs(results: dict[str, dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "work/parity", help="where vocabularies are kept")
+    parser.add_argument(
+        "--folder", type=pathlib.Path, default=ROOT / "work/parity", help="where texts and vocabularies are kept"
+    )
     parser.add_argument("--golden", action="store_true", help="write the golden file instead")
     options = parser.parse_args()
     if options.golden:
         write_golden(options.folder / "small")
         return
-    texts = texts_of(pathlib.Path(os.environ["XLING_DATA"]))
+    kept = options.folder / "texts.json"  # for the second run
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(texts_of(pathlib.Path(os.environ["XLING_DATA"]))))
+    texts = json.loads(kept.read_text())
     print({code: len(of_language) for code, of_language in texts.items()})
     results = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
     results[metadata.version("transformers")] = {

@@ -1,8 +1,9 @@
-"""The arms of benchmarks/preparing.py: `make(folder, cell, length)` of each returns what is timed.
+"""The arms of benchmarks/preparing.py: `make(folder, cell, length, count)` of each returns what is timed.
 
 What is timed returns (examples, features, tokens); tokens are -1 where counting them would cost time.
 """
 
+import itertools
 import os
 import pathlib
 from collections.abc import Callable
@@ -16,9 +17,9 @@ QUESTION = 64  # tokens of a question
 STRIDE = 128  # tokens that windows of `datasets` repeat; the others repeat half of the window's room
 
 
-def examples(cell: str) -> list[dict]:
-    """Returns the raw examples of a cell."""
-    return list(read(parse_cells(cell)[0], DATA))
+def examples(cell: str, count: int = 0) -> list[dict]:
+    """Returns the first raw examples of a cell, all for 0."""
+    return list(itertools.islice(read(parse_cells(cell)[0], DATA), count or None))
 
 
 def labels(cell: str) -> tuple[str, ...]:

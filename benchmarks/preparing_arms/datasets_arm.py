@@ -10,9 +10,9 @@ from preparing_arms import STRIDE, Run, examples, labels
 datasets.disable_progress_bars()
 
 
-def make(folder: pathlib.Path, cell: str, length: int) -> Run:
+def make(folder: pathlib.Path, cell: str, length: int, count: int) -> Run:
     """Returns what is timed."""
-    rows = examples(cell)
+    rows = examples(cell, count)
     kind = cell.partition(".")[0]
     if kind == "squad":
         for row in rows:
@@ -34,9 +34,9 @@ def make(folder: pathlib.Path, cell: str, length: int) -> Run:
             load_from_cache_file=False,
             cache_file_name=str(out),
         )
-        count = len(mapped)
+        features = len(mapped)
         out.unlink()
-        return len(rows), count, -1
+        return len(rows), features, -1
 
     return run
 

@@ -10,9 +10,9 @@ from xling_jax.experiment import Part
 from xling_jax.tables.tasks import parse_cells
 
 
-def make(folder: pathlib.Path, cell: str, length: int) -> Run:
+def make(folder: pathlib.Path, cell: str, length: int, count: int) -> Run:
     """Returns what is timed."""
-    part = Part(parse_cells(cell)[0], 0, 0, length)
+    part = Part(parse_cells(cell)[0], 0, count, length)
 
     def run() -> tuple[int, int, int]:
         tokenizer = load_tokenizer(folder)  # anew, so that nothing is remembered

@@ -16,10 +16,10 @@ RANKS = {
 }
 
 
-def make(folder: pathlib.Path, cell: str, length: int) -> Run:
+def make(folder: pathlib.Path, cell: str, length: int, count: int) -> Run:
     """Returns what is timed."""
     vocabulary = seqio.SentencePieceVocabulary(str(folder / "sentencepiece.bpe.model"), extra_ids=0)
-    kind, rows = cell.partition(".")[0], examples(cell)
+    kind, rows = cell.partition(".")[0], examples(cell, count)
     columns = {"mnli": _pair_columns, "squad": _window_columns, "udpos": _tag_columns}[kind](rows)
     graph = {"mnli": _pair, "squad": _windows, "udpos": _tags}[kind](vocabulary.tf_tokenizer, length, labels(cell))
 
