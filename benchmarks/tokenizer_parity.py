@@ -275,7 +275,7 @@ def write_docs(results: dict[str, dict]) -> None:
     lines = [
         "# Tokenizers against transformers",
         "",
-        "Ids of the same text under the same vocabulary, ours and theirs: up to 25 texts of each file of the data folder,",
+        "Ids of the same text under the same vocabulary, ours and theirs: of up to 25 texts of each data file,",
         "in 51 languages and a group of files with several, and 25 awkward ones made up for it.",
     ]
     lines += [
