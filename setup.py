@@ -26,6 +26,7 @@ CORE = [
     "sentencepiece>=0.2.3",
     "seqio",
     "tensorflow-datasets",
+    "tokenizers",
 ]
 
 setuptools.setup(

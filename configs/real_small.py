@@ -42,7 +42,7 @@ def get_config(size: str = "default") -> ConfigDict:
                 "name": "real_small",
                 "question": "Does MNLI or SQuAD as an intermediate task help a small encoder zero-shot?",
                 "model": "small",
-                "vocabulary": {"kind": "sentencepiece", "size": pieces, "data": TEXT},
+                "vocabulary": {"kind": "xlmr", "size": pieces, "data": TEXT},
                 "limits": limits,
                 "pretrain": stage(TEXT, 3e-3, 64, (24, 40, 64), steps=pretrain, batch_size=64, save_every=1000),
                 "seeds": seeds,

@@ -164,10 +164,13 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """The world's own pieces, a SentencePiece model file, or one trained on the text of some cells."""
+    """The world's own pieces, a published vocabulary, or one trained on the text of some cells.
 
-    kind: str = "world"  # world | sentencepiece
-    path: str = ""  # a SentencePiece model; "" to train one
+    `kind` is the family of models whose ids it has: data/tokenizers/loading.py says which files those are.
+    """
+
+    kind: str = "world"  # world | xlmr | mt5 | llama | qwen
+    path: str = ""  # a vocabulary file, or a folder with one; "" to train one
     size: int = 0
     data: tuple[str, ...] = ()  # cells whose text it is trained on
 
@@ -206,7 +209,7 @@ CHOICES = {
     "head": ("keep", "reinit", "share"),
     "rule": RULES,
     "pooling": ("mean", "first"),
-    "kind": ("world", "sentencepiece"),
+    "kind": ("world", "xlmr", "mt5", "llama", "qwen"),
     "dtype": ("float32", "bfloat16"),
     "strategy": ("data", "fsdp", "fsdp_tensor"),
 }

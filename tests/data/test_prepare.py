@@ -92,8 +92,9 @@ def test_the_name_does_not_change_with_what_is_not_in_it(tokenizer, tmp_path, mo
     first = prepare(TAMIL, tokenizer, tmp_path / "prepared", write_tamil(tmp_path / "data"))
     moved = write_tamil(tmp_path / "moved")
     (moved / "udpos/test-ta.tsv").rename(moved / "tamil.tsv")
-    row = TASKS["udpos"]
-    monkeypatch.setitem(TASKS, "udpos", dataclasses.replace(row, splits={"test": Split("tamil.tsv", "ta")}))
+    beside = {"licence": "another", "source": "elsewhere", "head": "tags", "scorer": "another", "train_from": "x.y.z"}
+    row = dataclasses.replace(TASKS["udpos"], splits={"test": Split("tamil.tsv", "ta")}, **beside)
+    monkeypatch.setitem(TASKS, "udpos", row)
     elsewhere = prepare(TAMIL, tokenizer, tmp_path / "elsewhere", moved)
     assert elsewhere.path.name == first.path.name
 

@@ -196,3 +196,11 @@ def test_memory_is_kept_from_step_to_step():
         for more in ([], ["keep"])
     ]
     assert faults[1] < faults[0] / 3, faults
+
+
+def test_prepare_says_what_tokenising_does(xling, tmp_path):
+    code, out, _ = xling("data", "prepare", QUICK, "--workdir=DIR/work")
+    report = (tmp_path / "work/prepared/report.md").read_text(encoding="utf-8")
+    cells = {path.name.rpartition("-")[0] for path in (tmp_path / "work/prepared").iterdir() if path.is_dir()}
+    assert code == 0 and report in out
+    assert cells and {line.split()[1] for line in report.splitlines()[2:] if line.startswith("|")} == cells

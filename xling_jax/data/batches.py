@@ -12,7 +12,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from xling_jax.data.formats import Feature, format_of
+from xling_jax.data.formats import Feature
 from xling_jax.data.prepare import Prepared, Records
 
 WINDOW = 32  # most batches within which examples are sorted by bucket; more pads less and mixes less
@@ -59,7 +59,7 @@ class Group:
     ):
         self.task = cells[0].cell.row
         self.cells = cells
-        self.features = format_of(self.task.kind).FEATURES
+        self.features = cells[0].table
         self._seed = seed
         self._batch_size = batch_size
         self._buckets = buckets
@@ -227,7 +227,7 @@ def in_order(
     Every batch has `batch_size` rows, so that a length is compiled once; the last one is filled up by
     repeating its last feature, and has fewer numbers than rows.
     """
-    table = format_of(prepared.cell.row.kind).FEATURES
+    table = prepared.table
     records = Records(prepared)
     order = np.argsort(prepared.lengths_N, kind="stable")
     for at in range(0, len(order), batch_size):

@@ -19,14 +19,23 @@ import msgpack
 import numpy as np
 from array_record.python import array_record_module  # ty: ignore[import-not-found] - compiled, without stubs
 
-from xling_jax.data.formats import format_of
+from xling_jax.data.formats import Feature, format_of
 from xling_jax.data.sources import checksum, read
+from xling_jax.data.token_counts import TokenCounter, TokenCounts
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import DataError
 from xling_jax.experiment import Part
 from xling_jax.tables.tasks import Cell
 
-FORMAT_VERSION = 2  # raise it when a format's output changes
+FORMAT_VERSION = 3  # raise it when a format's output changes
+DECIDING = (
+    "kind",
+    "reader",
+    "labels",
+    "pivot",
+    "fields",
+    "words",
+)  # columns of a task row that decide what is prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,20 +43,33 @@ class Prepared:
     """A prepared cell: where it lies and what was counted on the way.
 
     `lengths_N` and `example_N` have one entry for each feature: its tokens, and the number of the example
-    it was made from.
+    it was made from. `pad` is the id that its inputs are padded with.
     """
 
     cell: Cell
     path: pathlib.Path
     checksum: str
-    examples: int
+    counts: TokenCounts
+    max_length: int
+    pad: int
     lengths_N: np.ndarray
     example_N: np.ndarray
+
+    @property
+    def examples(self) -> int:
+        """Returns how many raw examples there are."""
+        return self.counts.examples
 
     @property
     def features(self) -> int:
         """Returns how many features there are."""
         return len(self.lengths_N)
+
+    @property
+    def table(self) -> dict[str, Feature]:
+        """Returns the arrays of a feature, with the padding of the tokenizer they were made with."""
+        table = format_of(self.cell.row.kind).FEATURES
+        return table | {"input_ids": dataclasses.replace(table["input_ids"], pad=self.pad)}
 
     def raw(self) -> list[dict]:
         """Returns the raw examples, in order. Training cells do not keep them."""
@@ -93,8 +115,8 @@ def unpack_feature(record: bytes) -> dict[str, np.ndarray]:
 
 def _address(part: Part, tokenizer: Tokenizer, data: str) -> str:
     """Returns the hash of everything that decides a prepared part's content."""
-    row = dataclasses.replace(part.cell.row, splits={})  # the path of a file does not change what is in it
-    decides = (FORMAT_VERSION, repr(part), repr(row), tokenizer.fingerprint, data)
+    row = [repr(getattr(part.cell.row, column)) for column in DECIDING]
+    decides = (FORMAT_VERSION, repr(part), row, tokenizer.fingerprint, data)
     return hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
 
 
@@ -119,8 +141,14 @@ def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: path
         draft = root / f".{final.name}.{uuid.uuid4().hex}"  # process numbers are not unique on a shared disk
         draft.mkdir(parents=True)
         try:
-            count = _write(draft, part, raw_examples(part, data_dir), tokenizer)
-            meta = {"cell": str(part.cell), "examples": count, "checksum": data}
+            counts = _write(draft, part, raw_examples(part, data_dir), tokenizer)
+            meta = {
+                "cell": str(part.cell),
+                "checksum": data,
+                "counts": dataclasses.asdict(counts),
+                "max_length": part.max_length,
+                "pad": tokenizer.pad,
+            }
             (draft / "meta.json").write_text(json.dumps(meta))
             draft.rename(final)
         except OSError:
@@ -131,20 +159,22 @@ def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: path
     return load(part.cell, final)
 
 
-def _write(folder: pathlib.Path, part: Part, examples: Iterator[dict], tokenizer: Tokenizer) -> int:
-    """Writes all features of a part and returns the number of examples they come from."""
+def _write(folder: pathlib.Path, part: Part, examples: Iterator[dict], tokenizer: Tokenizer) -> TokenCounts:
+    """Writes all features of a part and returns what was counted on the way."""
     make = format_of(part.cell.row.kind).features
     keep_raw = _keeps_raw(part.cell)
     writer = array_record_module.ArrayRecordWriter(str(folder / "data.arrayrecord"), "group_size:1,uncompressed")
     lengths: list[int] = []
     example_of: list[int] = []
-    count = 0
+    counter = TokenCounter(part, tokenizer)
     with open(folder / "examples.jsonl", "w", encoding="utf-8") as raw:
-        for count, example in enumerate(examples, start=1):
-            for feature in make(example, tokenizer, part.max_length, part.cell.row):
+        for number, example in enumerate(examples):
+            made = make(example, tokenizer, part.max_length, part.cell.row)
+            counter.add(example, made)
+            for feature in made:
                 writer.write(pack_feature(feature))
                 lengths.append(feature["input_ids"].shape[-1])
-                example_of.append(count - 1)
+                example_of.append(number)
             if keep_raw:
                 raw.write(json.dumps(example, ensure_ascii=False) + "\n")
     writer.close()
@@ -154,7 +184,7 @@ def _write(folder: pathlib.Path, part: Part, examples: Iterator[dict], tokenizer
             "Allowed: a part of what is there; see `examples` of the stage and `limits` of the config."
         )
     np.savez(folder / "index.npz", lengths=np.array(lengths, np.int32), example=np.array(example_of, np.int32))
-    return count
+    return counter.counts
 
 
 def load(cell: Cell, path: pathlib.Path) -> Prepared:
@@ -163,8 +193,9 @@ def load(cell: Cell, path: pathlib.Path) -> Prepared:
         meta = json.loads((path / "meta.json").read_text())
         with np.load(path / "index.npz") as index:
             lengths_N, example_N = index["lengths"], index["example"]
-        found = Prepared(cell, path, meta["checksum"], meta["examples"], lengths_N, example_N)
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        counts = TokenCounts(**meta["counts"])
+        found = Prepared(cell, path, meta["checksum"], counts, meta["max_length"], meta["pad"], lengths_N, example_N)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from error
     records = _reader(path).num_records()
     if records != found.features:

@@ -71,6 +71,10 @@ def _coverage(words: list[str], values: flags.FlagValues) -> None:
 def _prepare(words: list[str], values: flags.FlagValues) -> None:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here needs an accelerator
 
+    from xling_jax.data.token_report import write_report  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
-    Run(experiment(values), pathlib.Path(required(values, "workdir")), data_dir(values)).prepare()
+    workdir = pathlib.Path(required(values, "workdir"))
+    run = Run(experiment(values), workdir, data_dir(values))
+    run.prepare()
+    print(write_report(run.cells.prepared(), workdir / "prepared"))

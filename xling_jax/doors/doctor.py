@@ -25,6 +25,7 @@ PACKAGES = {
     "array-record": ("prepared examples", True),
     "ml-collections": ("config files", True),
     "sentencepiece": ("vocabularies of real text", True),
+    "tokenizers": ("vocabularies of Qwen", False),
     "scipy": ("statistics of the report", True),
     "matplotlib": ("figures of the report", True),
     "seqio": ("tasks and mixtures for SeqIO and t5x programs", False),

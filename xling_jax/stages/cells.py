@@ -9,7 +9,7 @@ import numpy as np
 from xling_jax.data.batches import in_order
 from xling_jax.data.prepare import Prepared, Records, prepare, raw_examples
 from xling_jax.data.sources import checksum
-from xling_jax.data.tokenizers import PieceTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
+from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, write_text
 from xling_jax.experiment import Experiment, Part, Target, digest
@@ -44,8 +44,8 @@ class Cells:
         if spec.kind == "world":
             return self._world_tokenizer().fingerprint
         if spec.path:
-            return load_tokenizer(spec.path).fingerprint
-        return digest(spec.size, {str(cell): self.checksum(cell) for cell in self._vocabulary_cells()})
+            return load_tokenizer(spec.path, spec.kind).fingerprint
+        return digest(spec.kind, spec.size, {str(cell): self.checksum(cell) for cell in self._vocabulary_cells()})
 
     def _world_tokenizer(self) -> Tokenizer:
         from xling_jax import world  # noqa: PLC0415 - only experiments on generated data need it
@@ -57,7 +57,7 @@ class Cells:
         if not (spec.data and spec.size):
             raise ConfigError(
                 f"The vocabulary has path='{spec.path}', size={spec.size} and data={spec.data}.\n"
-                "Allowed: the path of a SentencePiece model, or a size and cells of text to train one on.\n"
+                "Allowed: the path of a vocabulary, or a size and cells of text to train one on.\n"
                 "Fields are declared in xling_jax/experiment.py."
             )
         return [cell for text in spec.data for cell in parse_cells(text, "'config.vocabulary'")]
@@ -69,15 +69,16 @@ class Cells:
             if spec.kind == "world":
                 self._tokenizer = self._world_tokenizer()
             else:
-                self._tokenizer = load_tokenizer(spec.path or self._train_vocabulary())
+                self._tokenizer = load_tokenizer(spec.path or self._train_vocabulary(), spec.kind)
         return self._tokenizer
 
     def _train_vocabulary(self) -> pathlib.Path:
-        path = self._workdir / "vocabularies" / f"{self.vocabulary_hash()}.model"
+        spec = self.experiment.vocabulary
+        path = self._workdir / "vocabularies" / f"{self.vocabulary_hash()}{FAMILIES[spec.kind].suffix}"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             texts = (text for cell in self._vocabulary_cells() for text in self._texts(cell))
-            train_sentencepiece(texts, self.experiment.vocabulary.size, path)
+            train_vocabulary(spec.kind, texts, spec.size, path)
         return path
 
     def _texts(self, cell: Cell):
@@ -94,6 +95,10 @@ class Cells:
         if part not in self._prepared:
             self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
         return self._prepared[part]
+
+    def prepared(self) -> list[Prepared]:
+        """Returns the parts that were prepared or found prepared."""
+        return list(self._prepared.values())
 
     def open(self, cell: Cell, target: Target) -> OpenCell:
         """Returns a cell opened for evaluation on a target."""

@@ -2,6 +2,8 @@
 
 A format module has FEATURES, the table of what it makes, and `features(example, tokenizer, max_length,
 row)`, which returns one or more dicts of int32 arrays: a text longer than `max_length` tokens becomes several.
+For the token report it has OWN, the fields that hold text in the cell's language, and `demand(example, made, tokenizer,
+max_length)`, which returns how many tokens the texts of an example have, and how many of them no feature of it has.
 """
 
 import dataclasses
@@ -15,7 +17,10 @@ from xling_jax.data.tokenizers import Tokenizer
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """An array of a format: its axes (L is padded to the bucket, digits and C are fixed) and its padding value."""
+    """An array of a format: its axes (L is padded to the bucket, digits and C are fixed) and its padding value.
+
+    That of ids is XLM-R's; `Prepared.table` has the one of the tokenizer that made them.
+    """
 
     axes: str
     pad: int
@@ -27,16 +32,19 @@ def format_of(kind: str) -> ModuleType:
 
 
 def join(tokenizer: Tokenizer, *parts: np.ndarray) -> np.ndarray:
-    """Returns <s> a </s></s> b </s>: how XLM-R joins texts."""
-    pieces = [np.array([tokenizer.bos])]
-    for number, part in enumerate(parts):
-        pieces += [np.array([tokenizer.eos])] * (number > 0) + [part, np.array([tokenizer.eos])]
-    return np.concatenate(pieces).astype(np.int32)
+    """Returns texts inside the tokenizer's frame: <s> a </s></s> b </s> for XLM-R."""
+    frame = tokenizer.frame
+    first, *others = parts
+    pieces = [frame.before, first]
+    for part in others:
+        pieces += [frame.between, part]
+    return np.concatenate([*pieces, frame.after], dtype=np.int32)
 
 
-def specials(parts: int) -> int:
+def specials(tokenizer: Tokenizer, parts: int) -> int:
     """Returns how many tokens `join` adds to so many parts."""
-    return 2 * parts
+    frame = tokenizer.frame
+    return len(frame.before) + (parts - 1) * len(frame.between) + len(frame.after)
 
 
 def truncate(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,3 +54,14 @@ def truncate(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarr
         return first, second
     keep_first = min(len(first), room - min(len(second), room // 2))
     return first[:keep_first], second[: room - keep_first]
+
+
+def cut_demand(tokenizer: Tokenizer, max_length: int, *texts: str) -> tuple[int, int]:
+    """Returns the tokens of texts that share an input, and how many of them it has no room for."""
+    asked = sum(len(tokenizer.ids(text)) for text in texts)
+    return asked, max(0, asked + specials(tokenizer, len(texts)) - max_length)
+
+
+def whole_demand(made: list[dict[str, np.ndarray]], tokenizer: Tokenizer) -> tuple[int, int]:
+    """Returns the tokens of features that divide one text among them, so that none is lost."""
+    return sum(len(feature["input_ids"]) for feature in made) - len(made) * specials(tokenizer, 1), 0

@@ -2,18 +2,24 @@
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, join, specials
+from xling_jax.data.formats import Feature, cut_demand, join, specials
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
 FEATURES = {"input_ids": Feature("CL", 1)}
+OWN = ("text",)
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns one feature of two rows: the text, and its translation in the pivot language."""
-    room = max_length - specials(1)
-    rows = [join(tokenizer, tokenizer.encode(example[name]).ids[:room]) for name in ("text", "text_pair")]
+    room = max_length - specials(tokenizer, 1)
+    rows = [join(tokenizer, tokenizer.ids(example[name])[:room]) for name in ("text", "text_pair")]
     ids_2xL = np.full((2, max(map(len, rows))), tokenizer.pad, np.int32)
     for ids_L, row_ids in zip(ids_2xL, rows, strict=True):
         ids_L[: len(row_ids)] = row_ids
     return [{"input_ids": ids_2xL}]
+
+
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of the text, and how many were cut; its translation is in another language."""
+    return cut_demand(tokenizer, max_length, example["text"])

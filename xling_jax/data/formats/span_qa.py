@@ -21,12 +21,18 @@ FEATURES = {
     "end": Feature("", -1),
     "spans": Feature("L2", -1),
 }
+OWN = ("question", "context")
+
+
+def _question_room(tokenizer: Tokenizer, max_length: int) -> int:
+    return min(MAX_QUESTION, (max_length - specials(tokenizer, 2)) // 2)
 
 
 def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     """Returns the first and last token that overlap characters [begin, end); (-1, -1) if there is none."""
-    touching = np.flatnonzero((spans_Nx2[:, 1] > begin) & (spans_Nx2[:, 0] < end))
-    return (int(touching[0]), int(touching[-1])) if len(touching) else (-1, -1)
+    first = int(np.searchsorted(spans_Nx2[:, 1], begin, "right"))  # begins and ends never decrease
+    last = int(np.searchsorted(spans_Nx2[:, 0], end)) - 1
+    return (first, last) if first <= last else (-1, -1)
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
@@ -34,10 +40,11 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
 
     An answer that is not a slice of the context (its start is -1) is no label.
     """
-    question = tokenizer.encode(example["question"]).ids[: min(MAX_QUESTION, (max_length - specials(2)) // 2)]
+    question = tokenizer.ids(example["question"])[: _question_room(tokenizer, max_length)]
     context = tokenizer.encode(example["context"])
-    offset = len(question) + 3  # <s> question </s></s>
-    room = max_length - offset - 1
+    frame = tokenizer.frame
+    offset = len(frame.before) + len(question) + len(frame.between)
+    room = max_length - offset - len(frame.after)
     first, last = -1, -1
     golds = [answer for answer in example["answers"] or () if answer["start"] >= 0]
     if golds:
@@ -49,7 +56,7 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     for at in range(0, max(1, len(context.ids) - room + stride), stride):
         ids = context.ids[at : at + room]
         held = first >= at and last < at + len(ids) and first >= 0
-        spans = np.full((offset + len(ids) + 1, 2), -1, np.int32)
+        spans = np.full((offset + len(ids) + len(frame.after), 2), -1, np.int32)
         spans[offset : offset + len(ids)] = context.spans[at : at + room]
         windows.append(
             {
@@ -60,3 +67,10 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
             }
         )
     return windows
+
+
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of both texts, and how many of the question's were cut; windows hold the whole context."""
+    question = tokenizer.ids(example["question"])
+    cut = max(0, len(question) - _question_room(tokenizer, max_length))
+    return len(question) + len(tokenizer.encode(example["context"]).ids), cut

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, join, specials
+from xling_jax.data.formats import Feature, join, specials, whole_demand
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import DataError
 from xling_jax.tables.tasks import Task
@@ -12,6 +12,7 @@ from xling_jax.tables.tasks import Task
 # `labels` are -1 where tags are withheld, and on pieces without a tag of their own.
 # `word`: the number of the word whose first piece stands there, -1 elsewhere.
 FEATURES = {"input_ids": Feature("L", 1), "labels": Feature("L", -1), "word": Feature("L", -1)}
+OWN = ("tokens",)
 
 
 def _cuts(word_of_piece_N: np.ndarray, room: int) -> list[int]:
@@ -39,18 +40,21 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
             "Allowed: one tag for each word."
         )
     ids, word, first = tokenizer.encode_words(words)
-    number_of = {label: number for number, label in enumerate(row.labels)}
-    tag_of_word = np.array([-1 if tags is None else number_of[tags[at]] for at in range(len(words))], np.int32)
+    tag_of_word = np.array([-1] * len(words) if tags is None else [row.number_of[tag] for tag in tags], np.int32)
     labels = np.where(first, tag_of_word[word], -1).astype(np.int32)
+    cuts = _cuts(word, max_length - specials(tokenizer, 1))
     word = np.where(first, word, -1).astype(np.int32)
-    word_of_piece = np.cumsum(first)
-    cuts = _cuts(word_of_piece, max_length - specials(1))
-    edge = np.array([-1], np.int32)
+    before, after = (np.full(len(edge), -1, np.int32) for edge in (tokenizer.frame.before, tokenizer.frame.after))
     return [
         {
             "input_ids": join(tokenizer, ids[begin:end]),
-            "labels": np.concatenate([edge, labels[begin:end], edge]),
-            "word": np.concatenate([edge, word[begin:end], edge]),
+            "labels": np.concatenate([before, labels[begin:end], after]),
+            "word": np.concatenate([before, word[begin:end], after]),
         }
         for begin, end in itertools.pairwise(cuts)
     ]
+
+
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of the words, of which none is lost."""
+    return whole_demand(made, tokenizer)
