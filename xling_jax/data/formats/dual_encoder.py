@@ -6,7 +6,7 @@ are cut at 96 tokens there.
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, join, specials, truncate
+from xling_jax.data.formats import Feature, cut_demand, join, specials, truncate
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
@@ -14,25 +14,38 @@ MAX_QUERY = 96  # tokens
 
 # C is 2 to train on, query and candidate; 1 to evaluate.
 FEATURES = {"input_ids": Feature("CL", 1)}
+OWN = ("text", "text_pair", "context")
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns one feature: a row for each text of the example, a query first."""
-    rows = []
-    if example.get("side") != "candidate":
-        room = min(MAX_QUERY, max_length) - specials(1)
-        rows.append(join(tokenizer, tokenizer.encode(example["text"]).ids[:room]))
-    if example.get("side") != "query":
-        candidate = example["text_pair"] if "text_pair" in example else example["text"]
-        rows.append(_candidate(candidate, example.get("context", ""), tokenizer, max_length))
+    rows = [_cut(texts, tokenizer, room) for texts, room in _texts(example, max_length)]
     ids_CxL = np.full((len(rows), max(map(len, rows))), tokenizer.pad, np.int32)
     for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
         ids_L[: len(row_ids)] = row_ids
     return [{"input_ids": ids_CxL}]
 
 
-def _candidate(text: str, context: str, tokenizer: Tokenizer, max_length: int) -> np.ndarray:
-    ids = tokenizer.encode(text).ids
-    if not context:
-        return join(tokenizer, ids[: max_length - specials(1)])
-    return join(tokenizer, *truncate(ids, tokenizer.encode(context).ids, max_length - specials(2)))
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of all texts, and how many were cut."""
+    demands = [cut_demand(tokenizer, room, *texts) for texts, room in _texts(example, max_length)]
+    return sum(asked for asked, _ in demands), sum(cut for _, cut in demands)
+
+
+def _texts(example: dict, max_length: int) -> list[tuple[tuple[str, ...], int]]:
+    """Returns the texts of each row, and the most tokens the row may have."""
+    rows = []
+    if example.get("side") != "candidate":
+        rows.append(((example["text"],), min(MAX_QUERY, max_length)))
+    if example.get("side") != "query":
+        candidate = example.get("text_pair", example["text"])
+        context = example.get("context", "")
+        rows.append(((candidate, context) if context else (candidate,), max_length))
+    return rows
+
+
+def _cut(texts: tuple[str, ...], tokenizer: Tokenizer, room: int) -> np.ndarray:
+    """Returns one text, or a candidate and its context, inside the tokenizer's frame and cut to the room."""
+    room -= specials(tokenizer, len(texts))
+    parts = [tokenizer.ids(text) for text in texts]
+    return join(tokenizer, *(truncate(parts[0], parts[1], room) if len(parts) > 1 else (parts[0][:room],)))

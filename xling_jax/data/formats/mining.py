@@ -2,13 +2,19 @@
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, join, specials
+from xling_jax.data.formats import Feature, cut_demand, join, specials
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
 FEATURES = {"input_ids": Feature("L", 1)}
+OWN = ("text",)
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns the one feature of a sentence, cut at `max_length` tokens."""
-    return [{"input_ids": join(tokenizer, tokenizer.encode(example["text"]).ids[: max_length - specials(1)])}]
+    return [{"input_ids": join(tokenizer, tokenizer.ids(example["text"])[: max_length - specials(tokenizer, 1)])}]
+
+
+def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
+    """Returns the tokens of the sentence, and how many were cut."""
+    return cut_demand(tokenizer, max_length, example["text"])
