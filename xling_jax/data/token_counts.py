@@ -80,7 +80,7 @@ class TokenCounter:
 
     def _add_texts(self, example: dict) -> None:
         for name in self._format.OWN:
-            value = example[name]
+            value = example.get(name, [])
             texts = value if isinstance(value, list) else [value]
             self._texts += texts
             for text in texts:
