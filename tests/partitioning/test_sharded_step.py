@@ -62,7 +62,7 @@ def stepped(strategy: str, mesh: str, task: str, accumulate: int = 1):
     """Returns (state, metrics) after one step, on the host."""
     here = programs(strategy, mesh)
     make, _ = here.state_maker(HEADS, OPTIM)
-    step = here.step(HEADS, task, OPTIM, accumulate)
+    step = here.step(HEADS, head_spec(TASKS[task]), OPTIM, accumulate)
     return jax.device_get(step(make(3), here.place(batch(task)), 0.01, 5))
 
 
@@ -109,7 +109,7 @@ def test_moments_lie_where_their_parameters_lie(strategy, mesh):
         jax.tree.map(assert_placed, moment, state["params"])
     split = [leaf for leaf in jax.tree.leaves(state["params"]) if not leaf.sharding.is_fully_replicated]
     assert bool(split) == (strategy != "data")
-    after, _ = here.step(HEADS, "world_nli", OPTIM, 1)(state, here.place(batch("world_nli")), 0.01, 5)
+    after, _ = here.step(HEADS, head_spec(TASKS["world_nli"]), OPTIM, 1)(state, here.place(batch("world_nli")), 0.01, 5)
     jax.tree.map(assert_placed, after, abstract)
 
 

@@ -65,8 +65,8 @@ class Plan:
 
 
 def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
-    """Returns the heads a stage trains, one for each of its tasks."""
-    return tuple(sorted(head_spec(TASKS[name]) for name in {cell.task for cell in stage.cells()}))
+    """Returns the heads a stage trains; tasks may share one."""
+    return tuple(sorted({head_spec(TASKS[cell.task]) for cell in stage.cells()}))
 
 
 def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, checksum: Callable[[Cell], str]) -> str:
@@ -74,7 +74,8 @@ def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, chec
     fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in UNSEEN}
     data = {str(cell): checksum(cell) for cell in stage.cells()}
     limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
-    return digest(STAGE_VERSION, model(experiment.model), experiment.dtype, body, fields, data, limits, seed)
+    heads = heads_of(stage)
+    return digest(STAGE_VERSION, model(experiment.model), experiment.dtype, body, fields, data, limits, heads, seed)
 
 
 def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell], str]) -> Plan:

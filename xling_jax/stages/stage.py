@@ -136,11 +136,11 @@ class StageRunner:
         return state, steps
 
     def _step_fns(self, node: Node) -> dict[str, Callable]:
-        def bind(task):
-            step = self.programs.step(node.heads, task, node.stage.optim, node.stage.accumulate)
+        def bind(head):
+            step = self.programs.step(node.heads, head, node.stage.optim, node.stage.accumulate)
             return lambda state, batch, rate: step(state, batch, rate, node.seed)
 
-        return {head.name: bind(head.name) for head in node.heads}
+        return {head.name: bind(head) for head in node.heads}
 
     def _start(self, node: Node, checkpoints: Checkpoints) -> tuple[int, Any]:
         """Returns (step, state) of the newest checkpoint, or of step 0 with what the hand-over takes."""

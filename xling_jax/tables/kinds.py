@@ -13,22 +13,31 @@ example, so that statistics can treat parallel items as one.
 
 import dataclasses
 
+# Tokens of a packed row that a segment takes at least, padding after it where it is shorter. So a row of L tokens has
+# at most L // SHORTEST segments, and as many masked tokens: 15% of an example's n own tokens (rounded, at least one)
+# are never more than a sixth of its n + 2 or more tokens.
+SHORTEST = 6
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of task. `metrics[0]` is the one that is reported; all are per-example ratios of sums."""
+    """A kind of task. `metrics[0]` is the one that is reported; all are per-example ratios of sums.
+
+    `packs`: several examples can stand in one row of a batch, each a segment of its own.
+    """
 
     name: str
     fields: tuple[str, ...]
     metrics: tuple[str, ...]
     trained: bool = True
+    packs: bool = False
 
 
 _ROWS = (
-    Kind("mlm", ("text",), ()),
-    Kind("pair_classification", ("text", "text_pair", "label"), ("accuracy",)),
-    Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match")),
-    Kind("tagging", ("tokens", "tags"), ("f1", "accuracy")),
+    Kind("mlm", ("text",), (), packs=True),
+    Kind("pair_classification", ("text", "text_pair", "label"), ("accuracy",), packs=True),
+    Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match"), packs=True),
+    Kind("tagging", ("tokens", "tags"), ("f1", "accuracy"), packs=True),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
     Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False),
 )

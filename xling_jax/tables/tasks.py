@@ -64,6 +64,11 @@ class Task:
     licence: str = ""
     source: str = ""
 
+    @property
+    def head_name(self) -> str:
+        """Returns the name of the head that answers the task."""
+        return self.head or self.name
+
 
 def _world(name: str, kind: str, train: int, test: int, labels: tuple[str, ...] = ()) -> Task:
     sizes = {"train": train, "dev": test, "test": test}
@@ -150,6 +155,11 @@ class Cell:
 def task(name: str, inside: str = "") -> Task:
     """Returns the row of a task name; ConfigError with suggestions if there is none."""
     return choose("task", name, TASKS, WHERE, inside)
+
+
+def tasks_of_head(head: str) -> tuple[str, ...]:
+    """Returns the names of the tasks that a head answers."""
+    return tuple(row.name for row in TASKS.values() if row.head_name == head)
 
 
 def cells(name: str, split: str, languages: str = "all", inside: str = "") -> tuple[Cell, ...]:
