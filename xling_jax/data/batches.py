@@ -1,114 +1,164 @@
 """Prepared cells to this host's batches. What is in step k of a stage is a function of its seed and k alone.
 
 So training resumes exactly from a step number, on any number of hosts, and a batch that made trouble can
-be named afterwards. In an epoch every feature comes once. Examples of one task are mixed within a batch;
-tasks take turns batch by batch, as in jiant's multi-task sampler (Phang et al. 2020). Grain reads, pads
+be named afterwards. In an epoch every feature comes once. Examples of one head are mixed within a batch;
+heads take turns batch by batch, as in jiant's multi-task sampler (Phang et al. 2020). Grain reads, pads
 and prefetches.
 """
 
+import dataclasses
+import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grain
 import numpy as np
 
-from xling_jax.data.formats import Feature, format_of
+from xling_jax.data.order import Bucketed, Draws, Order, Packed, Rows, interleave
+from xling_jax.data.packing import room_of
 from xling_jax.data.prepare import Prepared, Records
+from xling_jax.data.records import Block, Layout, lay_out
+from xling_jax.tables.kinds import KINDS, SHORTEST
 
-WINDOW = 32  # most batches within which examples are sorted by bucket; more pads less and mixes less
-
-
-def interleave(rates: Sequence[float], count: int) -> np.ndarray:
-    """Returns which of the sources each of `count` draws comes from: as even as can be, and a prefix of itself.
-
-    The k-th draw of source i falls at time (k + 1/2) / rate_i; draws are taken in order of time, so after
-    any number of them each source is within one draw of its share.
-    """
-    shares = np.asarray(rates, np.float64) / np.sum(rates)
-    per_source = np.ceil(shares * count).astype(np.int64) + 1
-    times = np.concatenate([(np.arange(n) + 0.5) / share for n, share in zip(per_source, shares, strict=True)])
-    source = np.repeat(np.arange(len(shares)), per_source)
-    return source[np.lexsort((source, times))][:count]
-
-
-def _draws(features: int, first: int, count: int, seed: int, stream: int) -> np.ndarray:
-    """Returns draws first .. first+count of a stream that goes through all features, shuffled anew each epoch."""
-    drawn = []
-    for epoch in range(first // features, (first + count - 1) // features + 1):
-        order = np.random.default_rng([seed, stream, epoch]).permutation(features)
-        drawn.append(order[max(first - epoch * features, 0) : first + count - epoch * features])
-    return np.concatenate(drawn)
-
-
-class Group:
-    """The cells of one task: its batches, sorted by bucket within windows of batches.
-
-    A window is no longer than the shortest epoch of a cell, and the last one ends with the stage: else
-    sorting would bring the same feature into a batch twice, and leave others out.
-    """
-
-    def __init__(
-        self,
-        cells: Sequence[Prepared],
-        rates: Sequence[float],
-        *,
-        batch_size: int,
-        seed: int,
-        batches: int,
-        buckets: Sequence[int],
-    ):
-        self.task = cells[0].cell.row
-        self.cells = cells
-        self.features = format_of(self.task.kind).FEATURES
-        self._seed = seed
-        self._batch_size = batch_size
-        self._buckets = buckets
-        epoch = min(cell.features * sum(rates) / rate for cell, rate in zip(cells, rates, strict=True))
-        self._batches_of_window = int(np.clip(epoch // batch_size, 1, WINDOW))
-        self._source = interleave(rates, batches * batch_size).astype(np.int16)
-        self._window: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
-
-    def _load(self, window: int) -> tuple[np.ndarray, np.ndarray]:
-        size = self._batches_of_window * self._batch_size
-        source = self._source[window * size : (window + 1) * size]
-        before = np.bincount(self._source[: window * size], minlength=len(self.cells))
-        row = np.zeros(len(source), np.int64)
-        shape = np.zeros(len(source), np.int64)  # the bucket an example falls in
-        for number, cell in enumerate(self.cells):
-            here = np.flatnonzero(source == number)
-            if len(here):
-                row[here] = _draws(cell.features, int(before[number]), len(here), self._seed, number)
-                shape[here] = np.searchsorted(self._buckets, cell.lengths_N[row[here]])
-        by_shape = np.argsort(shape, kind="stable").reshape(-1, self._batch_size)
-        rng = np.random.default_rng([self._seed, len(self.cells), window])
-        order = by_shape[rng.permutation(len(by_shape))]
-        return source[order], row[order]
-
-    def rows(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (cell, feature number) of the examples of a batch, both of shape (batch_size,)."""
-        window, within = divmod(batch, self._batches_of_window)
-        held = self._window  # one read and one write, because several threads ask
-        if held[0] != window:
-            held = (window, *self._load(window))
-            self._window = held
-        return held[1][within], held[2][within]
-
-
-def pad_batch(features: list[dict[str, np.ndarray]], table: dict[str, Feature], length: int) -> dict[str, np.ndarray]:
-    """Returns features as arrays of shape (batch, ...) with every L axis padded to `length`."""
-    batch = {}
-    for name, spec in table.items():
-        shape = [length if axis == "L" else features[0][name].shape[at] for at, axis in enumerate(spec.axes)]
-        out = np.full((len(features), *shape), spec.pad, np.int32)
-        for number, feature in enumerate(features):
-            value = feature[name]
-            out[(number, *(slice(0, size) for size in value.shape))] = value
-        batch[name] = out
-    return batch
+HELD = 3  # windows kept in memory: batches at a border need two, and threads run ahead
+READ = 4096  # features that are read at once in evaluation
 
 
 def bucket(length: int, buckets: Sequence[int]) -> int:
     """Returns the smallest bucket that holds a length."""
     return next(size for size in buckets if size >= length)
+
+
+def group_cells(cells: Sequence[Prepared]) -> list[list[Prepared]]:
+    """Returns the cells whose examples may stand in one batch: those of one head with as many choices."""
+    groups: dict[tuple[str, int], list[Prepared]] = {}
+    for cell in cells:
+        groups.setdefault((cell.cell.row.head_name, cell.choices), []).append(cell)
+    return [groups[name] for name in sorted(groups)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Rows of a window, and the records of this host's among them, end to end; the others are empty."""
+
+    rows: Rows
+    words: np.ndarray
+    begin_N: np.ndarray  # one more than there are examples
+
+
+class Group:
+    """The cells of one head: their rows in order, and the records that stand in them."""
+
+    def __init__(self, cells: Sequence[Prepared], order: Order, buckets: Sequence[int], mine: tuple[int, int]):
+        """Takes the order of the rows, and which rows of a batch are this host's: from, and up to."""
+        row = cells[0].cell.row
+        self.head = row.head_name
+        self.cells = cells
+        self.order = order
+        self._buckets = buckets
+        self._mine = mine
+        self._records = [Records(cell) for cell in cells]
+        self._held: dict[int, Window] = {}
+        self._lock = threading.Lock()
+
+    def __getstate__(self):
+        return self.__dict__ | {"_held": {}, "_lock": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def examples(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (cell, feature number) of the examples of a whole batch, row by row."""
+        pieces = [(self.order.window(window), *part) for window, *part in self.order.pieces(batch)]
+        spans = [(rows, slice(rows.begin_R[first], rows.begin_R[last])) for rows, first, last in pieces]
+        return (
+            np.concatenate([rows.source_N[span] for rows, span in spans]),
+            np.concatenate([rows.number_N[span] for rows, span in spans]),
+        )
+
+    def _window(self, number: int) -> Window:
+        """Returns a window with the records of this host, read at once: a call for each batch would take longer."""
+        with self._lock:
+            if number not in self._held:
+                if len(self._held) >= HELD:
+                    del self._held[next(iter(self._held))]
+                self._held[number] = self._read(number)
+            return self._held[number]
+
+    def _read(self, number: int) -> Window:
+        rows = self.order.window(number)
+        in_batch_R = (self.order.first_row(number) + np.arange(len(rows.begin_R) - 1)) % self.order.rows
+        mine_R = (in_batch_R >= self._mine[0]) & (in_batch_R < self._mine[1])
+        mine_N = np.repeat(mine_R, np.diff(rows.begin_R))
+        records = [b""] * len(rows.source_N)
+        for cell, reader in enumerate(self._records):
+            here = np.flatnonzero(mine_N & (rows.source_N == cell))
+            if len(here):
+                for at, record in zip(here.tolist(), reader.bytes(rows.number_N[here].tolist()), strict=True):
+                    records[at] = record
+        block = Block.of(records)
+        return Window(rows, block.words, np.append(block.begin_N, len(block.words)))
+
+    def batch(self, number: int) -> dict[str, np.ndarray]:
+        """Returns this host's rows of a batch. All hosts pad to the same length."""
+        lengths, row_of, words, sizes, first_row = [], [], [], [], 0
+        for at, first, last in self.order.pieces(number):
+            window = self._window(at)
+            begin, end = window.rows.begin_R[first], window.rows.begin_R[last]
+            lengths.append(window.rows.length_N[begin:end])
+            counts_R = np.diff(window.rows.begin_R[first : last + 1])
+            row_of.append(np.repeat(np.arange(first_row, first_row + last - first), counts_R))
+            words.append(window.words[window.begin_N[begin] : window.begin_N[end]])
+            sizes.append(np.diff(window.begin_N[begin : end + 1]))
+            first_row += last - first
+        size_N, length_N, row_N = (np.concatenate(parts) for parts in (sizes, lengths, row_of))
+        mine = slice(*np.searchsorted(row_N, self._mine))
+        block = Block(np.concatenate(words), (np.cumsum(size_N) - size_N)[mine])
+        rows = self._mine[1] - self._mine[0]
+        row_N, index_N = row_N[mine] - self._mine[0], np.arange(len(length_N), dtype=np.int32)[mine]
+        table, choices = self._records[0].table, self.cells[0].choices
+        if isinstance(self.order, Packed):
+            layout, beside = _segments(length_N[mine], row_N, index_N, rows, self.order.room)
+            return lay_out(block, table, layout, choices) | beside
+        layout = Layout(rows, bucket(int(length_N.max()), self._buckets), row_N)
+        return lay_out(block, table, layout, choices) | {"index": index_N}
+
+
+def _segments(
+    length_N: np.ndarray, row_N: np.ndarray, index_N: np.ndarray, rows: int, room: int
+) -> tuple[Layout, dict[str, np.ndarray]]:
+    """Returns where the examples of packed rows go, and the arrays that say so.
+
+    Those are segments and positions BxL, and, BxS, first (the token a segment begins at) and index (the number of
+    its example in the global batch).
+    """
+    slots = room // SHORTEST
+    end_N = np.cumsum(room_of(length_N))
+    first_N = np.searchsorted(row_N, row_N)  # the first example of the same row
+    begin_N = end_N - room_of(length_N)
+    begin_N = begin_N - begin_N[first_N]
+    slot_N = np.arange(len(length_N)) - first_N
+    into_N = row_N * room + begin_N
+    ends_N = np.cumsum(length_N)
+    within_T = np.arange(ends_N[-1] if len(ends_N) else 0) - np.repeat(ends_N - length_N, length_N)
+    at_T = np.repeat(into_N, length_N) + within_T
+    segments, positions = (np.zeros(rows * room, np.int32) for _ in range(2))
+    segments[at_T], positions[at_T] = np.repeat(slot_N + 1, length_N), within_T
+    first, index = (np.zeros((rows, slots), np.int32) for _ in range(2))
+    first[row_N, slot_N], index[row_N, slot_N] = begin_N, index_N
+    beside = {"segments": segments.reshape(rows, room), "positions": positions.reshape(rows, room)}
+    return Layout(rows, room, row_N, begin_N, slot_N, slots), beside | {"first": first, "index": index}
+
+
+def _rates(cells: Sequence[Prepared], mixing: str) -> list[float]:
+    return [cell.features if mixing == "proportional" else 1.0 for cell in cells]
+
+
+def _order(cells, rates, *, batch_size: int, batches: int, seed: int, buckets: Sequence[int], packing: bool) -> Order:
+    draws = Draws([cell.lengths_N for cell in cells], rates, seed)
+    if packing and KINDS[cells[0].cell.row.kind].packs:
+        return Packed(draws, batch_size, batches, buckets[-1])
+    return Bucketed(draws, batch_size, batches, buckets)
 
 
 class Batches:
@@ -120,9 +170,12 @@ class Batches:
         *,
         mixing: str,
         batch_size: int,
-        steps: int,
         seed: int,
         buckets: Sequence[int],
+        steps: int = 0,
+        epochs: float = 0.0,
+        packing: bool = False,
+        multiple: int = 1,
         host: int = 0,
         hosts: int = 1,
     ):
@@ -131,32 +184,36 @@ class Batches:
         Args:
           cells: what to train on.
           mixing: examples are drawn "proportional" to the number of features of a cell, or "uniform" over cells.
-          batch_size: examples of a global batch.
-          steps: how many batches there are.
+          batch_size: examples of a global batch; of packed ones, on average.
           seed: of the order.
           buckets: lengths to pad to; the largest holds every feature.
+          steps: how many batches there are; 0 for as many as `epochs` have.
+          epochs: how often to go through all features.
+          packing: put several examples into a row of the largest length, where their kind allows it.
+          multiple: packed batches are filled up with empty rows to a multiple of this, for a mesh to divide.
           host: this host's number, of `hosts`.
           hosts: how many hosts share a batch.
         """
-        by_task: dict[str, list[Prepared]] = {}
-        for cell in cells:
-            by_task.setdefault(cell.cell.task, []).append(cell)
-        parts = [by_task[name] for name in sorted(by_task)]
-        rates = [[cell.features if mixing == "proportional" else 1.0 for cell in part] for part in parts]
-        self._group_of_step = interleave([sum(part) for part in rates], steps)
+        parts = group_cells(cells)
+        rates = [_rates(part, mixing) for part in parts]
+        how: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "buckets": sorted(buckets), "packing": packing}
+        shares = [_order(part, rate, batches=0, **how).share for part, rate in zip(parts, rates, strict=True)]
+        if not steps:
+            features = [sum(cell.features for cell in part) for part in parts]
+            steps = max(1, round(epochs * sum(map(np.divide, features, shares)) / batch_size))
+        turns = [sum(rate) / share for rate, share in zip(rates, shares, strict=True)]
+        self._group_of_step = interleave(turns, steps)
         self._batch_of_step = np.zeros(steps, np.int64)
         for number in range(len(parts)):
             here = self._group_of_step == number
             self._batch_of_step[here] = np.arange(here.sum())
         counts = np.bincount(self._group_of_step, minlength=len(parts))
-        self._buckets = sorted(buckets)
-        self._groups = [
-            Group(part, rate, batch_size=batch_size, seed=seed, batches=int(count), buckets=self._buckets)
-            for part, rate, count in zip(parts, rates, counts, strict=True)
-        ]
-        self._records = [[Records(cell) for cell in part] for part in parts]
-        self._mine = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
-        self._batch_size = batch_size
+        self._groups = []
+        for part, rate, count in zip(parts, rates, counts, strict=True):
+            order = _order(part, rate, batches=int(count), **how)
+            rows = -(-order.rows // multiple) * multiple if order.packed else order.rows
+            mine = host * rows // hosts, (host + 1) * rows // hosts
+            self._groups.append(Group(part, order, how["buckets"], mine))
 
     def __len__(self) -> int:
         return len(self._group_of_step)
@@ -164,31 +221,18 @@ class Batches:
     def identify(self, step: int) -> list[str]:
         """Returns the names of the examples of a step: cell#example."""
         group = self._groups[self._group_of_step[step]]
-        sources, rows = group.rows(int(self._batch_of_step[step]))
+        sources, rows = group.examples(int(self._batch_of_step[step]))
         cells = [group.cells[source] for source in sources]
         return [f"{cell.cell}#{cell.example_N[row]}" for cell, row in zip(cells, rows, strict=True)]
 
     def __getitem__(self, index: int) -> tuple[str, dict[str, np.ndarray]]:
-        """Returns (task, this host's rows of the batch) of a step. All hosts pad to the same length."""
-        number_of_group = self._group_of_step[index]
-        group = self._groups[number_of_group]
-        sources, rows = group.rows(int(self._batch_of_step[index]))
-        lengths = [int(group.cells[s].lengths_N[row]) for s, row in zip(sources, rows, strict=True)]
-        mine, my_rows = sources[self._mine], rows[self._mine]
-        features: list[dict[str, np.ndarray]] = [{}] * len(mine)
-        for number, records in enumerate(self._records[number_of_group]):
-            here = np.flatnonzero(mine == number)
-            if len(here):
-                read = records.read([int(row) for row in my_rows[here]])
-                for at, feature in zip(here, read, strict=True):
-                    features[at] = feature
-        batch = pad_batch(features, group.features, bucket(max(lengths), self._buckets))
-        number_B = np.arange(self._batch_size, dtype=np.int32)[self._mine]
-        return group.task.name, batch | {"index": number_B}
+        """Returns (head, this host's rows of the batch) of a step."""
+        group = self._groups[self._group_of_step[index]]
+        return group.head, group.batch(int(self._batch_of_step[index]))
 
 
 def stream(source: Batches, start: int = 0, threads: int = 1) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yields (task, batch) from step `start` to the end, read ahead by Grain in so many threads."""
+    """Yields (head, batch) from step `start` to the end, read ahead by Grain in so many threads."""
     if start >= len(source):
         return iter(())
     dataset = grain.MapDataset.source(source)[start:]
@@ -203,12 +247,14 @@ def in_order(
     Every batch has `batch_size` rows, so that a length is compiled once; the last one is filled up by
     repeating its last feature, and has fewer numbers than rows.
     """
-    table = format_of(prepared.cell.row.kind).FEATURES
     records = Records(prepared)
-    order = np.argsort(prepared.lengths_N, kind="stable")
-    for at in range(0, len(order), batch_size):
-        numbers = order[at : at + batch_size]
-        features = records.read([int(number) for number in numbers])
-        features += [features[-1]] * (batch_size - len(features))
-        length = bucket(int(prepared.lengths_N[numbers].max()), sorted(buckets))
-        yield numbers, pad_batch(features, table, length)
+    order_N = np.argsort(prepared.lengths_N, kind="stable")
+    whole = batch_size * max(1, READ // batch_size)
+    for begin in range(0, len(order_N), whole):
+        block = records.block(order_N[begin : begin + whole])
+        for at in range(0, min(whole, len(order_N) - begin), batch_size):
+            numbers = order_N[begin:][at : min(at + batch_size, whole)]
+            row_B = np.minimum(np.arange(batch_size), len(numbers) - 1)
+            length = bucket(int(prepared.lengths_N[numbers].max()), sorted(buckets))
+            layout = Layout(batch_size, length, np.arange(batch_size))
+            yield numbers, lay_out(block.take(at + row_B), records.table, layout, prepared.choices)

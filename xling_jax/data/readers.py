@@ -8,9 +8,12 @@ number. Lines of UD and Tatoeba are not parallel across languages, so their ids 
 """
 
 import dataclasses
+import io
+import itertools
 import json
+import pathlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
 from xling_jax.errors import DataError, broken_line
 from xling_jax.tables.tasks import Cell
@@ -20,21 +23,59 @@ NLI_FIELDS = ("sentence1", "sentence2", "gold_label")
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """A file in memory: its path, as a user would look for it, and its bytes."""
+    """A file: its path, as a user would look for it, and where its bytes are, on disk or here in memory."""
 
     path: str
-    data: bytes
+    content: pathlib.Path | bytes
+
+    @property
+    def data(self) -> bytes:
+        """Returns all bytes."""
+        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
+
+    @property
+    def size(self) -> int:
+        """Returns the number of bytes."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
+
+    def open(self) -> BinaryIO:
+        """Returns the bytes as a stream."""
+        return io.BytesIO(self.content) if isinstance(self.content, bytes) else self.content.open("rb")
 
     def text(self) -> str:
         """Returns the content. Raises DataError if it is empty or not UTF-8."""
         if not self.data.strip():
-            raise broken_line(self.path, 1, "the file is empty", "at least one example")
+            raise self._empty()
+        data = self.data
         try:
-            return self.data.decode("utf-8-sig")
+            return data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = error.object[: error.start].count(b"\n") + 1
-            found = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
-            raise broken_line(self.path, line, found, "text in UTF-8") from error
+            raise self._not_utf8(data[: error.start].count(b"\n") + 1, error) from error
+
+    def _empty(self) -> DataError:
+        return broken_line(self.path, 1, "the file is empty", "at least one example")
+
+    def _not_utf8(self, line: int, error: UnicodeDecodeError) -> DataError:
+        found = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+        return broken_line(self.path, line, found, "text in UTF-8")
+
+    def each_line(self) -> Iterator[str]:
+        """Yields the lines that `lines` returns, one at a time, however long the file is."""
+        held: list[str] = []  # blank lines at the beginning: an empty file, if no other line comes
+        said = False
+        with self.open() as stream:
+            for number, line in enumerate(stream, start=1):
+                try:
+                    text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    raise self._not_utf8(number, error) from error
+                held.append(text.removesuffix("\n").removesuffix("\r"))
+                if said or text.strip():
+                    said = True
+                    yield from held
+                    held.clear()
+        if not said:
+            raise self._empty()
 
     def lines(self) -> list[str]:
         """Returns the lines without their ends, LF or CRLF; nothing else divides lines."""
@@ -47,7 +88,7 @@ def read_tsv_text(files: list[File], cell: Cell) -> Iterator[dict]:
     del cell
     (file,) = files
     seen = set()
-    for number, line in enumerate(file.lines(), start=1):
+    for number, line in enumerate(file.each_line(), start=1):
         columns = line.split("\t")
         if len(columns) != 3 or not all(map(str.strip, columns)):
             raise broken_line(file.path, number, _columns(columns), "premise<TAB>hypothesis<TAB>label")
@@ -61,7 +102,7 @@ def read_jsonl_nli(files: list[File], cell: Cell) -> Iterator[dict]:
     """Yields MNLI pairs. A row with gold label '-' had no majority among annotators and is left out."""
     (file,) = files
     seen: dict[str, int] = {}
-    for number, line in enumerate(file.lines(), start=1):
+    for number, line in enumerate(file.each_line(), start=1):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
@@ -85,7 +126,7 @@ def read_tagged_tsv(files: list[File], cell: Cell) -> Iterator[dict]:
     tokens: list[str] = []
     tags: list[str] = []
     count = 0
-    for number, line in enumerate([*file.lines(), ""], start=1):
+    for number, line in enumerate(itertools.chain(file.each_line(), [""]), start=1):
         if line:
             token, tag = _token_and_tag(file, number, line, cell.row.labels)
             tokens.append(token)

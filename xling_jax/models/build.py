@@ -88,9 +88,9 @@ class Model(nn.Module):
         index = batch.get("index", jnp.arange(tokens.shape[0]))
         if spec.kind == "multiple_choice":
             return self._choices(self.head[head], tokens, index, deterministic)
-        segments, positions = batch.get("segments"), batch.get("positions", along_row(tokens))
         packed = "first" in batch
-        index_BxL = of_segment(index, segments) if packed else along(index, tokens)
+        index_BxL = of_segment(index, batch["segments"]) if packed else along(index, tokens)
+        segments, positions = batch.get("segments"), batch.get("positions", along_row(tokens))
         last_BxLxD, _ = self.encoder(tokens, segments, positions, index_BxL, deterministic=deterministic)
         if spec.kind == "mlm":
             masked_BxMxD = jnp.take_along_axis(last_BxLxD, batch["masked"][..., None], axis=1)
@@ -106,7 +106,8 @@ class Model(nn.Module):
         tokens_BCxL = tokens_BxCxL.reshape(-1, tokens_BxCxL.shape[-1])
         index_BC = (choices * index_B[:, None] + jnp.arange(choices)[None, :]).reshape(-1)
         last_BCxLxD, _ = self.encoder(tokens_BCxL, index_BxL=along(index_BC, tokens_BCxL), deterministic=deterministic)
-        return head(last_BCxLxD[:, 0], index_BC, deterministic).reshape(-1, choices)
+        logits_BxC = head(last_BCxLxD[:, 0], index_BC, deterministic).reshape(-1, choices)
+        return jnp.where(tokens_BxCxL[..., 0] == PAD_ID, -1e9, logits_BxC)  # an example with fewer choices than others
 
     def states(self, tokens_BxL: jax.Array) -> jax.Array:
         """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""

@@ -73,12 +73,14 @@ def mask_packed(batch: dict, key: jax.Array, mask_id: int) -> tuple[jax.Array, j
     keys_BS = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"].reshape(-1))
     parts = mask_tokens(apart_BxSxL.reshape(-1, length), keys_BS, mask_id)
     apart_BxSxL, masked_BxSxM, labels_BxSxM = (part.reshape(rows, count, -1) for part in parts)
-    within_BxL = segments_BxL.clip(1) - 1, batch["positions"]
-    tokens_BxL = jnp.where(segments_BxL > 0, apart_BxSxL[jnp.arange(rows)[:, None], *within_BxL], PAD)
+    back_BxL = (segments_BxL.clip(1) - 1) * length + batch["positions"]
+    masked_BxL = jnp.take_along_axis(apart_BxSxL.reshape(rows, -1), back_BxL, axis=1)
+    tokens_BxL = jnp.where(segments_BxL > 0, masked_BxL, PAD)
     labels_BxSM = labels_BxSxM.reshape(rows, -1)
     masked_BxSM = (masked_BxSxM + first_BxS[..., None]).clip(0, length - 1).reshape(rows, -1)
     chosen_BxM = jnp.argsort(labels_BxSM < 0, axis=1, stable=True)[:, : length // SHORTEST]
-    return tokens_BxL, *(jnp.take_along_axis(part, chosen_BxM, axis=1) for part in (masked_BxSM, labels_BxSM))
+    masked_BxM, labels_BxM = (jnp.take_along_axis(part, chosen_BxM, axis=1) for part in (masked_BxSM, labels_BxSM))
+    return tokens_BxL, masked_BxM, labels_BxM
 
 
 def _at(values_BxL: jax.Array, places_BxSxL: jax.Array, beyond: int) -> jax.Array:
