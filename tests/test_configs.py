@@ -99,7 +99,7 @@ WRONG = {
     ),
     "head of a target without a stage": (
         lambda c: c["targets"]["pos"].update(stage=None, max_length=18),
-        "Target 'pos' is answered by head 'world_pos', and stage 'arms.none' trains world_text",
+        "Target 'pos' is answered by head 'world_pos', and stage 'arms[.]",
     ),
     "length": (lambda c: c["pretrain"].update(max_length=65), "64 positions of the model"),
     "buckets": (lambda c: c["pretrain"].update(buckets=(24, 16)), "Allowed: ascending"),

@@ -13,7 +13,7 @@ from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import TASKS, Cell
 
-STAGE_VERSION = 2  # raise it when training changes what it computes
+STAGE_VERSION = 3  # raise it when training changes what it computes
 UNSEEN = ("save_every", "log_every")  # fields of a stage that do not change its result
 
 
@@ -114,10 +114,11 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
         done = "done" if (workdir / "stages" / node.folder / "DONE").exists() else "to do"
         stage = node.stage
         length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
+        packed = " packed" if stage.packing else ""
         amount = f"{stage.examples} examples of " if stage.examples else ""
         start = node.parent.folder if node.parent else "random parameters"
         moves = f"body {stage.handover.body}, head {stage.handover.head}" if node.parent else "all fresh"
-        yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}, {amount}{' '.join(stage.data)}"
+        yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}{packed}, {amount}{' '.join(stage.data)}"
         yield f"      from {start}: {moves}; seed {node.seed}; learning rate {stage.optim.learning_rate:g}"
         for name in plan.targets_of(node):
             target = plan.experiment.targets[name]
