@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from xling_jax.data.prepare import place, prepare
@@ -25,7 +26,16 @@ _TOKENIZER: list[Tokenizer] = []  # of a process that prepares: it is sent there
 
 def _begin(tokenizer: Tokenizer) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one is told, and stops
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     _TOKENIZER[:] = [tokenizer]
+
+
+def _leave_with_parent() -> None:
+    """Ends this process when the one that started it is gone, even if that was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this runs in processes that were started to prepare"
+    parent.join()
+    os._exit(1)
 
 
 def _with_tokenizer(function: Callable, first, second, *more):
