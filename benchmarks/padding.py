@@ -11,14 +11,15 @@ import sys
 
 from subjects import SUBJECTS, VOCABULARY, conditions, open_subjects, write
 
-from xling_jax.data.batches import Batches
+from xling_jax.data.batches import Batches, BatchPlan, examples_of_step
 
 BATCH = 32  # examples
 
 
 def measure(cell, **how) -> dict:
     """Returns the share of padding, the shapes that are compiled, and how large batches are."""
-    source = Batches([cell], mixing="proportional", batch_size=BATCH, epochs=1.0, seed=0, **how)
+    plan = BatchPlan(BATCH, 0, **how)
+    source = Batches([cell], rates=[1], plan=plan, steps=round(cell.features / examples_of_step([cell], [1], plan)))
     tokens = padded = examples = 0
     shapes = set()
     for step in range(len(source)):

@@ -14,7 +14,7 @@ import time
 
 from subjects import SUBJECTS, VOCABULARY, conditions, open_subjects, write
 
-from xling_jax.data.batches import Batches, stream
+from xling_jax.data.batches import Batches, BatchPlan, stream
 from xling_jax.tables.models import MODELS
 
 BATCH = 256  # examples of a global batch; smaller ones are measured beside it
@@ -41,7 +41,7 @@ def consumption() -> dict:
 def read(cell, threads: int, batch_size: int, **how) -> tuple[float, float, float, float]:
     """Returns (examples, tokens, seconds, CPU seconds) of reading."""
     steps = max(8, int(TOKENS / (batch_size * cell.lengths_N.mean())))
-    source = Batches([cell], mixing="proportional", batch_size=batch_size, steps=steps, seed=0, **how)
+    source = Batches([cell], rates=[1], plan=BatchPlan(batch_size, 0, **how), steps=steps)
     batches = stream(source, 0, threads)
     next(batches)
     examples = tokens = 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xling_jax.data import order as module
-from xling_jax.data.batches import Batches, bucket, in_order, stream
+from xling_jax.data.batches import Batches, BatchPlan, bucket, in_order, stream
 from xling_jax.data.formats import format_of
 from xling_jax.data.order import interleave
 from xling_jax.data.prepare import Records, prepare
@@ -32,8 +32,10 @@ def cells(open_cell):
 
 
 def batches(cells, steps=24, batch_size=8, **changed):
-    options = {"mixing": "proportional", "seed": 3, "buckets": BUCKETS} | changed
-    return Batches(cells, batch_size=batch_size, steps=steps, **options)
+    mixing = changed.pop("mixing", "proportional")
+    rates = [cell.features if mixing == "proportional" else 1.0 for cell in cells]
+    plan = BatchPlan(batch_size, changed.pop("seed", 3), changed.pop("buckets", BUCKETS))
+    return Batches(cells, rates=rates, plan=plan, steps=steps, **changed)
 
 
 def same(one, other):

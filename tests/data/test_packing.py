@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xling_jax.data import order as module
-from xling_jax.data.batches import Batches, group_cells, stream
+from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, group_cells, stream
 from xling_jax.data.formats import format_of
 from xling_jax.data.order import Draws, Packed, _rows_of_batch, interleave
 from xling_jax.data.packing import count_rows, pack, room_of
@@ -37,9 +37,13 @@ def cells(open_cell):
     return {kind: open_cell(*cell) for kind, cell in CELLS.items()}
 
 
-def batches(cells, **changed):
-    options = {"mixing": "proportional", "seed": 3, "buckets": (ROOM,), "packing": True, "batch_size": 24}
-    return Batches(cells, **options | ({} if {"steps", "epochs"} & set(changed) else {"steps": 20}) | changed)
+def batches(cells, steps=20, epochs=0.0, mixing="proportional", **changed):
+    names = {"batch_size": 24, "seed": 3, "buckets": (ROOM,), "packing": True}
+    plan = BatchPlan(**{name: changed.pop(name, value) for name, value in names.items()})
+    rates = [cell.features if mixing == "proportional" else 1.0 for cell in cells]
+    if epochs:
+        steps = round(epochs * sum(cell.features for cell in cells) / examples_of_step(cells, rates, plan))
+    return Batches(cells, rates=rates, plan=plan, steps=steps, **changed)
 
 
 def same(one, other):
@@ -204,10 +208,10 @@ def test_one_shape_for_a_stage(cells):
 
 def test_tasks_of_one_head_mix_in_a_row(cells, open_cell, monkeypatch):
     other = open_cell("world_ner.dev.qda", 150)
-    assert len(group_cells([cells["tagging"], other])) == 2
+    assert len(group_cells([cells["tagging"], other], [1, 1])) == 2
     row = type(other.cell.row)
     monkeypatch.setattr(row, "head_name", property(lambda self: "tags"))
-    assert len(group_cells([cells["tagging"], other])) == 1
+    assert len(group_cells([cells["tagging"], other], [1, 1])) == 1
     source = batches([cells["tagging"], other], steps=5)
     for step in range(5):
         head, _ = source[step]
@@ -222,7 +226,7 @@ def test_choices_are_not_packed_and_not_mixed_with_fewer_choices(open_cell, cell
     assert "first" not in found["world_choice"] and found["world_choice"]["input_ids"].ndim == 3
     assert "first" in found["world_pos"]
     two = type(choice)(**{**vars(choice), "choices": 2})
-    assert [len(group) for group in group_cells([choice, two, choice])] == [1, 2]
+    assert [len(part) for part, _ in group_cells([choice, two, choice], [1, 1, 1])] == [1, 2]
 
 
 # ---- who asks ------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from xling_jax import world
-from xling_jax.data.batches import Batches
+from xling_jax.data.batches import Batches, BatchPlan
 from xling_jax.data.prepare import Records, prepare
 from xling_jax.data.records import Layout, lay_out
 from xling_jax.data.tokenizers import PieceTokenizer
@@ -42,14 +42,12 @@ def both(tokenizer, tmp_path_factory):
     found = {}
     for kind, (text, count) in CELLS.items():
         cell = prepare(Part(*parse_cells(text), 0, count, ROOM), tokenizer, root)
-        source = Batches(
-            [cell], mixing="uniform", batch_size=16, steps=1, seed=0, buckets=(ROOM,), packing=True, multiple=4
-        )
+        source = Batches([cell], rates=[1], plan=BatchPlan(16, 0, (ROOM,), packing=True), steps=1, multiple=4)
         _, packed = source[0]
         _, numbers = source._groups[0].examples(0)
         records = Records(cell)
         layout = Layout(len(numbers), ROOM, np.arange(len(numbers)))
-        apart = lay_out(records.block(numbers), records.table, layout)
+        apart = lay_out(records.block(numbers), cell.table, layout)
         found[kind] = packed, apart | {"index": np.arange(len(numbers), dtype=np.int32)}
         assert len(packed["input_ids"]) < len(numbers), "nothing was packed"
     return found

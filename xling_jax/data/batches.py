@@ -9,7 +9,6 @@ and prefetches.
 import dataclasses
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import grain
 import numpy as np
@@ -29,12 +28,17 @@ def bucket(length: int, buckets: Sequence[int]) -> int:
     return next(size for size in buckets if size >= length)
 
 
-def group_cells(cells: Sequence[Prepared]) -> list[list[Prepared]]:
+Part = tuple[list[Prepared], list[float]]  # cells and their rates
+
+
+def group_cells(cells: Sequence[Prepared], rates: Sequence[float]) -> list[Part]:
     """Returns the cells whose examples may stand in one batch: those of one head with as many choices."""
-    groups: dict[tuple[str, int], list[Prepared]] = {}
-    for cell in cells:
-        groups.setdefault((cell.cell.row.head_name, cell.choices), []).append(cell)
-    return [groups[name] for name in sorted(groups)]
+    parts: dict[tuple[str, int], Part] = {}
+    for cell, rate in zip(cells, rates, strict=True):
+        members, member_rates = parts.setdefault((cell.cell.row.head_name, cell.choices), ([], []))
+        members.append(cell)
+        member_rates.append(rate)
+    return [parts[name] for name in sorted(parts)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +55,7 @@ class Group:
 
     def __init__(self, cells: Sequence[Prepared], order: Order, buckets: Sequence[int], mine: tuple[int, int]):
         """Takes the order of the rows, and which rows of a batch are this host's: from, and up to."""
-        row = cells[0].cell.row
-        self.head = row.head_name
+        self.head = cells[0].cell.row.head_name
         self.cells = cells
         self.order = order
         self._buckets = buckets
@@ -116,7 +119,7 @@ class Group:
         block = Block(np.concatenate(words), (np.cumsum(size_N) - size_N)[mine])
         rows = self._mine[1] - self._mine[0]
         row_N, index_N = row_N[mine] - self._mine[0], np.arange(len(length_N), dtype=np.int32)[mine]
-        table, choices = self._records[0].table, self.cells[0].choices
+        table, choices = self.cells[0].table, self.cells[0].choices
         if isinstance(self.order, Packed):
             layout, beside = _segments(length_N[mine], row_N, index_N, rows, self.order.room)
             return lay_out(block, table, layout, choices) | beside
@@ -150,15 +153,31 @@ def _segments(
     return Layout(rows, room, row_N, begin_N, slot_N, slots), beside | {"first": first, "index": index}
 
 
-def _rates(cells: Sequence[Prepared], mixing: str) -> list[float]:
-    return [cell.features if mixing == "proportional" else 1.0 for cell in cells]
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+    """How a stage's batches are made: examples of one, seed of their order, lengths to pad to, whether to pack."""
+
+    batch_size: int
+    seed: int
+    buckets: Sequence[int]
+    packing: bool = False
+
+    def order(self, part: Part, batches: int) -> Order:
+        """Returns the order of the cells of a head over so many batches."""
+        cells, rates = part
+        draws = Draws([cell.lengths_N for cell in cells], rates, self.seed)
+        if self.packing and KINDS[cells[0].cell.row.kind].packs:
+            return Packed(draws, self.batch_size, batches, self.buckets[-1])
+        return Bucketed(draws, self.batch_size, batches, self.buckets)
 
 
-def _order(cells, rates, *, batch_size: int, batches: int, seed: int, buckets: Sequence[int], packing: bool) -> Order:
-    draws = Draws([cell.lengths_N for cell in cells], rates, seed)
-    if packing and KINDS[cells[0].cell.row.kind].packs:
-        return Packed(draws, batch_size, batches, buckets[-1])
-    return Bucketed(draws, batch_size, batches, buckets)
+def examples_of_step(cells: Sequence[Prepared], rates: Sequence[float], plan: BatchPlan) -> float:
+    """Returns how many examples a step has on average: `batch_size`, or, of packed ones, about as many."""
+    if not plan.packing:
+        return plan.batch_size
+    parts = group_cells(cells, rates)
+    steps = sum(sum(part[1]) / plan.order(part, 0).share for part in parts)
+    return plan.batch_size * sum(rates) / steps
 
 
 class Batches:
@@ -168,13 +187,9 @@ class Batches:
         self,
         cells: Sequence[Prepared],
         *,
-        mixing: str,
-        batch_size: int,
-        seed: int,
-        buckets: Sequence[int],
-        steps: int = 0,
-        epochs: float = 0.0,
-        packing: bool = False,
+        rates: Sequence[float],
+        plan: BatchPlan,
+        steps: int,
         multiple: int = 1,
         host: int = 0,
         hosts: int = 1,
@@ -183,37 +198,25 @@ class Batches:
 
         Args:
           cells: what to train on.
-          mixing: examples are drawn "proportional" to the number of features of a cell, or "uniform" over cells.
-          batch_size: examples of a global batch; of packed ones, on average.
-          seed: of the order.
-          buckets: lengths to pad to; the largest holds every feature.
-          steps: how many batches there are; 0 for as many as `epochs` have.
-          epochs: how often to go through all features.
-          packing: put several examples into a row of the largest length, where their kind allows it.
+          rates: how often each cell is drawn, up to a common factor.
+          plan: how batches are made; the largest of its lengths holds every feature.
+          steps: how many batches there are.
           multiple: packed batches are filled up with empty rows to a multiple of this, for a mesh to divide.
           host: this host's number, of `hosts`.
           hosts: how many hosts share a batch.
         """
-        parts = group_cells(cells)
-        rates = [_rates(part, mixing) for part in parts]
-        how: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "buckets": sorted(buckets), "packing": packing}
-        shares = [_order(part, rate, batches=0, **how).share for part, rate in zip(parts, rates, strict=True)]
-        if not steps:
-            features = [sum(cell.features for cell in part) for part in parts]
-            steps = max(1, round(epochs * sum(map(np.divide, features, shares)) / batch_size))
-        turns = [sum(rate) / share for rate, share in zip(rates, shares, strict=True)]
-        self._group_of_step = interleave(turns, steps)
+        parts = group_cells(cells, rates)
+        self._group_of_step = interleave([sum(part[1]) / plan.order(part, 0).share for part in parts], steps)
         self._batch_of_step = np.zeros(steps, np.int64)
         for number in range(len(parts)):
             here = self._group_of_step == number
             self._batch_of_step[here] = np.arange(here.sum())
-        counts = np.bincount(self._group_of_step, minlength=len(parts))
         self._groups = []
-        for part, rate, count in zip(parts, rates, counts, strict=True):
-            order = _order(part, rate, batches=int(count), **how)
+        for number, part in enumerate(parts):
+            order = plan.order(part, int((self._group_of_step == number).sum()))
             rows = -(-order.rows // multiple) * multiple if order.packed else order.rows
             mine = host * rows // hosts, (host + 1) * rows // hosts
-            self._groups.append(Group(part, order, how["buckets"], mine))
+            self._groups.append(Group(part[0], order, plan.buckets, mine))
 
     def __len__(self) -> int:
         return len(self._group_of_step)
@@ -257,4 +260,4 @@ def in_order(
             row_B = np.minimum(np.arange(batch_size), len(numbers) - 1)
             length = bucket(int(prepared.lengths_N[numbers].max()), sorted(buckets))
             layout = Layout(batch_size, length, np.arange(batch_size))
-            yield numbers, lay_out(block.take(at + row_B), records.table, layout, prepared.choices)
+            yield numbers, lay_out(block.take(at + row_B), prepared.table, layout, prepared.choices)

@@ -57,6 +57,11 @@ class Prepared:
         """Returns how many features there are."""
         return len(self.lengths_N)
 
+    @property
+    def table(self) -> dict[str, Feature]:
+        """Returns the arrays of a feature."""
+        return format_of(self.cell.row.kind).FEATURES
+
     def raw(self) -> Sequence[dict]:
         """Returns the raw examples, in order; many are read as they are asked for. Training cells keep none."""
         path = self.path / "examples.jsonl"
@@ -260,7 +265,6 @@ class Records:
 
     def __init__(self, prepared: Prepared):
         self.prepared = prepared
-        self.table: dict[str, Feature] = format_of(prepared.cell.row.kind).FEATURES
         self._reader = None
 
     def bytes(self, numbers: list[int]) -> list[bytes]:
@@ -283,7 +287,7 @@ class Records:
     def read(self, numbers: list[int]) -> list[dict[str, np.ndarray]]:
         """Returns the features themselves."""
         try:
-            return [unpack_feature(record, self.table) for record in self.bytes(numbers)]
+            return [unpack_feature(record, self.prepared.table) for record in self.bytes(numbers)]
         except ValueError as error:
             raise damaged(self.prepared.path, error) from error
 

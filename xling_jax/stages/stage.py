@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from xling_jax.data.batches import Batches, stream
+from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.errors import CheckpointError, DataError
 from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
@@ -95,23 +95,23 @@ class StageRunner:
     def _train(self, node: Node, checkpoints: Checkpoints, stop_asked: Callable[[], bool]) -> tuple[Any, int]:
         """Returns (the last state, its step), training what is left to train."""
         stage = node.stage
+        prepared = self._prepared(node)
+        features = sum(cell.features for cell in prepared)
+        rates = [cell.features if stage.mixing == "proportional" else 1.0 for cell in prepared]
+        plan = BatchPlan(stage.batch_size, node.seed, stage.lengths(), stage.packing)
+        steps = stage.steps or max(1, round(stage.epochs * features / examples_of_step(prepared, rates, plan)))
+        start, state = self._start(node, checkpoints)
+        if start >= steps:
+            return state, steps
         source = Batches(
-            self._prepared(node),
-            mixing=stage.mixing,
-            batch_size=stage.batch_size,
-            steps=stage.steps,
-            epochs=stage.epochs,
-            seed=node.seed,
-            buckets=stage.lengths(),
-            packing=stage.packing,
+            prepared,
+            rates=rates,
+            plan=plan,
+            steps=steps,
             multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
             host=jax.process_index(),
             hosts=jax.process_count(),
         )
-        steps = len(source)
-        start, state = self._start(node, checkpoints)
-        if start >= steps:
-            return state, steps
         metrics_path = stage_folder(self.workdir, node.folder) / "metrics.jsonl"
         with open_metrics(metrics_path, start) as metrics, self.display.bar(f"  {node.name}", steps, start) as bar:
 
