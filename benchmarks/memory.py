@@ -26,15 +26,15 @@ WORDS = [f"{one}{other}" for one in LETTERS for other in LETTERS]
 
 
 def make(folder: pathlib.Path, size: int) -> None:
-    """Writes so many pairs of 24 and 12 words, all different."""
+    """Writes so many pairs of 16 and 8 words, all different."""
     path = folder / "mnli/multinli_1.0_train.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         for number in range(size):
-            words = [WORDS[(number * step + at) % len(WORDS)] for at, step in enumerate(range(7, 43))]
+            words = [WORDS[(number * step + at) % len(WORDS)] for at, step in enumerate(range(7, 31))]
             row = {
-                "sentence1": " ".join(words[:24]),
-                "sentence2": " ".join(words[24:]),
+                "sentence1": " ".join(words[:16]),
+                "sentence2": " ".join(words[16:]),
                 "gold_label": ("entailment", "neutral", "contradiction")[number % 3],
                 "pairID": f"{number}n",
             }
@@ -75,7 +75,7 @@ def main() -> None:
     small, large = found[0], found[-1]
     grown = (large["resident_most_mib"] - small["resident_most_mib"]) * 2**20
     record = {
-        "what": "resident memory of preparing; what grows is the index, and the ids that are held to find a repeated one",
+        "what": "resident memory of preparing; what grows is the index, and the ids that a repeated one is found by",
         "bytes_more_for_each_example": round(grown / (large["examples"] - small["examples"]), 1),
         "sizes": found,
     }

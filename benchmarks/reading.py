@@ -19,8 +19,8 @@ from xling_jax.tables.models import MODELS
 
 BATCH = 256  # examples of a global batch; smaller ones are measured beside it
 SMALL_BATCH = 32
-TOKENS = 4_000_000  # that are read, after as many batches as warm the page cache
-REPEATS = 5
+TOKENS = 1_000_000  # that are read, after as many batches as warm the page cache
+REPEATS = 3
 PEAK, SHARE = 989e12, 0.4  # bf16 FLOP/s of an H100 SXM (an H200 has the same), and the share that a step reaches
 GOAL = 10
 

@@ -43,6 +43,7 @@ def content(root):
 @pytest.fixture
 def at_once(monkeypatch):
     monkeypatch.setattr(workers, "SMALL", 0)
+    monkeypatch.setattr(prepare_module, "CHUNK", 64)  # so many that results are waited for before all are asked for
 
 
 def test_processes_make_the_same_files(tokenizer, tmp_path, at_once):

@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from xling_jax.data.seen import Seen
 from xling_jax.errors import DataError, broken_line
 from xling_jax.tables.tasks import Cell
 
@@ -87,21 +88,21 @@ def read_tsv_text(files: list[File], cell: Cell) -> Iterator[dict]:
     """Yields each distinct sentence of an XNLI file (premise, hypothesis, label) once, in order."""
     del cell
     (file,) = files
-    seen = set()
+    seen = Seen()
     for number, line in enumerate(file.each_line(), start=1):
         columns = line.split("\t")
         if len(columns) != 3 or not all(map(str.strip, columns)):
             raise broken_line(file.path, number, _columns(columns), "premise<TAB>hypothesis<TAB>label")
         for name, sentence in zip(("premise", "hypothesis"), columns[:2], strict=True):
             if sentence not in seen:
-                seen.add(sentence)
+                seen[sentence] = number
                 yield {"id": f"{number}.{name}", "text": sentence}
 
 
 def read_jsonl_nli(files: list[File], cell: Cell) -> Iterator[dict]:
     """Yields MNLI pairs. A row with gold label '-' had no majority among annotators and is left out."""
     (file,) = files
-    seen: dict[str, int] = {}
+    seen = Seen()
     for number, line in enumerate(file.each_line(), start=1):
         try:
             row = json.loads(line)
