@@ -8,11 +8,12 @@ and prefetches.
 
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
 
+from xling_jax.data.formats import Feature
 from xling_jax.data.order import Bucketed, Draws, Order, Packed, Rows, interleave
 from xling_jax.data.packing import room_of
 from xling_jax.data.prepare import Prepared, Records
@@ -43,11 +44,16 @@ def group_cells(cells: Sequence[Prepared], rates: Sequence[float]) -> list[Part]
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Rows of a window, and the records of this host's among them, end to end; the others are empty."""
+    """Rows of a window, and of this host's among them what is in them.
+
+    `block` has the records of all examples, empty ones for those of other hosts. Packed rows, which all have one
+    length, are laid out when they are read: `arrays` has this host's, and `mine_R` how many of them come before row r.
+    """
 
     rows: Rows
-    words: np.ndarray
-    begin_N: np.ndarray  # one more than there are examples
+    block: Block
+    arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    mine_R: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 class Group:
@@ -100,55 +106,68 @@ class Group:
                 for at, record in zip(here.tolist(), reader.bytes(rows.number_N[here].tolist()), strict=True):
                     records[at] = record
         block = Block.of(records)
-        return Window(rows, block.words, np.append(block.begin_N, len(block.words)))
+        if not isinstance(self.order, Packed):
+            return Window(rows, block)
+        before_R = np.append(0, np.cumsum(mine_R))
+        row_N = np.repeat(before_R[:-1], np.diff(rows.begin_R))[mine_N]
+        layout, beside = _segments(rows.length_N, mine_N, row_N, int(before_R[-1]), self.order.room)
+        arrays = lay_out(block.take(np.flatnonzero(mine_N)), self.cells[0].table, layout, self.cells[0].choices)
+        return Window(rows, block, arrays | beside, before_R)
 
     def batch(self, number: int) -> dict[str, np.ndarray]:
         """Returns this host's rows of a batch. All hosts pad to the same length."""
-        lengths, row_of, words, sizes, first_row = [], [], [], [], 0
+        return self._packed(number) if isinstance(self.order, Packed) else self._bucketed(number)
+
+    def _bucketed(self, number: int) -> dict[str, np.ndarray]:
+        ((at, first, last),) = self.order.pieces(number)
+        window, mine = self._window(at), np.arange(*self._mine)
+        length = bucket(int(window.rows.length_N[first:last].max()), self._buckets)
+        layout = Layout(len(mine), length, np.arange(len(mine)))
+        batch = lay_out(window.block.take(first + mine), self.cells[0].table, layout, self.cells[0].choices)
+        return batch | {"index": mine.astype(np.int32)}
+
+    def _packed(self, number: int) -> dict[str, np.ndarray]:
+        parts, examples = [], 0
         for at, first, last in self.order.pieces(number):
             window = self._window(at)
-            begin, end = window.rows.begin_R[first], window.rows.begin_R[last]
-            lengths.append(window.rows.length_N[begin:end])
-            counts_R = np.diff(window.rows.begin_R[first : last + 1])
-            row_of.append(np.repeat(np.arange(first_row, first_row + last - first), counts_R))
-            words.append(window.words[window.begin_N[begin] : window.begin_N[end]])
-            sizes.append(np.diff(window.begin_N[begin : end + 1]))
-            first_row += last - first
-        size_N, length_N, row_N = (np.concatenate(parts) for parts in (sizes, lengths, row_of))
-        mine = slice(*np.searchsorted(row_N, self._mine))
-        block = Block(np.concatenate(words), (np.cumsum(size_N) - size_N)[mine])
-        rows = self._mine[1] - self._mine[0]
-        row_N, index_N = row_N[mine] - self._mine[0], np.arange(len(length_N), dtype=np.int32)[mine]
-        table, choices = self.cells[0].table, self.cells[0].choices
-        if isinstance(self.order, Packed):
-            layout, beside = _segments(length_N[mine], row_N, index_N, rows, self.order.room)
-            return lay_out(block, table, layout, choices) | beside
-        layout = Layout(rows, bucket(int(length_N.max()), self._buckets), row_N)
-        return lay_out(block, table, layout, choices) | {"index": index_N}
+            part = {name: rows[window.mine_R[first] : window.mine_R[last]] for name, rows in window.arrays.items()}
+            begin, end = window.rows.begin_R[[first, last]].tolist()
+            part["index"] = np.where(part["index"] < 0, 0, part["index"] + (examples - begin))
+            parts.append(part)
+            examples += end - begin
+        missing = self._mine[1] - self._mine[0] - sum(len(part["index"]) for part in parts)
+        if missing:
+            parts.append({name: _nothing(name, rows, missing, self.cells[0].table) for name, rows in parts[0].items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _nothing(name: str, rows: np.ndarray, count: int, table: Mapping[str, Feature]) -> np.ndarray:
+    """Returns rows without an example."""
+    value = 0 if name not in table else table[name].pad if "L" in table[name].axes else -1
+    return np.full((count, *rows.shape[1:]), value, np.int32)
 
 
 def _segments(
-    length_N: np.ndarray, row_N: np.ndarray, index_N: np.ndarray, rows: int, room: int
+    length_N: np.ndarray, mine_N: np.ndarray, row_N: np.ndarray, rows: int, room: int
 ) -> tuple[Layout, dict[str, np.ndarray]]:
-    """Returns where the examples of packed rows go, and the arrays that say so.
+    """Returns where this host's examples of a window go in its packed rows, and the arrays that say so.
 
     Those are segments and positions BxL, and, BxS, first (the token a segment begins at) and index (the number of
-    its example in the global batch).
+    its example in the window, -1 where there is none). `row_N` has an entry for each example that is mine.
     """
-    slots = room // SHORTEST
+    slots, number_N, length_N = room // SHORTEST, np.flatnonzero(mine_N), length_N[mine_N]
     end_N = np.cumsum(room_of(length_N))
     first_N = np.searchsorted(row_N, row_N)  # the first example of the same row
     begin_N = end_N - room_of(length_N)
     begin_N = begin_N - begin_N[first_N]
     slot_N = np.arange(len(length_N)) - first_N
-    into_N = row_N * room + begin_N
     ends_N = np.cumsum(length_N)
-    within_T = np.arange(ends_N[-1] if len(ends_N) else 0) - np.repeat(ends_N - length_N, length_N)
-    at_T = np.repeat(into_N, length_N) + within_T
+    within_T = np.arange(length_N.sum()) - np.repeat(ends_N - length_N, length_N)
+    at_T = np.repeat(row_N * room + begin_N, length_N) + within_T
     segments, positions = (np.zeros(rows * room, np.int32) for _ in range(2))
     segments[at_T], positions[at_T] = np.repeat(slot_N + 1, length_N), within_T
-    first, index = (np.zeros((rows, slots), np.int32) for _ in range(2))
-    first[row_N, slot_N], index[row_N, slot_N] = begin_N, index_N
+    first, index = np.zeros((rows, slots), np.int32), np.full((rows, slots), -1, np.int32)
+    first[row_N, slot_N], index[row_N, slot_N] = begin_N, number_N
     beside = {"segments": segments.reshape(rows, room), "positions": positions.reshape(rows, room)}
     return Layout(rows, room, row_N, begin_N, slot_N, slots), beside | {"first": first, "index": index}
 

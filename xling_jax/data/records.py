@@ -86,7 +86,7 @@ def lay_out(block: Block, table: Mapping[str, Feature], layout: Layout, choices:
         target = np.full((layout.rows, *(layout.slots,) * slotted, *shape), -1 if slotted else spec.pad, np.int32)
         each = math.prod(shape_of(spec.axes.strip("CL"), 0, 0))  # words for each token
         run_N = each * (length_N if "L" in spec.axes else np.ones_like(length_N))
-        to_N = layout.row_N * (target.size // layout.rows)
+        to_N = layout.row_N * math.prod(target.shape[1:])
         if slotted:
             to_N = to_N + layout.slot_N * each
         elif layout.begin_N is not None:
