@@ -116,11 +116,12 @@ class Cells:
 
     def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once."""
-        train = target.stage.parts(self.experiment.limits) if target.stage else ()
+        kind = prepared.cell.row.kind
+        parts = target.stage.parts(self.experiment.limits) if target.stage else ()
+        train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
         name = digest([(self.checksum(part.cell), part) for part in train])
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
-            kind = prepared.cell.row.kind
             seen = self._raw(train)
             spaced = LANGUAGES[prepared.cell.language].spaced
             floors = score(kind, raw, FLOORS[kind](seen, raw, spaced))
