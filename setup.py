@@ -17,7 +17,6 @@ CORE = [
     "jax>=0.7.2",
     "matplotlib",
     "ml-collections",
-    "msgpack",
     "numpy",
     "optax>=0.2.8",
     "orbax-checkpoint>=0.12.4,<0.13",

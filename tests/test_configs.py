@@ -105,6 +105,18 @@ WRONG = {
     "no data": (lambda c: c["pretrain"].update(data=()), "Stage 'pretrain' has no data"),
     "steps and epochs": (lambda c: c["pretrain"].update(epochs=1.0), "Allowed: one of them above zero"),
     "batch": (lambda c: c["pretrain"].update(accumulate=3), "Allowed: a batch size above zero"),
+    "packing": (
+        lambda c: c["pretrain"].update(data=("world_choice.train.qen",), packing=True),
+        "packing=True, and its data are of kind multiple_choice.\nAllowed: data of kind mlm, pair_classification",
+    ),
+    "head of a target": (
+        lambda c: c["targets"]["pos"]["stage"].update(data=("world_nli.train.qen",)),
+        "Target 'pos' is answered by head 'world_pos', and stage 'targets.pos' trains world_nli.\nAllowed: .*world_pos",
+    ),
+    "head of a target without a stage": (
+        lambda c: c["targets"]["pos"].update(stage=None, max_length=18),
+        "Target 'pos' is answered by head 'world_pos', and stage 'arms[.]",
+    ),
     "length": (lambda c: c["pretrain"].update(max_length=65), "64 positions of the model"),
     "buckets": (lambda c: c["pretrain"].update(buckets=(24, 16)), "Allowed: ascending"),
     "mixing": (lambda c: c["pretrain"].update(mixing={"rule": "proportonal"}), "Unknown value 'proportonal'"),

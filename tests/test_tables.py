@@ -1,6 +1,7 @@
 """Rows are valid, and the errors about rows finish the sentence."""
 
 import collections
+import dataclasses
 import pathlib
 import re
 
@@ -177,6 +178,24 @@ def test_an_entry_has_its_cells_and_its_training(name, entry):
 def test_an_unknown_benchmark():
     with pytest.raises(ConfigError, match=r"Unknown benchmark 'xtreem'\.\nDid you mean: xtreme"):
         benchmark("xtreem")
+
+
+def one_answer(rows) -> bool:
+    """Whether one head can answer tasks: what it says means the same in all of them."""
+    return len({(row.kind, row.labels) for row in rows}) == 1
+
+
+@pytest.mark.parametrize("head", sorted({row.head_name for row in TASKS.values()}))
+def test_tasks_of_a_head_have_one_answer(head):
+    rows = [TASKS[name] for name in tasks.tasks_of_head(head)]
+    assert rows and one_answer(rows), f"tasks with head '{head}' differ in kind, labels or the labels' order"
+
+
+def test_labels_in_another_order_are_another_answer():
+    row = TASKS["mnli"]
+    assert not one_answer([row, dataclasses.replace(row, labels=row.labels[::-1])])
+    assert not one_answer([row, TASKS["world_qa"]])
+    assert dataclasses.replace(row, head="nli").head_name == "nli" and row.head_name == (row.head or "mnli")
 
 
 @pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)

@@ -8,7 +8,7 @@ An array's name ends in its axes: `tokens_BxL` is batch by length. The letters:
     H  attention heads               K  width of one head
     V  vocabulary                    Y  labels of a head
     M  masked positions of a batch   N  items of a data set
-    R  draws of a bootstrap          S  seeds
+    R  draws of a bootstrap          S  seeds; segments of a packed row
     G  languages                     A  averages over languages
 
 Logical names label the axes of *parameters and activations*; which mesh axis each one is

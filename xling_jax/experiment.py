@@ -19,7 +19,7 @@ from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import model
-from xling_jax.tables.tasks import Cell, cells, parse_cells, task
+from xling_jax.tables.tasks import Cell, cells, parse_cells, task, tasks_of_head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Optim:
 class Handover:
     """What a stage takes from the one before.
 
-    `head`: reinit starts a new one; keep takes the head of the same task; share takes the head of another
-    task of the same kind, which must be the only one there.
+    `head`: reinit starts a new one; keep takes the head of the same name (tasks may have one head in common, see
+    `head` in tables/tasks.py); share takes another one of the same kind and size, which must be the only one there.
     """
 
     body: str = "keep"  # keep | reinit
@@ -61,7 +61,14 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """One training: cells, how much of them, and how. Give `steps` or `epochs`, not both."""
+    """One training: cells, how much of them, and how. Give `steps` or `epochs`, not both.
+
+    `packing` puts several examples into one row of `max_length` tokens, where their kind allows it (column `packs` in
+    tables/kinds.py); a token sees its own example only. The number of rows of a batch is fixed, and such that it has
+    `batch_size` examples on average (to within a sixteenth, or one row): so steps, epochs and learning rates mean what
+    they mean without packing. The loss of a step is the mean over the examples that are in it. Other kinds, and
+    evaluation, use `buckets`.
+    """
 
     data: tuple[str, ...] = ()  # cells: task.split.languages, languages joined by '+', or 'all'
     examples: int = 0  # distinct examples over all cells with labels, in equal shares; 0 for all
@@ -72,6 +79,7 @@ class Stage:
     accumulate: int = 1  # micro-batches of a step
     max_length: int = 128  # tokens; longer texts are cut or become several
     buckets: tuple[int, ...] = ()  # lengths that batches are padded to, up to max_length; () for that alone
+    packing: bool = False
     optim: Optim = Optim()
     handover: Handover = Handover()
     save_every: int = 0  # steps between checkpoints; 0 for the last one only
@@ -308,6 +316,12 @@ def _check_stage(stage: Stage, where: str, positions: int) -> None:
             f"Allowed: one of them above zero, the other zero.\n{WHERE}"
         )
     _check_lengths(stage.lengths(), f"stage '{where}'", positions)
+    kinds = sorted({cell.row.kind for cell in stage.cells()})
+    if stage.packing and not any(KINDS[kind].packs for kind in kinds):
+        raise ConfigError(
+            f"Stage '{where}' has packing=True, and its data are of kind {', '.join(kinds)}.\n"
+            f"Allowed: data of kind {', '.join(row.name for row in KINDS.values() if row.packs)} among them.\n{WHERE}"
+        )
     if stage.batch_size < 1 or stage.accumulate < 1 or stage.batch_size % stage.accumulate:
         raise ConfigError(
             f"Stage '{where}' has batch_size={stage.batch_size} and accumulate={stage.accumulate}.\n"
@@ -341,6 +355,23 @@ def _check_mixing(mixing: Mixing, items: int, where: str) -> None:
         raise wrong(f"rates={mixing.rates}", "numbers above zero; leave out data that is not to be drawn")
 
 
+def _check_head(experiment: Experiment, name: str, target: Target) -> None:
+    """Raises ConfigError if a stage that the target is evaluated on does not train the head that answers it."""
+    row = task(target.task)
+    if not KINDS[row.kind].trained:
+        return
+    arms = {f"arms.{arm}": made.stage or experiment.pretrain for arm, made in experiment.arms.items()}
+    for where, stage in {f"targets.{name}": target.stage}.items() if target.stage else arms.items():
+        heads = {cell.row.head_name for cell in stage.cells()}
+        if row.head_name not in heads:
+            raise ConfigError(
+                f"Target '{name}' is answered by head '{row.head_name}', and stage '{where}' trains "
+                f"{', '.join(sorted(heads))}.\n"
+                f"Allowed: a stage with data of a task that has this head: {', '.join(tasks_of_head(row.head_name))}.\n"
+                f"{WHERE}"
+            )
+
+
 def _check(experiment: Experiment) -> None:
     positions = model(experiment.model, "'config.model'").positions
     if experiment.readers < 0:
@@ -359,6 +390,7 @@ def _check(experiment: Experiment) -> None:
         _check_labels(found, f"Target '{name}'")
         if target.stage is not None:
             _check_stage(target.stage, f"targets.{name}", positions)
+        _check_head(experiment, name, target)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)

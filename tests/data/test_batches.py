@@ -9,10 +9,12 @@ import time
 import numpy as np
 import pytest
 
-from xling_jax.data import batches as module
-from xling_jax.data.batches import Batches, bucket, in_order, interleave, pad_batch, stream
+from xling_jax.data import order as module
+from xling_jax.data.batches import Batches, BatchPlan, bucket, in_order, stream
 from xling_jax.data.formats import format_of
+from xling_jax.data.order import interleave
 from xling_jax.data.prepare import Records, prepare
+from xling_jax.data.records import Layout, lay_out
 from xling_jax.experiment import Part
 from xling_jax.mixing import Mixing, cell_rates
 from xling_jax.tables.tasks import parse_cells
@@ -44,8 +46,8 @@ def cells(open_cell):
 def batches(cells, steps=24, batch_size=8, mixing=PROPORTIONAL, **changed):
     """Returns batches of cells, each of which is an item of data of its own."""
     rates = cell_rates(mixing, [cell.features for cell in cells], range(len(cells)))
-    options = {"seed": 3, "buckets": BUCKETS} | changed
-    return Batches(cells, rates=rates, batch_size=batch_size, steps=steps, **options)
+    plan = BatchPlan(batch_size, changed.pop("seed", 3), changed.pop("buckets", BUCKETS))
+    return Batches(cells, rates=rates, plan=plan, steps=steps, **changed)
 
 
 def same(one, other):
@@ -220,6 +222,19 @@ def test_hosts_put_together_are_the_batch(cells, hosts):
         assert all(share.identify(step) == whole.identify(step) for share in shares)
 
 
+def pad(features, table, length):
+    """Returns features padded one by one, by the table's words: what `lay_out` does at once."""
+    batch = {}
+    for name, spec in table.items():
+        inside = [
+            length if axis == "L" else size for axis, size in zip(spec.axes, features[0][name].shape, strict=True)
+        ]
+        batch[name] = np.full((len(features), *inside), spec.pad, np.int32)
+        for row, feature in enumerate(features):
+            batch[name][(row, *(slice(0, size) for size in feature[name].shape))] = feature[name]
+    return batch
+
+
 def content(batch, row):
     """Returns what one row of a batch says, whatever it is padded to."""
     ids = batch["input_ids"][row]
@@ -233,7 +248,7 @@ def test_rows_are_what_identify_says(cells, threads):
     for cell in cells:
         table = format_of(cell.cell.row.kind).FEATURES
         for number, feature in zip(cell.example_N, Records(cell).read(list(range(cell.features))), strict=True):
-            known[f"{cell.cell}#{number}"].add(content(pad_batch([feature], table, 64), 0))
+            known[f"{cell.cell}#{number}"].add(content(pad([feature], table, 64), 0))
     source = batches(cells, steps=150)
     for step, (_, batch) in enumerate(stream(source, threads=threads)):
         for row, name in enumerate(source.identify(step)):
@@ -250,8 +265,10 @@ def test_bucket():
 @pytest.mark.parametrize("cell", range(len(SMALL)))
 def test_padding_is_what_the_table_says(cells, cell):
     table = format_of(cells[cell].cell.row.kind).FEATURES
-    features = Records(cells[cell]).read([0, 1, 2, 3])
-    batch = pad_batch(features, table, 64)
+    records = Records(cells[cell])
+    features = records.read([0, 1, 2, 3])
+    block = records.block(np.arange(4))
+    batch = lay_out(block, table, Layout(4, 64, np.arange(4)), cells[cell].choices)
     for name, spec in table.items():
         for row, feature in zip(batch[name], features, strict=True):
             inside = tuple(slice(0, size) for size in feature[name].shape)
@@ -292,7 +309,7 @@ def test_in_order_covers_everything_and_fills_up(cells, batch_size):
         features = records.read([*numbers.tolist(), *[int(numbers[-1])] * (batch_size - len(numbers))])
         length = batch["input_ids"].shape[1]
         assert length == bucket(int(cell.lengths_N[numbers].max()), BUCKETS)
-        assert same(("", batch), ("", pad_batch(features, format_of("pair_classification").FEATURES, length)))
+        assert same(("", batch), ("", pad(features, format_of("pair_classification").FEATURES, length)))
         seen += numbers.tolist()
         lengths.append(length)
     assert sorted(seen) == list(range(cell.features))

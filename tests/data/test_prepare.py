@@ -10,7 +10,8 @@ import pytest
 
 from xling_jax.data import prepare as module
 from xling_jax.data.formats import format_of
-from xling_jax.data.prepare import Prepared, Records, load, pack_feature, prepare, raw_examples, unpack_feature
+from xling_jax.data.prepare import Prepared, Records, load, prepare, raw_examples
+from xling_jax.data.records import pack_feature, unpack_feature
 from xling_jax.data.tokenizers import PieceTokenizer
 from xling_jax.errors import DataError
 from xling_jax.experiment import Part
@@ -148,11 +149,11 @@ def test_two_processes_at_once(tmp_path):
 def test_a_writer_that_fails_leaves_nothing(tokenizer, tmp_path, monkeypatch):
     packed = []
 
-    def pack_four(feature):
+    def pack_four(feature, table):
         packed.append(feature)
         if len(packed) > 4:
             raise OSError("disk full")
-        return pack_feature(feature)
+        return pack_feature(feature, table)
 
     with monkeypatch.context() as broken, pytest.raises(OSError, match="disk full"):
         broken.setattr(module, "pack_feature", pack_four)
@@ -188,7 +189,7 @@ def test_a_damaged_folder_is_named(prepared, name, damage):
 def test_a_changed_byte_is_noticed(prepared):
     file = prepared.path / "data.arrayrecord"
     data = bytearray(file.read_bytes())
-    record = pack_feature(Records(prepared).read([3])[0])
+    record = Records(prepared).bytes([3])[0]
     data[bytes(data).index(record) + len(record) // 2] ^= 1
     file.write_bytes(data)
     records = Records(load(prepared.cell, prepared.path))
@@ -197,15 +198,22 @@ def test_a_changed_byte_is_noticed(prepared):
         records.read([3])
 
 
-@pytest.mark.parametrize(
-    "value", [np.int32(-1), np.zeros(0), np.arange(5), np.arange(-6, 6).reshape(2, 3, 2)], ids=lambda value: value.shape
-)
-def test_a_feature_survives_packing(value):
-    value = np.array(value, np.int32)
-    found = unpack_feature(pack_feature({"one": value, "other": value.T}))
-    assert list(found) == ["one", "other"]
-    assert found["one"].dtype == np.int32 and found["one"].shape == value.shape
-    assert np.array_equal(found["one"], value) and np.array_equal(found["other"], value.T)
+SHAPES = {"mlm": (5,), "pair_classification": (7,), "span_qa": (6,), "tagging": (3,), "multiple_choice": (3, 4)}
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_feature_survives_packing(kind):
+    table = format_of(kind).FEATURES
+    sizes = dict(zip("LC", reversed(SHAPES[kind]), strict=False))
+    shapes = {name: [sizes.get(axis) or int(axis) for axis in spec.axes] for name, spec in table.items()}
+    rng = np.random.default_rng(0)
+    feature = {name: rng.integers(-9, 2**31 - 1, shape).astype(np.int32) for name, shape in shapes.items()}
+    found = unpack_feature(pack_feature(feature, table), table)
+    assert list(found) == list(table)
+    for name in table:
+        assert found[name].dtype == np.int32 and np.array_equal(found[name], feature[name])
+    with pytest.raises(ValueError, match="words"):
+        unpack_feature(pack_feature(feature, table)[:-4], table)
 
 
 def test_a_part_beyond_the_end_is_an_error(tokenizer, tmp_path):

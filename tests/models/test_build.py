@@ -57,7 +57,7 @@ def test_heads_are_those_of_the_rows():
     assert {spec.name: spec.size for spec in HEADS} == {
         "world_text": 0,
         "world_nli": 3,
-        "world_choice": 4,
+        "world_choice": 0,
         "world_pos": 17,
         "world_qa": 2,
     }

@@ -12,7 +12,7 @@ import pytest
 from xling_jax import axes
 from xling_jax.models import encoder as encoder_module
 from xling_jax.models.attention import attend
-from xling_jax.models.encoder import PAD_ID, Dropout, Encoder, EncoderConfig
+from xling_jax.models.encoder import PAD_ID, Dropout, Encoder, EncoderConfig, along_row
 
 CONFIG = EncoderConfig(layers=2, width=16, heads=2, mlp=32, positions=32, vocab=40)
 ROUNDING = 1e-5  # float32, states of order 1: sums over another length are added in another order
@@ -186,7 +186,9 @@ def test_layers_against_a_slow_reading(params, norm):
 
 
 def drop(x, index, key=0):
-    return Dropout(0.3).apply({}, x, jnp.array(index), False, rngs={"dropout": jax.random.key(key)})
+    """Drops elements of BxLxD, each row an example."""
+    index_BxL = jnp.broadcast_to(jnp.array(index)[:, None], x.shape[:2])
+    return Dropout(0.3).apply({}, x, index_BxL, along_row(index_BxL), False, rngs={"dropout": jax.random.key(key)})
 
 
 def test_a_dropout_mask_belongs_to_an_example_not_to_a_row():
@@ -202,6 +204,16 @@ def test_dropout_does_not_depend_on_padding():
     np.testing.assert_array_equal(drop(jnp.ones((1, 9, 8)), [3])[:, :5], drop(jnp.ones((1, 5, 8)), [3]))
 
 
+def test_dropout_moves_with_the_example():
+    """In a packed row, an example is dropped as it is alone, wherever it stands."""
+    ones = jnp.ones((1, 9, 8))
+    alone = drop(ones, [3])
+    index, position = jnp.array([[7] * 4 + [3] * 5]), jnp.array([[*range(4), *range(5)]])
+    packed = Dropout(0.3).apply({}, ones, index, position, False, rngs={"dropout": jax.random.key(0)})
+    np.testing.assert_array_equal(packed[:, 4:], alone[:, :5])
+    assert (packed[:, :4] != alone[:, :4]).any(), "another example has another mask"
+
+
 def test_dropout_keeps_the_mean():
     dropped = drop(jnp.ones((8, 50, 50)), range(8))
     np.testing.assert_allclose(sorted(np.unique(dropped)), [0, 1 / 0.7], rtol=1e-6)
@@ -212,7 +224,7 @@ def test_dropout_keeps_the_mean():
 def test_layers_and_places_drop_differently(params):
     config = dataclasses.replace(CONFIG, dropout=0.3)
     rngs = {"dropout": jax.random.key(0)}
-    batch, index = tokens(2, 6), jnp.arange(2)
+    batch, index = tokens(2, 6), jnp.broadcast_to(jnp.arange(2)[:, None], (2, 6))
     free = run(config, params, batch)[0]
     first = run(config, params, batch, None, None, index, deterministic=False, rngs=rngs)[0]
     again = run(config, params, batch[::-1], None, None, index[::-1], deterministic=False, rngs=rngs)[0]

@@ -52,18 +52,35 @@ def batch(task: str) -> dict[str, np.ndarray]:
     return {"input_ids": tokens, "index": np.arange(BATCH, dtype=np.int32), **more}
 
 
+def packed(task: str) -> dict[str, np.ndarray]:
+    """Returns rows of two segments of half the length; of the first row, only one."""
+    given = {name: value for name, value in batch(task).items() if name != "label"}
+    half = np.arange(LENGTH) // (LENGTH // 2)
+    segments = np.where(given["input_ids"] != 1, half[None] + 1, 0).astype(np.int32)
+    segments[0, LENGTH // 2 :] = 0
+    given["input_ids"] = np.where(segments > 0, given["input_ids"], 1)
+    beside = {
+        "segments": segments,
+        "positions": np.where(segments > 0, np.arange(LENGTH) % (LENGTH // 2), 0).astype(np.int32),
+        "first": np.tile(np.array([0, LENGTH // 2], np.int32), (BATCH, 1)),
+        "index": np.arange(2 * BATCH, dtype=np.int32).reshape(BATCH, 2),
+    }
+    labels = {"label": np.arange(2 * BATCH, dtype=np.int32).reshape(BATCH, 2) % 4 - 1} if task == "world_nli" else {}
+    return given | beside | labels
+
+
 @functools.cache
 def programs(strategy: str, mesh: str) -> Programs:
     return Programs(Experiment(model="tiny", strategy=strategy, mesh=mesh), VOCAB, MASK)
 
 
 @functools.cache
-def stepped(strategy: str, mesh: str, task: str, accumulate: int = 1):
+def stepped(strategy: str, mesh: str, task: str, accumulate: int = 1, make_batch=batch):
     """Returns (state, metrics) after one step, on the host."""
     here = programs(strategy, mesh)
     make, _ = here.state_maker(HEADS, OPTIM)
-    step = here.step(HEADS, task, OPTIM, accumulate)
-    return jax.device_get(step(make(3), here.place(batch(task)), 0.01, 5))
+    step = here.step(HEADS, head_spec(TASKS[task]), OPTIM, accumulate)
+    return jax.device_get(step(make(3), here.place(make_batch(task)), 0.01, 5))
 
 
 def assert_same_step(found, expected):
@@ -93,6 +110,13 @@ def test_eight_devices_equal_one(strategy, mesh, task):
     assert_same_step(stepped(strategy, mesh, task), expected)
 
 
+@pytest.mark.parametrize("task", ["world_text", "world_nli"])
+def test_packed_rows_are_split_like_others(task):
+    expected = stepped("data", "one", task, make_batch=packed)
+    assert float(expected[1]["weight"]) > 8
+    assert_same_step(stepped("fsdp_tensor", "data2_fsdp2_tensor2", task, 2, packed), expected)
+
+
 @pytest.mark.parametrize("mesh", ["one", "any"])
 def test_accumulated_parts_equal_the_whole(mesh):
     assert_same_step(stepped("data", mesh, "world_text", 2), stepped("data", "one", "world_text"))
@@ -109,7 +133,7 @@ def test_moments_lie_where_their_parameters_lie(strategy, mesh):
         jax.tree.map(assert_placed, moment, state["params"])
     split = [leaf for leaf in jax.tree.leaves(state["params"]) if not leaf.sharding.is_fully_replicated]
     assert bool(split) == (strategy != "data")
-    after, _ = here.step(HEADS, "world_nli", OPTIM, 1)(state, here.place(batch("world_nli")), 0.01, 5)
+    after, _ = here.step(HEADS, head_spec(TASKS["world_nli"]), OPTIM, 1)(state, here.place(batch("world_nli")), 0.01, 5)
     jax.tree.map(assert_placed, after, abstract)
 
 

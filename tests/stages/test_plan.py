@@ -3,13 +3,15 @@
 import dataclasses
 import importlib.util
 import itertools
+import json
 import pathlib
 
 import pytest
 
-from xling_jax.experiment import Arm, from_config, seen_languages
+from xling_jax.experiment import Arm, as_json, from_config, seen_languages
 from xling_jax.mixing import Mixing
-from xling_jax.stages.plan import describe, make_plan
+from xling_jax.stages.plan import describe, heads_of, make_plan
+from xling_jax.tables.tasks import TASKS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -24,6 +26,20 @@ def experiment():
 
 def hashes(experiment, vocabulary="v", checksum=str):
     return {node.name: node.hash for node in make_plan(experiment, vocabulary, checksum).nodes}
+
+
+def test_tasks_share_a_head(experiment, monkeypatch):
+    """World QA and QA2 under one head: one is trained, the other evaluated with it, and both names say so."""
+    before = hashes(experiment)
+    for name in ("world_qa", "world_qa2"):
+        monkeypatch.setitem(TASKS, name, dataclasses.replace(TASKS[name], head="span"))
+    both = dataclasses.replace(experiment.pretrain, data=("world_qa.train.qen", "world_qa2.train.qen"))
+    assert [head.name for head in heads_of(both)] == ["span"]
+    fields = json.loads(as_json(experiment))
+    fields["targets"]["qa2"]["stage"]["data"] = ["world_qa.train.qen"]
+    assert from_config(fields).targets["qa2"].task == "world_qa2", "a target whose head another task trains"
+    changed = {name for name, found in hashes(experiment).items() if found != before[name]}
+    assert {"english_s0", "none_qa2_s0"} <= changed and "none_pos_s0" not in changed, "a head decides a result"
 
 
 def test_stages_are_shared(experiment):

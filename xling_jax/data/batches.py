@@ -1,115 +1,203 @@
 """Prepared cells to this host's batches. What is in step k of a stage is a function of its seed and k alone.
 
 So training resumes exactly from a step number, on any number of hosts, and a batch that made trouble can
-be named afterwards. In an epoch every feature comes once. Examples of one task are mixed within a batch;
-tasks take turns batch by batch, as in jiant's multi-task sampler (Phang et al. 2020). Grain reads, pads
+be named afterwards. In an epoch every feature comes once. Examples of one head are mixed within a batch;
+heads take turns batch by batch, as in jiant's multi-task sampler (Phang et al. 2020). Grain reads, pads
 and prefetches.
 """
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 
 import grain
 import numpy as np
 from absl import flags
 
 from xling_jax.data.formats import Feature
+from xling_jax.data.order import Bucketed, Draws, Order, Packed, Rows, interleave
+from xling_jax.data.packing import room_of
 from xling_jax.data.prepare import Prepared, Records
+from xling_jax.data.records import Block, Layout, lay_out
+from xling_jax.tables.kinds import KINDS, SHORTEST
 
-WINDOW = 32  # most batches within which examples are sorted by bucket; more pads less and mixes less
-
-
-def interleave(rates: Sequence[float], count: int) -> np.ndarray:
-    """Returns which of the sources each of `count` draws comes from: as even as can be, and a prefix of itself.
-
-    The k-th draw of source i falls at time (k + 1/2) / rate_i; draws are taken in order of time, so after
-    any number of them each source is within one draw of its share.
-    """
-    shares = np.asarray(rates, np.float64) / np.sum(rates)
-    per_source = np.ceil(shares * count).astype(np.int64) + 1
-    times = np.concatenate([(np.arange(n) + 0.5) / share for n, share in zip(per_source, shares, strict=True)])
-    source = np.repeat(np.arange(len(shares)), per_source)
-    return source[np.lexsort((source, times))][:count]
-
-
-def _draws(features: int, first: int, count: int, seed: int, stream: int) -> np.ndarray:
-    """Returns draws first .. first+count of a stream that goes through all features, shuffled anew each epoch."""
-    drawn = []
-    for epoch in range(first // features, (first + count - 1) // features + 1):
-        order = np.random.default_rng([seed, stream, epoch]).permutation(features)
-        drawn.append(order[max(first - epoch * features, 0) : first + count - epoch * features])
-    return np.concatenate(drawn)
-
-
-class Group:
-    """The cells of one task: its batches, sorted by bucket within windows of batches.
-
-    A window is no longer than the shortest epoch of a cell, and the last one ends with the stage: else
-    sorting would bring the same feature into a batch twice, and leave others out.
-    """
-
-    def __init__(
-        self,
-        cells: Sequence[Prepared],
-        rates: Sequence[float],
-        *,
-        batch_size: int,
-        seed: int,
-        batches: int,
-        buckets: Sequence[int],
-    ):
-        self.task = cells[0].cell.row
-        self.cells = cells
-        self.features = cells[0].table
-        self._seed = seed
-        self._batch_size = batch_size
-        self._buckets = buckets
-        epoch = min(cell.features * sum(rates) / rate for cell, rate in zip(cells, rates, strict=True))
-        self._batches_of_window = int(np.clip(epoch // batch_size, 1, WINDOW))
-        self._source = interleave(rates, batches * batch_size).astype(np.int16)
-        self._window: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
-
-    def _load(self, window: int) -> tuple[np.ndarray, np.ndarray]:
-        size = self._batches_of_window * self._batch_size
-        source = self._source[window * size : (window + 1) * size]
-        before = np.bincount(self._source[: window * size], minlength=len(self.cells))
-        row = np.zeros(len(source), np.int64)
-        shape = np.zeros(len(source), np.int64)  # the bucket an example falls in
-        for number, cell in enumerate(self.cells):
-            here = np.flatnonzero(source == number)
-            if len(here):
-                row[here] = _draws(cell.features, int(before[number]), len(here), self._seed, number)
-                shape[here] = np.searchsorted(self._buckets, cell.lengths_N[row[here]])
-        by_shape = np.argsort(shape, kind="stable").reshape(-1, self._batch_size)
-        rng = np.random.default_rng([self._seed, len(self.cells), window])
-        order = by_shape[rng.permutation(len(by_shape))]
-        return source[order], row[order]
-
-    def rows(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns (cell, feature number) of the examples of a batch, both of shape (batch_size,)."""
-        window, within = divmod(batch, self._batches_of_window)
-        held = self._window  # one read and one write, because several threads ask
-        if held[0] != window:
-            held = (window, *self._load(window))
-            self._window = held
-        return held[1][within], held[2][within]
-
-
-def pad_batch(features: list[dict[str, np.ndarray]], table: dict[str, Feature], length: int) -> dict[str, np.ndarray]:
-    """Returns features as arrays of shape (batch, ...) with every L axis padded to `length`."""
-    batch = {}
-    for name, spec in table.items():
-        shape = [length if axis == "L" else features[0][name].shape[at] for at, axis in enumerate(spec.axes)]
-        out = np.full((len(features), *shape), spec.pad, np.int32)
-        for number, feature in enumerate(features):
-            value = feature[name]
-            out[(number, *(slice(0, size) for size in value.shape))] = value
-        batch[name] = out
-    return batch
+HELD = 3  # windows kept in memory: batches at a border need two, and threads run ahead
+READ = 4096  # features that are read at once in evaluation
 
 
 def bucket(length: int, buckets: Sequence[int]) -> int:
     """Returns the smallest bucket that holds a length."""
     return next(size for size in buckets if size >= length)
+
+
+Part = tuple[list[Prepared], list[float]]  # cells and their rates
+
+
+def group_cells(cells: Sequence[Prepared], rates: Sequence[float]) -> list[Part]:
+    """Returns the cells whose examples may stand in one batch: those of one head with as many choices."""
+    parts: dict[tuple[str, int], Part] = {}
+    for cell, rate in zip(cells, rates, strict=True):
+        members, member_rates = parts.setdefault((cell.cell.row.head_name, cell.choices), ([], []))
+        members.append(cell)
+        member_rates.append(rate)
+    return [parts[name] for name in sorted(parts)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Rows of a window, and of this host's among them what is in them.
+
+    `block` has the records of all examples, empty ones for those of other hosts. Packed rows, which all have one
+    length, are laid out when they are read: `arrays` has this host's, and `mine_R` how many of them come before row r.
+    """
+
+    rows: Rows
+    block: Block
+    arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    mine_R: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+class Group:
+    """The cells of one head: their rows in order, and the records that stand in them."""
+
+    def __init__(self, cells: Sequence[Prepared], order: Order, buckets: Sequence[int], mine: tuple[int, int]):
+        """Takes the order of the rows, and which rows of a batch are this host's: from, and up to."""
+        self.head = cells[0].cell.row.head_name
+        self.cells = cells
+        self.order = order
+        self._buckets = buckets
+        self._mine = mine
+        self._records = [Records(cell) for cell in cells]
+        self._held: dict[int, Window] = {}
+        self._lock = threading.Lock()
+
+    def __getstate__(self):
+        return self.__dict__ | {"_held": {}, "_lock": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _lock=threading.Lock())
+
+    def examples(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns (cell, feature number) of the examples of a whole batch, row by row."""
+        pieces = [(self.order.window(window), *part) for window, *part in self.order.pieces(batch)]
+        spans = [(rows, slice(rows.begin_R[first], rows.begin_R[last])) for rows, first, last in pieces]
+        return (
+            np.concatenate([rows.source_N[span] for rows, span in spans]),
+            np.concatenate([rows.number_N[span] for rows, span in spans]),
+        )
+
+    def _window(self, number: int) -> Window:
+        """Returns a window with the records of this host, read at once: a call for each batch would take longer."""
+        with self._lock:
+            if number not in self._held:
+                if len(self._held) >= HELD:
+                    del self._held[next(iter(self._held))]
+                self._held[number] = self._read(number)
+            return self._held[number]
+
+    def _read(self, number: int) -> Window:
+        rows = self.order.window(number)
+        in_batch_R = (self.order.first_row(number) + np.arange(len(rows.begin_R) - 1)) % self.order.rows
+        mine_R = (in_batch_R >= self._mine[0]) & (in_batch_R < self._mine[1])
+        mine_N = np.repeat(mine_R, np.diff(rows.begin_R))
+        records = [b""] * len(rows.source_N)
+        for cell, reader in enumerate(self._records):
+            here = np.flatnonzero(mine_N & (rows.source_N == cell))
+            if len(here):
+                for at, record in zip(here.tolist(), reader.bytes(rows.number_N[here].tolist()), strict=True):
+                    records[at] = record
+        block = Block.of(records)
+        if not isinstance(self.order, Packed):
+            return Window(rows, block)
+        before_R = np.append(0, np.cumsum(mine_R))
+        row_N = np.repeat(before_R[:-1], np.diff(rows.begin_R))[mine_N]
+        layout, beside = _segments(rows.length_N, mine_N, row_N, int(before_R[-1]), self.order.room)
+        arrays = lay_out(block.take(np.flatnonzero(mine_N)), self.cells[0].table, layout, self.cells[0].choices)
+        return Window(rows, block, arrays | beside, before_R)
+
+    def batch(self, number: int) -> dict[str, np.ndarray]:
+        """Returns this host's rows of a batch. All hosts pad to the same length."""
+        return self._packed(number) if isinstance(self.order, Packed) else self._bucketed(number)
+
+    def _bucketed(self, number: int) -> dict[str, np.ndarray]:
+        ((at, first, last),) = self.order.pieces(number)
+        window, mine = self._window(at), np.arange(*self._mine)
+        length = bucket(int(window.rows.length_N[first:last].max()), self._buckets)
+        layout = Layout(len(mine), length, np.arange(len(mine)))
+        batch = lay_out(window.block.take(first + mine), self.cells[0].table, layout, self.cells[0].choices)
+        return batch | {"index": mine.astype(np.int32)}
+
+    def _packed(self, number: int) -> dict[str, np.ndarray]:
+        parts, examples = [], 0
+        for at, first, last in self.order.pieces(number):
+            window = self._window(at)
+            part = {name: rows[window.mine_R[first] : window.mine_R[last]] for name, rows in window.arrays.items()}
+            begin, end = window.rows.begin_R[[first, last]].tolist()
+            part["index"] = np.where(part["index"] < 0, 0, part["index"] + (examples - begin))
+            parts.append(part)
+            examples += end - begin
+        missing = self._mine[1] - self._mine[0] - sum(len(part["index"]) for part in parts)
+        if missing:
+            parts.append({name: _nothing(name, rows, missing, self.cells[0].table) for name, rows in parts[0].items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _nothing(name: str, rows: np.ndarray, count: int, table: Mapping[str, Feature]) -> np.ndarray:
+    """Returns rows without an example."""
+    value = 0 if name not in table else table[name].pad if "L" in table[name].axes else -1
+    return np.full((count, *rows.shape[1:]), value, np.int32)
+
+
+def _segments(
+    length_N: np.ndarray, mine_N: np.ndarray, row_N: np.ndarray, rows: int, room: int
+) -> tuple[Layout, dict[str, np.ndarray]]:
+    """Returns where this host's examples of a window go in its packed rows, and the arrays that say so.
+
+    Those are segments and positions BxL, and, BxS, first (the token a segment begins at) and index (the number of
+    its example in the window, -1 where there is none). `row_N` has an entry for each example that is mine.
+    """
+    slots, number_N, length_N = room // SHORTEST, np.flatnonzero(mine_N), length_N[mine_N]
+    end_N = np.cumsum(room_of(length_N))
+    first_N = np.searchsorted(row_N, row_N)  # the first example of the same row
+    begin_N = end_N - room_of(length_N)
+    begin_N = begin_N - begin_N[first_N]
+    slot_N = np.arange(len(length_N)) - first_N
+    ends_N = np.cumsum(length_N)
+    within_T = np.arange(length_N.sum()) - np.repeat(ends_N - length_N, length_N)
+    at_T = np.repeat(row_N * room + begin_N, length_N) + within_T
+    segments, positions = (np.zeros(rows * room, np.int32) for _ in range(2))
+    segments[at_T], positions[at_T] = np.repeat(slot_N + 1, length_N), within_T
+    first, index = np.zeros((rows, slots), np.int32), np.full((rows, slots), -1, np.int32)
+    first[row_N, slot_N], index[row_N, slot_N] = begin_N, number_N
+    beside = {"segments": segments.reshape(rows, room), "positions": positions.reshape(rows, room)}
+    return Layout(rows, room, row_N, begin_N, slot_N, slots), beside | {"first": first, "index": index}
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+    """How a stage's batches are made: examples of one, seed of their order, lengths to pad to, whether to pack."""
+
+    batch_size: int
+    seed: int
+    buckets: Sequence[int]
+    packing: bool = False
+
+    def order(self, part: Part, batches: int) -> Order:
+        """Returns the order of the cells of a head over so many batches."""
+        cells, rates = part
+        draws = Draws([cell.lengths_N for cell in cells], rates, self.seed)
+        if self.packing and KINDS[cells[0].cell.row.kind].packs:
+            return Packed(draws, self.batch_size, batches, self.buckets[-1])
+        return Bucketed(draws, self.batch_size, batches, self.buckets)
+
+
+def examples_of_step(cells: Sequence[Prepared], rates: Sequence[float], plan: BatchPlan) -> float:
+    """Returns how many examples a step has on average: `batch_size`, or, of packed ones, about as many."""
+    if not plan.packing:
+        return plan.batch_size
+    parts = group_cells(cells, rates)
+    steps = sum(sum(part[1]) / plan.order(part, 0).share for part in parts)
+    return plan.batch_size * sum(rates) / steps
 
 
 class Batches:
@@ -120,10 +208,9 @@ class Batches:
         cells: Sequence[Prepared],
         *,
         rates: Sequence[float],
-        batch_size: int,
+        plan: BatchPlan,
         steps: int,
-        seed: int,
-        buckets: Sequence[int],
+        multiple: int = 1,
         host: int = 0,
         hosts: int = 1,
     ):
@@ -132,38 +219,24 @@ class Batches:
         Args:
           cells: what to train on.
           rates: how often each cell is drawn, up to a common factor.
-          batch_size: examples of a global batch.
+          plan: how batches are made; the largest of its lengths holds every feature.
           steps: how many batches there are.
-          seed: of the order.
-          buckets: lengths to pad to; the largest holds every feature.
+          multiple: packed batches are filled up with empty rows to a multiple of this, for a mesh to divide.
           host: this host's number, of `hosts`.
           hosts: how many hosts share a batch.
         """
-        by_task: dict[str, list[tuple[Prepared, float]]] = {}
-        for cell, rate in zip(cells, rates, strict=True):
-            by_task.setdefault(cell.cell.task, []).append((cell, rate))
-        parts = [by_task[name] for name in sorted(by_task)]
-        self._group_of_step = interleave([sum(rate for _, rate in part) for part in parts], steps)
+        parts = group_cells(cells, rates)
+        self._group_of_step = interleave([sum(part[1]) / plan.order(part, 0).share for part in parts], steps)
         self._batch_of_step = np.zeros(steps, np.int64)
         for number in range(len(parts)):
             here = self._group_of_step == number
             self._batch_of_step[here] = np.arange(here.sum())
-        counts = np.bincount(self._group_of_step, minlength=len(parts))
-        self._buckets = sorted(buckets)
-        self._groups = [
-            Group(
-                [cell for cell, _ in part],
-                [rate for _, rate in part],
-                batch_size=batch_size,
-                seed=seed,
-                batches=int(count),
-                buckets=self._buckets,
-            )
-            for part, count in zip(parts, counts, strict=True)
-        ]
-        self._records = [[Records(cell) for cell, _ in part] for part in parts]
-        self._mine = slice(host * batch_size // hosts, (host + 1) * batch_size // hosts)
-        self._batch_size = batch_size
+        self._groups = []
+        for number, part in enumerate(parts):
+            order = plan.order(part, int((self._group_of_step == number).sum()))
+            rows = -(-order.rows // multiple) * multiple if order.packed else order.rows
+            mine = host * rows // hosts, (host + 1) * rows // hosts
+            self._groups.append(Group(part[0], order, plan.buckets, mine))
 
     def __len__(self) -> int:
         return len(self._group_of_step)
@@ -171,33 +244,20 @@ class Batches:
     def identify(self, step: int) -> list[str]:
         """Returns the names of the examples of a step: cell#example."""
         group = self._groups[self._group_of_step[step]]
-        sources, rows = group.rows(int(self._batch_of_step[step]))
+        sources, rows = group.examples(int(self._batch_of_step[step]))
         cells = [group.cells[source] for source in sources]
         return [f"{cell.cell}#{cell.example_N[row]}" for cell, row in zip(cells, rows, strict=True)]
 
     def __getitem__(self, index: int) -> tuple[str, dict[str, np.ndarray]]:
-        """Returns (task, this host's rows of the batch) of a step. All hosts pad to the same length."""
-        number_of_group = self._group_of_step[index]
-        group = self._groups[number_of_group]
-        sources, rows = group.rows(int(self._batch_of_step[index]))
-        lengths = [int(group.cells[s].lengths_N[row]) for s, row in zip(sources, rows, strict=True)]
-        mine, my_rows = sources[self._mine], rows[self._mine]
-        features: list[dict[str, np.ndarray]] = [{}] * len(mine)
-        for number, records in enumerate(self._records[number_of_group]):
-            here = np.flatnonzero(mine == number)
-            if len(here):
-                read = records.read([int(row) for row in my_rows[here]])
-                for at, feature in zip(here, read, strict=True):
-                    features[at] = feature
-        batch = pad_batch(features, group.features, bucket(max(lengths), self._buckets))
-        number_B = np.arange(self._batch_size, dtype=np.int32)[self._mine]
-        return group.task.name, batch | {"index": number_B}
+        """Returns (head, this host's rows of the batch) of a step."""
+        group = self._groups[self._group_of_step[index]]
+        return group.head, group.batch(int(self._batch_of_step[index]))
 
 
 def stream(
     source: Batches, start: int = 0, threads: int = 1, readers: int = 0
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
-    """Yields (task, batch) from step `start` to the end, in order, read ahead by Grain.
+    """Yields (head, batch) from step `start` to the end, in order, read ahead by Grain.
 
     Args:
       source: the batches.
@@ -227,12 +287,14 @@ def in_order(
     Every batch has `batch_size` rows, so that a length is compiled once; the last one is filled up by
     repeating its last feature, and has fewer numbers than rows.
     """
-    table = prepared.table
     records = Records(prepared)
-    order = np.argsort(prepared.lengths_N, kind="stable")
-    for at in range(0, len(order), batch_size):
-        numbers = order[at : at + batch_size]
-        features = records.read([int(number) for number in numbers])
-        features += [features[-1]] * (batch_size - len(features))
-        length = bucket(int(prepared.lengths_N[numbers].max()), sorted(buckets))
-        yield numbers, pad_batch(features, table, length)
+    order_N = np.argsort(prepared.lengths_N, kind="stable")
+    whole = batch_size * max(1, READ // batch_size)
+    for begin in range(0, len(order_N), whole):
+        block = records.block(order_N[begin : begin + whole])
+        for at in range(0, min(whole, len(order_N) - begin), batch_size):
+            numbers = order_N[begin:][at : min(at + batch_size, whole)]
+            row_B = np.minimum(np.arange(batch_size), len(numbers) - 1)
+            length = bucket(int(prepared.lengths_N[numbers].max()), sorted(buckets))
+            layout = Layout(batch_size, length, np.arange(batch_size))
+            yield numbers, lay_out(block.take(at + row_B), prepared.table, layout, prepared.choices)

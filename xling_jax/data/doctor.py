@@ -109,9 +109,16 @@ def _examine_cell(cell: Cell, data_dir: pathlib.Path | None, checksums: Mapping[
     return _read(cell, files, published, checksums, texts)
 
 
+def _checksum(file: File) -> str:
+    found = hashlib.sha256()
+    for block in file.blocks():
+        found.update(block)
+    return found.hexdigest()
+
+
 def _read(cell: Cell, files: list[File], published: int | None, checksums: Mapping[str, str], texts: Texts) -> Finding:
     """Returns the finding of a cell whose files are there."""
-    sums = {path: hashlib.sha256(file.data).hexdigest() for path, file in zip(sources.paths(cell), files, strict=True)}
+    sums = {path: _checksum(file) for path, file in zip(sources.paths(cell), files, strict=True)}
     found = Finding(cell, THERE, sums, files[0].path, None, published)
     examples = 0
     try:

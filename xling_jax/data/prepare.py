@@ -5,21 +5,24 @@ same functions are run without TensorFlow, whose import alone takes longer than 
 test holds the two against each other, example by example.
 """
 
+import array
 import dataclasses
 import hashlib
 import itertools
 import json
+import mmap
 import pathlib
 import shutil
+import time
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import msgpack
 import numpy as np
 from array_record.python import array_record_module  # ty: ignore[import-not-found] - compiled, without stubs
 
 from xling_jax.data.formats import Feature, format_of
+from xling_jax.data.records import Block, pack_feature, unpack_feature
 from xling_jax.data.sources import checksum, read
 from xling_jax.data.token_counts import TokenCounter, TokenCounts
 from xling_jax.data.tokenizers import Tokenizer
@@ -27,15 +30,20 @@ from xling_jax.errors import DataError
 from xling_jax.experiment import Part
 from xling_jax.tables.tasks import Cell
 
-FORMAT_VERSION = 3  # raise it when a format's output changes
-DECIDING = (
+FORMAT_VERSION = 4  # raise it when a format's output changes
+CONTENT = (
     "kind",
     "reader",
     "labels",
     "pivot",
     "fields",
     "words",
-)  # columns of a task row that decide what is prepared
+    "choices",
+    "faults",
+)  # columns of a task that decide what is in a cell
+CHUNK = 256  # examples that are made at once
+STALE = 24 * 3600.0  # seconds after which whoever wrote a draft is dead
+LAZY = 64 << 20  # bytes of raw examples above which they stay on disk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +51,8 @@ class Prepared:
     """A prepared cell: where it lies and what was counted on the way.
 
     `lengths_N` and `example_N` have one entry for each feature: its tokens, and the number of the example
-    it was made from. `pad` is the id that its inputs are padded with.
+    it was made from. `choices` is the largest number of choices of an example, 1 where a kind has none. `pad` is the
+    id that its inputs are padded with.
     """
 
     cell: Cell
@@ -54,6 +63,7 @@ class Prepared:
     pad: int
     lengths_N: np.ndarray
     example_N: np.ndarray
+    choices: int = 1
 
     @property
     def examples(self) -> int:
@@ -71,16 +81,41 @@ class Prepared:
         table = format_of(self.cell.row.kind).FEATURES
         return table | {"input_ids": dataclasses.replace(table["input_ids"], pad=self.pad)}
 
-    def raw(self) -> list[dict]:
-        """Returns the raw examples, in order. Training cells do not keep them."""
+    def raw(self) -> Sequence[dict]:
+        """Returns the raw examples, in order; many are read as they are asked for. Training cells keep none."""
+        path = self.path / "examples.jsonl"
         try:
-            with open(self.path / "examples.jsonl", encoding="utf-8") as lines:
-                found = [json.loads(line) for line in lines]
+            found = RawExamples(path) if path.stat().st_size > LAZY else [*map(json.loads, path.open("rb"))]
         except (OSError, ValueError) as error:
             raise damaged(self.path, error) from error
         if _keeps_raw(self.cell) and len(found) != self.examples:
             raise damaged(self.path, f"examples.jsonl has {len(found)} examples of {self.examples}")
         return found
+
+
+class RawExamples(Sequence):
+    """The examples of a file of JSON lines, each parsed when it is asked for."""
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
+        with open(path, "rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        ends = array.array("q")
+        while (end := self._bytes.find(b"\n", ends[-1] if ends else 0)) >= 0:
+            ends.append(end + 1)
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, at):
+        if isinstance(at, slice):
+            return [self[number] for number in range(*at.indices(len(self)))]
+        at = range(len(self))[at]
+        try:
+            return json.loads(self._bytes[self._ends[at - 1] if at else 0 : self._ends[at]])
+        except ValueError as error:
+            raise damaged(self._path.parent, f"line {at + 1} of examples.jsonl: {error}") from error
 
 
 def damaged(path: pathlib.Path, found: object) -> DataError:
@@ -102,25 +137,26 @@ def raw_examples(part: Part, data_dir: pathlib.Path | None) -> Iterator[dict]:
     return itertools.islice(read(part.cell, data_dir), part.first, last)
 
 
-def pack_feature(feature: dict[str, np.ndarray]) -> bytes:
-    """Returns a feature as bytes."""
-    return msgpack.packb({name: (list(x.shape), x.astype("<i4").tobytes()) for name, x in feature.items()})
-
-
-def unpack_feature(record: bytes) -> dict[str, np.ndarray]:
-    """Returns the feature that `pack_feature` was given."""
-    fields = msgpack.unpackb(record)
-    return {name: np.frombuffer(data, "<i4").reshape(shape) for name, (shape, data) in fields.items()}
-
-
 def _address(part: Part, tokenizer: Tokenizer, data: str) -> str:
     """Returns the hash of everything that decides a prepared part's content."""
-    row = [repr(getattr(part.cell.row, column)) for column in DECIDING]
+    row = {name: getattr(part.cell.row, name) for name in CONTENT}
+    row = {name: sorted(column.items()) if isinstance(column, Mapping) else column for name, column in row.items()}
     decides = (FORMAT_VERSION, repr(part), row, tokenizer.fingerprint, data)
     return hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
 
 
-def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: pathlib.Path | None = None) -> Prepared:
+def place(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: pathlib.Path | None) -> pathlib.Path:
+    """Returns where a part lies once it is prepared."""
+    return root / f"{part.cell}-{_address(part, tokenizer, checksum(part.cell, data_dir))}"
+
+
+def prepare(
+    part: Part,
+    tokenizer: Tokenizer,
+    root: pathlib.Path,
+    data_dir: pathlib.Path | None = None,
+    each: Callable = map,
+) -> Prepared:
     """Returns a prepared part of a cell, making it first if it is not there.
 
     It is written beside its place and moved there whole, so that a process that dies leaves nothing half
@@ -131,6 +167,7 @@ def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: path
       tokenizer: the vocabulary.
       root: folder of all that is prepared.
       data_dir: the data folder, for tasks that are read from files.
+      each: `map`, or one like it that divides the work (see `prepare_all`) and keeps the order.
 
     Raises:
       DataError: a file is missing or broken, or the part begins beyond the end of the cell.
@@ -138,10 +175,11 @@ def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: path
     data = checksum(part.cell, data_dir)
     final = root / f"{part.cell}-{_address(part, tokenizer, data)}"
     if not final.exists():
+        _sweep(root)
         draft = root / f".{final.name}.{uuid.uuid4().hex}"  # process numbers are not unique on a shared disk
         draft.mkdir(parents=True)
         try:
-            counts = _write(draft, part, raw_examples(part, data_dir), tokenizer)
+            counts = _write(draft, part, raw_examples(part, data_dir), tokenizer, each)
             meta = {
                 "cell": str(part.cell),
                 "checksum": data,
@@ -159,32 +197,80 @@ def prepare(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: path
     return load(part.cell, final)
 
 
-def _write(folder: pathlib.Path, part: Part, examples: Iterator[dict], tokenizer: Tokenizer) -> TokenCounts:
-    """Writes all features of a part and returns what was counted on the way."""
-    make = format_of(part.cell.row.kind).features
-    keep_raw = _keeps_raw(part.cell)
-    writer = array_record_module.ArrayRecordWriter(str(folder / "data.arrayrecord"), "group_size:1,uncompressed")
-    lengths: list[int] = []
-    example_of: list[int] = []
+def _sweep(root: pathlib.Path) -> None:
+    """Removes drafts of processes that died: nobody has written to them for a day."""
+    for draft in root.glob(".*-*.*"):
+        try:
+            touched = max(path.stat().st_mtime for path in [draft, *draft.iterdir()])
+        except OSError:  # just moved to its place, or removed by another process
+            continue
+        if time.time() - touched > STALE:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """Features of some examples, ready to be written: a record, a length and a number of choices for each feature."""
+
+    counts: TokenCounts
+    records: list[bytes]
+    lengths: list[int]
+    choices: list[int]
+    made_of: list[int]  # features of each example
+
+
+def make_chunk(examples: list[dict], part: Part, tokenizer: Tokenizer) -> Chunk:
+    """Returns the features of some examples of a part."""
+    form, row = format_of(part.cell.row.kind), part.cell.row
+    made = [form.features(example, tokenizer, part.max_length, row) for example in examples]
     counter = TokenCounter(part, tokenizer)
+    for example, several in zip(examples, made, strict=True):
+        counter.add(example, several)
+    features = [feature for several in made for feature in several]
+    shapes = [feature["input_ids"].shape for feature in features]
+    return Chunk(
+        counter.counts,
+        [pack_feature(feature, form.FEATURES) for feature in features],
+        [shape[-1] for shape in shapes],
+        [shape[0] if len(shape) > 1 else 1 for shape in shapes],
+        [len(several) for several in made],
+    )
+
+
+def _chunks(examples: Iterable[dict], keep: Callable[[str], object] | None) -> Iterator[list[dict]]:
+    """Yields examples by the chunk, and gives each of them to `keep` as a line of JSON."""
+    examples = iter(examples)
+    while chunk := list(itertools.islice(examples, CHUNK)):
+        if keep is not None:
+            keep("".join(json.dumps(example, ensure_ascii=False) + "\n" for example in chunk))
+        yield chunk
+
+
+def _write(
+    folder: pathlib.Path, part: Part, examples: Iterable[dict], tokenizer: Tokenizer, each: Callable
+) -> TokenCounts:
+    """Writes all features of a part and returns what was counted on the way."""
+    writer = array_record_module.ArrayRecordWriter(str(folder / "data.arrayrecord"), "group_size:1,uncompressed")
+    lengths, choices, made_of = (array.array("i") for _ in range(3))
+    counts = TokenCounts()
     with open(folder / "examples.jsonl", "w", encoding="utf-8") as raw:
-        for number, example in enumerate(examples):
-            made = make(example, tokenizer, part.max_length, part.cell.row)
-            counter.add(example, made)
-            for feature in made:
-                writer.write(pack_feature(feature))
-                lengths.append(feature["input_ids"].shape[-1])
-                example_of.append(number)
-            if keep_raw:
-                raw.write(json.dumps(example, ensure_ascii=False) + "\n")
+        chunks = _chunks(examples, raw.write if _keeps_raw(part.cell) else None)
+        for chunk in each(make_chunk, chunks, itertools.repeat(part), itertools.repeat(tokenizer)):
+            for record in chunk.records:
+                writer.write(record)
+            counts += chunk.counts
+            lengths.extend(chunk.lengths)
+            choices.extend(chunk.choices)
+            made_of.extend(chunk.made_of)
     writer.close()
     if not lengths:
         raise DataError(
             f"Cell {part.cell} has no examples from number {part.first} on.\n"
             "Allowed: a part of what is there; see `examples` of the stage and `limits` of the config."
         )
-    np.savez(folder / "index.npz", lengths=np.array(lengths, np.int32), example=np.array(example_of, np.int32))
-    return counter.counts
+    example_N = np.repeat(np.arange(len(made_of), dtype=np.int32), made_of)
+    np.savez(folder / "index.npz", lengths=np.array(lengths), example=example_N, choices=np.array(choices))
+    return counts
 
 
 def load(cell: Cell, path: pathlib.Path) -> Prepared:
@@ -192,9 +278,11 @@ def load(cell: Cell, path: pathlib.Path) -> Prepared:
     try:
         meta = json.loads((path / "meta.json").read_text())
         with np.load(path / "index.npz") as index:
-            lengths_N, example_N = index["lengths"], index["example"]
-        counts = TokenCounts(**meta["counts"])
-        found = Prepared(cell, path, meta["checksum"], counts, meta["max_length"], meta["pad"], lengths_N, example_N)
+            lengths_N, example_N, choices_N = index["lengths"], index["example"], index["choices"]
+        choices, counts = int(choices_N.max(initial=1)), TokenCounts(**meta["counts"])
+        found = Prepared(
+            cell, path, meta["checksum"], counts, meta["max_length"], meta["pad"], lengths_N, example_N, choices
+        )
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from error
     records = _reader(path).num_records()
@@ -212,18 +300,32 @@ class Records:
     """Random access to the features of a prepared cell."""
 
     def __init__(self, prepared: Prepared):
-        self._prepared = prepared
+        self.prepared = prepared
         self._reader = None
 
-    def read(self, numbers: list[int]) -> list[dict[str, np.ndarray]]:
-        """Returns the features with these numbers, in this order. Raises DataError if their bytes have changed."""
+    def bytes(self, numbers: list[int]) -> list[bytes]:
+        """Returns the records with these numbers, in this order. Raises DataError if their bytes have changed.
+
+        A call costs as much as some hundred records: ask for many at once.
+        """
         if self._reader is None:  # opened late, so that the object can be sent to another process
-            self._reader = _reader(self._prepared.path)
-        assert 0 <= min(numbers) <= max(numbers) < self._prepared.features, "a feature that is not there"
+            self._reader = _reader(self.prepared.path)
+        assert 0 <= min(numbers) <= max(numbers) < self.prepared.features, "a feature that is not there"
         try:
-            return [unpack_feature(record) for record in self._reader.read(numbers)]
+            return self._reader.read(numbers)
         except RuntimeError as error:  # the checksum of a block does not fit
-            raise damaged(self._prepared.path, error) from error
+            raise damaged(self.prepared.path, error) from error
+
+    def block(self, numbers: np.ndarray) -> Block:
+        """Returns the same as one block, to be laid out."""
+        return Block.of(self.bytes(numbers.tolist()))
+
+    def read(self, numbers: list[int]) -> list[dict[str, np.ndarray]]:
+        """Returns the features themselves."""
+        try:
+            return [unpack_feature(record, self.prepared.table) for record in self.bytes(numbers)]
+        except ValueError as error:
+            raise damaged(self.prepared.path, error) from error
 
     def __getstate__(self):
-        return {"_prepared": self._prepared, "_reader": None}
+        return self.__dict__ | {"_reader": None}

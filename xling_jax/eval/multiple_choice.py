@@ -1,5 +1,7 @@
 """The best of several choices."""
 
+from collections.abc import Sequence
+
 import jax
 
 from xling_jax.experiment import Target
@@ -10,7 +12,7 @@ def device(logits_BxC: jax.Array, batch: dict, target: Target) -> dict[str, jax.
     return {"logits": logits_BxC}
 
 
-def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[int]:
+def answers(rows: list[list[dict]], raw: Sequence[dict], target: Target) -> list[int]:
     """Returns the number of the chosen choice for each example."""
     return [
         int(features[0]["logits"][: len(example["choices"])].argmax())
@@ -18,6 +20,6 @@ def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[int
     ]
 
 
-def submission(predictions: list[int], raw: list[dict]) -> tuple[str, str]:
+def submission(predictions: list[int], raw: Sequence[dict]) -> tuple[str, str]:
     """Returns one choice a line, counted from 0."""
     return "tsv", "".join(f"{choice}\n" for choice in predictions)

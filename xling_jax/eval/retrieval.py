@@ -5,6 +5,8 @@ queries, the nearest by cosine is the answer. Mean-pooled vectors of one languag
 the language's mean is subtracted first unless the protocol says otherwise.
 """
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
@@ -29,7 +31,7 @@ def nearest(queries_NxD: np.ndarray, index_MxD: np.ndarray) -> np.ndarray:
     return np.concatenate([part.argmax(axis=1) for part in parts])
 
 
-def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[str]:
+def answers(rows: list[list[dict]], raw: Sequence[dict], target: Target) -> list[str]:
     """Returns for each pivot text the id of the text that was found."""
     vectors_Nx2xD = np.stack([features[0]["vectors"] for features in rows]).astype(np.float64)
     if target.centre:
@@ -38,7 +40,7 @@ def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[str
     return [raw[number]["id"] for number in found]
 
 
-def submission(predictions: list[str], raw: list[dict]) -> tuple[str, str]:
+def submission(predictions: list[str], raw: Sequence[dict]) -> tuple[str, str]:
     """Returns for each pivot text the line of the text that was found, counted from 0."""
     line = {example["id"]: number for number, example in enumerate(raw)}
     return "tsv", "".join(f"{line[name]}\n" for name in predictions)

@@ -1,6 +1,7 @@
 """The answer to a question as a slice of its context; the best over all windows."""
 
 import json
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ def device(logits_BxLx2: jax.Array, batch: dict, target: Target) -> dict[str, ja
     return {"start": logits_BxLx2[..., 0], "end": logits_BxLx2[..., 1], "spans": batch["spans"].astype(jnp.int32)}
 
 
-def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[str]:
+def answers(rows: list[list[dict]], raw: Sequence[dict], target: Target) -> list[str]:
     """Returns a slice of the context for each question."""
     texts = []
     for features, example in zip(rows, raw, strict=True):
@@ -26,7 +27,7 @@ def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[str
     return texts
 
 
-def submission(predictions: list[str], raw: list[dict]) -> tuple[str, str]:
+def submission(predictions: list[str], raw: Sequence[dict]) -> tuple[str, str]:
     """Returns a JSON object of question id to answer."""
     named = {example["id"]: answer for example, answer in zip(raw, predictions, strict=True)}
     return "json", json.dumps(named, ensure_ascii=False, indent=0) + "\n"

@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ class OpenCell:
     """
 
     cell: Cell
-    raw: list[dict]
+    raw: Sequence[dict]
     batches: Any  # iterable of (feature numbers, batch)
     example_N: np.ndarray
     checksum: str

@@ -1,5 +1,7 @@
 """A tag for every word; sentences that were cut are whole again."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
@@ -13,7 +15,7 @@ def device(logits_BxLxY: jax.Array, batch: dict, target: Target) -> dict[str, ja
     return {"label": logits_BxLxY.argmax(axis=-1), "word": batch["word"]}
 
 
-def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[list[str]]:
+def answers(rows: list[list[dict]], raw: Sequence[dict], target: Target) -> list[list[str]]:
     """Returns as many tags as words for each sentence."""
     labels = TASKS[target.task].labels
     tags = []
@@ -24,6 +26,6 @@ def answers(rows: list[list[dict]], raw: list[dict], target: Target) -> list[lis
     return tags
 
 
-def submission(predictions: list[list[str]], raw: list[dict]) -> tuple[str, str]:
+def submission(predictions: list[list[str]], raw: Sequence[dict]) -> tuple[str, str]:
     """Returns one tag a line, and an empty line after each sentence."""
     return "tsv", "".join("".join(f"{tag}\n" for tag in tags) + "\n" for tags in predictions)

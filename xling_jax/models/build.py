@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax.errors import ConfigError
-from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
+from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig, along_row
 from xling_jax.models.heads import ChoiceHead, ClassificationHead, MlmHead, TokenHead, pool
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import Task
@@ -20,17 +20,16 @@ INIT_LENGTH = 8  # any length: no parameter's shape depends on it
 
 @dataclasses.dataclass(frozen=True, order=True)
 class HeadSpec:
-    """A head by the name of its task: its kind, and its number of labels, choices or span ends."""
+    """A head by its name, its kind, and its number of labels or span ends; 0 where the kind has none."""
 
     name: str
     kind: str
     size: int = 0
 
 
-def head_spec(row: Task, choices: int = 4) -> HeadSpec:
-    """Returns the head that answers a task."""
-    sizes = {"mlm": 0, "span_qa": 2, "multiple_choice": choices, "retrieval": 0}
-    return HeadSpec(row.name, row.kind, sizes.get(row.kind, len(row.labels)))
+def head_spec(row: Task) -> HeadSpec:
+    """Returns the head that answers a task; tasks may share one."""
+    return HeadSpec(row.head_name, row.kind, 2 if row.kind == "span_qa" else len(row.labels))
 
 
 def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool = False) -> EncoderConfig:
@@ -49,6 +48,16 @@ def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool 
     return EncoderConfig(**sizes, dtype=dtype, remat=remat)
 
 
+def along(index_B: jax.Array, tokens_BxL: jax.Array) -> jax.Array:
+    """Returns each token's example, where a row is one example."""
+    return jnp.broadcast_to(index_B[:, None], tokens_BxL.shape)
+
+
+def of_segment(value_BxS: jax.Array, segments_BxL: jax.Array) -> jax.Array:
+    """Returns for each token the value of its segment; for padding that of some segment."""
+    return jnp.take_along_axis(value_BxS, jnp.maximum(segments_BxL - 1, 0), axis=1)
+
+
 class Model(nn.Module):
     """An encoder with named heads. Parameters: {"encoder": ..., "head_<name>": ...}."""
 
@@ -60,7 +69,7 @@ class Model(nn.Module):
         make: dict[str, Callable[[HeadSpec], Any]] = {
             "mlm": lambda spec: MlmHead(self.config),
             "pair_classification": lambda spec: ClassificationHead(self.config, spec.size),
-            "multiple_choice": lambda spec: ChoiceHead(self.config, spec.size),
+            "multiple_choice": lambda spec: ChoiceHead(self.config),
             "tagging": lambda spec: TokenHead(self.config, spec.size),
             "span_qa": lambda spec: TokenHead(self.config, spec.size),
         }
@@ -70,21 +79,35 @@ class Model(nn.Module):
         return next(spec for spec in self.heads if spec.name == name)
 
     def __call__(self, head: str, batch: dict, deterministic: bool = True) -> jax.Array:
-        """Returns the logits of one head. `batch` has input_ids, and index or masked where they are needed."""
-        spec = self._spec(head)
-        tokens = batch["input_ids"]
-        index_B = batch.get("index", jnp.arange(tokens.shape[0]))
+        """Returns the logits of one head: BxMxV, BxY (packed: BxSxY), BxC or BxLxY.
+
+        `batch` has input_ids BxL (BxCxL for choices), and index or masked where they are needed. A packed batch
+        also has segments and positions BxL, first BxS (where a segment begins) and its index is BxS.
+        """
+        spec, tokens = self._spec(head), batch["input_ids"]
+        index = batch.get("index", jnp.arange(tokens.shape[0]))
         if spec.kind == "multiple_choice":
-            tokens = tokens.reshape(-1, tokens.shape[-1])
-            index_B = jnp.arange(spec.size)[None, :] + spec.size * index_B[:, None]
-            index_B = index_B.reshape(-1)
-        last_BxLxD, _ = self.encoder(
-            tokens, batch.get("segments"), batch.get("positions"), index_B, deterministic=deterministic
-        )
+            return self._choices(self.head[head], tokens, index, deterministic)
+        packed = "first" in batch
+        index_BxL = of_segment(index, batch["segments"]) if packed else along(index, tokens)
+        segments, positions = batch.get("segments"), batch.get("positions", along_row(tokens))
+        last_BxLxD, _ = self.encoder(tokens, segments, positions, index_BxL, deterministic=deterministic)
         if spec.kind == "mlm":
             masked_BxMxD = jnp.take_along_axis(last_BxLxD, batch["masked"][..., None], axis=1)
             return self.head[head](masked_BxMxD, self.encoder.word.embedding)
-        return self.head[head](last_BxLxD, index_B, deterministic)
+        if spec.kind == "pair_classification":
+            first = jnp.take_along_axis(last_BxLxD, batch["first"][..., None], axis=1) if packed else last_BxLxD[:, 0]
+            return self.head[head](first, index, deterministic)
+        return self.head[head](last_BxLxD, index_BxL, positions, deterministic)
+
+    def _choices(self, head: ChoiceHead, tokens_BxCxL: jax.Array, index_B: jax.Array, deterministic: bool):
+        """Returns logits BxC for any number of choices; every choice is encoded as an example of its own."""
+        choices = tokens_BxCxL.shape[1]
+        tokens_BCxL = tokens_BxCxL.reshape(-1, tokens_BxCxL.shape[-1])
+        index_BC = (choices * index_B[:, None] + jnp.arange(choices)[None, :]).reshape(-1)
+        last_BCxLxD, _ = self.encoder(tokens_BCxL, index_BxL=along(index_BC, tokens_BCxL), deterministic=deterministic)
+        logits_BxC = head(last_BCxLxD[:, 0], index_BC, deterministic).reshape(-1, choices)
+        return jnp.where(tokens_BxCxL[..., 0] == PAD_ID, -1e9, logits_BxC)  # an example with fewer choices than others
 
     def states(self, tokens_BxL: jax.Array) -> jax.Array:
         """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""
@@ -100,10 +123,8 @@ class Model(nn.Module):
         batch = {"input_ids": tokens_BxL, "masked": jnp.zeros((1, 2), jnp.int32)}
         self.encoder(tokens_BxL)
         for spec in self.heads:
-            if spec.kind == "multiple_choice":
-                self(spec.name, batch | {"input_ids": jnp.repeat(tokens_BxL[:, None], spec.size, axis=1)})
-            else:
-                self(spec.name, batch)
+            one_choice = {"input_ids": tokens_BxL[:, None]} if spec.kind == "multiple_choice" else {}
+            self(spec.name, batch | one_choice)
 
 
 def init_params(model: Model, key: jax.Array):

@@ -83,19 +83,40 @@ def gelu(x: jax.Array, config: EncoderConfig) -> jax.Array:
     return jax.nn.gelu(x, approximate=config.gelu == "tanh")
 
 
+def along_row(like_BxL: jax.Array) -> jax.Array:
+    """Returns positions 0, 1, 2 ... in every row."""
+    return jnp.broadcast_to(jnp.arange(like_BxL.shape[1])[None, :], like_BxL.shape)
+
+
 class Dropout(nn.Module):
-    """Dropout whose mask is drawn per example, so that it depends neither on the mesh nor on accumulation."""
+    """Dropout whose mask is drawn per example and position.
+
+    So it depends neither on the mesh nor on accumulation, nor on where in a packed row an example stands.
+    """
 
     rate: float
 
     @nn.compact
-    def __call__(self, x, index_B, deterministic: bool):
-        """Returns x with its elements dropped. `index_B`: the example's number in the global batch."""
+    def __call__(self, x, index, position, deterministic: bool):
+        """Returns x with its elements dropped.
+
+        Args:
+          x: states, (..., D).
+          index: of the same shape without D, the example's number in the global batch.
+          position: of that shape, the token's place in its example.
+          deterministic: drop nothing.
+        """
         if deterministic or self.rate == 0.0:
             return x
-        keys_B = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), index_B)
-        keep = jax.vmap(lambda key, row: jax.random.bernoulli(key, 1.0 - self.rate, row.shape))(keys_B, x)
-        return jnp.where(keep, x / (1.0 - self.rate), 0).astype(x.dtype)
+        key = self.make_rng("dropout")
+
+        def draw(index, position):
+            mine = jax.random.fold_in(jax.random.fold_in(key, index), position)
+            return jax.random.bernoulli(mine, 1.0 - self.rate, x.shape[-1:])
+
+        for _ in index.shape:
+            draw = jax.vmap(draw)
+        return jnp.where(draw(index, position), x / (1.0 - self.rate), 0).astype(x.dtype)
 
 
 class Layer(nn.Module):
@@ -105,14 +126,15 @@ class Layer(nn.Module):
     deterministic: bool
 
     @nn.compact
-    def __call__(self, x_BxLxD, segments_BxL, index_B):
+    def __call__(self, x_BxLxD, segments_BxL, index_BxL, positions_BxL):
         """Returns (output, output): what the next layer gets, and what is kept as this layer's state."""
         config = self.config
         pre = config.norm == "pre"
 
         def block(x, function, norm):
             inside = norm(x) if pre else x
-            y = Dropout(config.dropout)(function(inside.astype(config.dtype)), index_B, self.deterministic)
+            y = function(inside.astype(config.dtype))
+            y = Dropout(config.dropout)(y, index_BxL, positions_BxL, self.deterministic)
             y = y.astype(jnp.float32) + x
             return y if pre else norm(y)
 
@@ -149,23 +171,23 @@ class Encoder(nn.Module):
         self.norm = layer_norm("norm")
         self.dropout = Dropout(config.dropout)
 
-    def embed(self, tokens_BxL, positions_BxL, index_B, deterministic):
+    def embed(self, tokens_BxL, positions_BxL, index_BxL, deterministic):
         """Returns BxLxD: word, position and the single token-type embedding, summed."""
         x_BxLxD = self.word(tokens_BxL) + self.position(positions_BxL + FIRST_POSITION)
         x_BxLxD = x_BxLxD + self.token_type(jnp.zeros_like(tokens_BxL))
         x_BxLxD = self.norm(x_BxLxD) if self.config.norm == "post" else x_BxLxD
-        x_BxLxD = self.dropout(x_BxLxD, index_B, deterministic)
+        x_BxLxD = self.dropout(x_BxLxD, index_BxL, positions_BxL, deterministic)
         return nn.with_logical_constraint(x_BxLxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
 
     @nn.compact
-    def __call__(self, tokens_BxL, segments_BxL=None, positions_BxL=None, index_B=None, deterministic: bool = True):
+    def __call__(self, tokens_BxL, segments_BxL=None, positions_BxL=None, index_BxL=None, deterministic: bool = True):
         """Returns (last state BxLxD, states (layers+1)xBxLxD with the embeddings as number 0).
 
         Args:
           tokens_BxL: token ids.
           segments_BxL: 0 for padding, else the number of the segment a token belongs to; None: one segment.
           positions_BxL: positions inside the segment, from 0; None: along the row.
-          index_B: the example's number in the global batch, for dropout.
+          index_BxL: the number in the global batch of the example a token belongs to, for dropout; None: the row's.
           deterministic: no dropout.
         """
         config = self.config
@@ -173,21 +195,22 @@ class Encoder(nn.Module):
             segments_BxL = (tokens_BxL != PAD_ID).astype(jnp.int32)
         if positions_BxL is None:
             # Padding stays at the last position that exists, which nothing attends to.
-            positions_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[1]), tokens_BxL.shape)
-        if index_B is None:
-            index_B = jnp.arange(tokens_BxL.shape[0])
-        x_BxLxD = self.embed(tokens_BxL, positions_BxL, index_B, deterministic)
+            positions_BxL = along_row(tokens_BxL)
+        if index_BxL is None:
+            index_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[0])[:, None], tokens_BxL.shape)
+        x_BxLxD = self.embed(tokens_BxL, positions_BxL, index_BxL, deterministic)
         layer = nn.remat(Layer, prevent_cse=False) if config.remat else Layer
         stack = nn.scan(
             layer,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast, nn.broadcast),
+            in_axes=(nn.broadcast,) * 3,
             length=config.layers,
             unroll=config.layers if config.layers < SCAN_FROM else 1,
             metadata_params={nn.PARTITION_NAME: axes.LAYERS},
         )
-        last_BxLxD, after = stack(config, deterministic, name="layers")(x_BxLxD, segments_BxL, index_B)
+        layers = stack(config, deterministic, name="layers")
+        last_BxLxD, after = layers(x_BxLxD, segments_BxL, index_BxL, positions_BxL)
         if config.norm == "pre":
             last_BxLxD = self.norm(last_BxLxD)
         return last_BxLxD, jnp.concatenate([x_BxLxD[None], after])

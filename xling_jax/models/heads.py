@@ -1,8 +1,9 @@
 """Heads: hidden states to answers, one class per kind of task, each as XLM-R's published code has it.
 
-Every head takes the last states BxLxD (a multiple-choice batch has its choices folded into B) and
-returns float32. A head's size is the number of its labels; where the kind has none, it is not read.
+Every head takes states of the last layer and returns float32. Its size is the number of its labels.
 """
+
+import functools
 
 import flax.linen as nn
 import jax
@@ -17,29 +18,28 @@ def _output(size: int, config: EncoderConfig):
 
 
 class ClassificationHead(nn.Module):
-    """Dense, tanh, dropout and output on the first token <s>: logits BxY."""
+    """Dense, tanh, dropout and output on the state of an example's first token <s>: logits BxY, or BxSxY."""
 
     config: EncoderConfig
     size: int
 
     @nn.compact
-    def __call__(self, last_BxLxD, index_B, deterministic):
-        drop = Dropout(self.config.dropout)
-        x_BxD = drop(last_BxLxD[:, 0], index_B, deterministic)
-        x_BxD = jnp.tanh(Dense((self.config.width,), self.config.dtype, name="dense")(x_BxD))
-        return _output(self.size, self.config)(drop(x_BxD, index_B, deterministic)).astype(jnp.float32)
+    def __call__(self, first_BxD, index_B, deterministic):
+        drop = functools.partial(
+            Dropout(self.config.dropout), index=index_B, position=jnp.zeros_like(index_B), deterministic=deterministic
+        )
+        x_BxD = jnp.tanh(Dense((self.config.width,), self.config.dtype, name="dense")(drop(first_BxD)))
+        return _output(self.size, self.config)(drop(x_BxD)).astype(jnp.float32)
 
 
 class ChoiceHead(nn.Module):
-    """One score for each choice: logits BxC from BCxLxD."""
+    """One score for a choice, whatever the number of choices: BCx1 from the choices' first tokens."""
 
     config: EncoderConfig
-    size: int  # number of choices
 
     @nn.compact
-    def __call__(self, last_BCxLxD, index_B, deterministic):
-        scores_BCx1 = ClassificationHead(self.config, 1, name="score")(last_BCxLxD, index_B, deterministic)
-        return scores_BCx1.reshape(-1, self.size)
+    def __call__(self, first_BCxD, index_BC, deterministic):
+        return ClassificationHead(self.config, 1, name="score")(first_BCxD, index_BC, deterministic)
 
 
 class TokenHead(nn.Module):
@@ -49,8 +49,8 @@ class TokenHead(nn.Module):
     size: int
 
     @nn.compact
-    def __call__(self, last_BxLxD, index_B, deterministic):
-        x_BxLxD = Dropout(self.config.dropout)(last_BxLxD, index_B, deterministic)
+    def __call__(self, last_BxLxD, index_BxL, positions_BxL, deterministic):
+        x_BxLxD = Dropout(self.config.dropout)(last_BxLxD, index_BxL, positions_BxL, deterministic)
         return _output(self.size, self.config)(x_BxLxD).astype(jnp.float32)
 
 

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import threading
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from xling_jax.data.batches import in_order
 from xling_jax.data.prepare import Prepared, Records, prepare, raw_examples
 from xling_jax.data.sources import checksum
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
+from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, write_text
 from xling_jax.experiment import Experiment, Part, Target, digest
@@ -90,6 +92,11 @@ class Cells:
             if "tokens" in example:
                 yield " ".join(example["tokens"])
 
+    def prepare_all(self, parts: Sequence[Part], tell: Callable[[Part], None]) -> None:
+        """Makes the vocabulary and all prepared parts, with as many processes as pay; `tell` gets each when done."""
+        folder = self._workdir / "prepared"
+        prepare_all(parts, self.tokenizer(), folder, self._data_dir, jobs=default_jobs(), tell=tell)
+
     def prepare(self, part: Part) -> Prepared:
         """Returns a prepared part of a cell."""
         if part not in self._prepared:
@@ -112,13 +119,14 @@ class Cells:
         beside = self._beside(prepared, raw, target)
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"])
 
-    def _beside(self, prepared: Prepared, raw: list[dict], target: Target) -> dict[str, dict[str, float]]:
+    def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once."""
-        train = target.stage.parts(self.experiment.limits) if target.stage else ()
+        kind = prepared.cell.row.kind
+        parts = target.stage.parts(self.experiment.limits) if target.stage else ()
+        train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
         name = digest([(self.checksum(part.cell), part) for part in train])
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
-            kind = prepared.cell.row.kind
             seen = self._raw(train)
             spaced = LANGUAGES[prepared.cell.language].spaced
             floors = score(kind, raw, FLOORS[kind](seen, raw, spaced))
@@ -136,7 +144,7 @@ class Cells:
             self._seen = (parts, [example for part in parts for example in raw_examples(part, self._data_dir)])
         return self._seen[1]
 
-    def _reachable(self, prepared: Prepared, raw: list[dict]) -> list[str]:
+    def _reachable(self, prepared: Prepared, raw: Sequence[dict]) -> list[str]:
         """Returns for each question the gold answer as tokens can say it; "" if no window holds it."""
         best = [""] * len(raw)
         features = Records(prepared).read(np.arange(len(prepared.example_N)).tolist())

@@ -14,7 +14,7 @@ from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import TASKS, Cell
 
-STAGE_VERSION = 2  # raise it when training changes what it computes
+STAGE_VERSION = 3  # raise it when training changes what it computes
 UNSEEN = ("save_every", "log_every")  # fields of a stage that do not change its result
 
 
@@ -71,8 +71,8 @@ class Plan:
 
 
 def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
-    """Returns the heads a stage trains, one for each of its tasks."""
-    return tuple(sorted(head_spec(TASKS[name]) for name in {cell.task for cell in stage.cells()}))
+    """Returns the heads a stage trains; tasks may share one."""
+    return tuple(sorted({head_spec(TASKS[cell.task]) for cell in stage.cells()}))
 
 
 def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, checksum: Callable[[Cell], str]) -> str:
@@ -80,7 +80,8 @@ def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, chec
     fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in UNSEEN}
     data = {str(cell): checksum(cell) for cell in stage.cells()}
     limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
-    return digest(STAGE_VERSION, model(experiment.model), experiment.dtype, body, fields, data, limits, seed)
+    heads = heads_of(stage)
+    return digest(STAGE_VERSION, model(experiment.model), experiment.dtype, body, fields, data, limits, heads, seed)
 
 
 def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell], str]) -> Plan:
@@ -126,10 +127,11 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
         done = "done" if (workdir / "stages" / node.folder / "DONE").exists() else "to do"
         stage = node.stage
         length = f"{stage.steps} steps" if stage.steps else f"{stage.epochs:g} epochs"
+        packed = " packed" if stage.packing else ""
         amount = f"{stage.examples} examples of " if stage.examples else ""
         start = node.parent.folder if node.parent else "random parameters"
         moves = f"body {stage.handover.body}, head {stage.handover.head}" if node.parent else "all fresh"
-        yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}, {amount}{' '.join(stage.data)}"
+        yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}{packed}, {amount}{' '.join(stage.data)}"
         yield f"      from {start}: {moves}; seed {node.seed}; learning rate {stage.optim.learning_rate:g}"
         if stage.mixing != Mixing():
             yield f"      mixing: {', '.join(_differing(stage.mixing))}"

@@ -16,6 +16,7 @@ from xling_jax.partitioning.feed import feed
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator
 from xling_jax.stages.transfer import BODY, head_part
+from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.meshes import mesh
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import TASKS
@@ -66,12 +67,12 @@ class Programs:
 
         return creator(make, self.mesh, self._strategy, np.uint32(0))
 
-    def _step(self, heads: tuple[HeadSpec, ...], task: str, optim: Optim, accumulate: int) -> Callable:
+    def _step(self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int) -> Callable:
         """Returns (state, batch, learning rate, seed) -> (state, metrics). The state is donated."""
         network = Model(self._config, heads)
 
         def apply(params, dropout_key, batch):
-            return network.apply({"params": params}, task, batch, False, rngs={"dropout": dropout_key})
+            return network.apply({"params": params}, head.name, batch, False, rngs={"dropout": dropout_key})
 
         def step(state, batch, rate, seed):
             return train_step(
@@ -80,7 +81,7 @@ class Programs:
                 rate,
                 jax.random.key(seed),
                 apply=apply,
-                kind=TASKS[task].kind,
+                kind=head.kind,
                 optimizer=make_optimizer(optim),
                 accumulate=accumulate,
                 mask_id=self._mask_id,
@@ -93,13 +94,15 @@ class Programs:
 
     def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
         """Returns (params, batch) -> what the target's evaluator wants of each feature."""
-        evaluator = kind_module(TASKS[target.task].kind)
-        mine = tuple(head for head in heads if head.name == target.task)
+        row = TASKS[target.task]
+        evaluator = kind_module(row.kind)
+        mine = tuple(head for head in heads if head.name == row.head_name)
+        assert mine or not KINDS[row.kind].trained, f"no head '{row.head_name}': from_config lets no such target pass"
         network = Model(self._config, mine)
 
         def output(params, batch):
             if mine:
-                outputs = network.apply({"params": params}, target.task, batch)
+                outputs = network.apply({"params": params}, row.head_name, batch)
             else:
                 tokens = batch["input_ids"]
                 tokens = tokens.reshape(-1, tokens.shape[-1])

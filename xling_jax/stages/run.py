@@ -1,6 +1,7 @@
 """Runs a plan: every stage after its parent, several side by side where that pays. Rerunning is recovering."""
 
 import concurrent.futures
+import itertools
 import os
 import pathlib
 import threading
@@ -17,6 +18,7 @@ from xling_jax.stages.plan import Node, Plan, make_plan
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import claim_workdir, hold, write_experiment
 from xling_jax.stages.stage import StageRunner, is_done
+from xling_jax.tables.kinds import KINDS
 from xling_jax.train.writer import Display
 
 MOST_JOBS = 4
@@ -68,13 +70,17 @@ class Run:
         parts = self.plan.parts()
         with self.display.bar("vocabulary and examples", len(parts), unit="cells") as bar:
             self.cells.tokenizer()
-            for number, part in enumerate(parts, start=1):
-                if stop_asked():
+            done = itertools.count(1)
+
+            def tell(part):
+                number = next(done)
+                bar.advance(number, str(part.cell))
+                if number < len(parts) and stop_asked():
                     raise Interrupted(
                         f"Stopped at cell {number} of {len(parts)}.\nRun the same command again to go on."
                     )
-                self.cells.prepare(part)
-                bar.advance(number, str(part.cell))
+
+            self.cells.prepare_all(parts, tell)
 
     def _programs(self) -> Programs:
         """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
@@ -89,7 +95,8 @@ class Run:
         devices = batch_multiple(programs.mesh)
         for node in self.plan.nodes:
             multiple = devices * node.stage.accumulate
-            if node.stage.batch_size % multiple:
+            filled_up = node.stage.packing and all(KINDS[head.kind].packs for head in node.heads)
+            if node.stage.batch_size % multiple and not filled_up:
                 raise ConfigError(
                     f"Stage '{node.name}' has batches of {node.stage.batch_size} in {node.stage.accumulate} parts, and "
                     f"the mesh splits a batch over {devices} devices.\n"

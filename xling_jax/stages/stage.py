@@ -8,10 +8,11 @@ from typing import Any
 
 import jax
 
-from xling_jax.data.batches import Batches, stream
+from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.errors import CheckpointError, DataError, Interrupted
 from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
+from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.results import Result, read_results, write_results
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan
@@ -97,17 +98,18 @@ class StageRunner:
         stage = node.stage
         prepared = self._prepared(node)
         features = [cell.features for cell in prepared]
-        steps = stage.length(features, stage.batch_size)
+        rates = stage.rates(features)
+        plan = BatchPlan(stage.batch_size, node.seed, stage.lengths(), stage.packing)
+        steps = stage.length(features, examples_of_step(prepared, rates, plan))
         start, state = self._start(node, checkpoints)
         if start >= steps:
             return state, steps
         source = Batches(
             prepared,
-            rates=stage.rates(features),
-            batch_size=stage.batch_size,
+            rates=rates,
+            plan=plan,
             steps=steps,
-            seed=node.seed,
-            buckets=stage.lengths(),
+            multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
             host=jax.process_index(),
             hosts=jax.process_count(),
         )
@@ -137,11 +139,11 @@ class StageRunner:
         return state, steps
 
     def _step_fns(self, node: Node) -> dict[str, Callable]:
-        def bind(task):
-            step = self.programs.step(node.heads, task, node.stage.optim, node.stage.accumulate)
+        def bind(head):
+            step = self.programs.step(node.heads, head, node.stage.optim, node.stage.accumulate)
             return lambda state, batch, rate: step(state, batch, rate, node.seed)
 
-        return {head.name: bind(head.name) for head in node.heads}
+        return {head.name: bind(head) for head in node.heads}
 
     def _start(self, node: Node, checkpoints: Checkpoints) -> tuple[int, Any]:
         """Returns (step, state) of the newest checkpoint, or of step 0 with what the hand-over takes."""

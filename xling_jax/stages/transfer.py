@@ -28,7 +28,7 @@ class Loading:
 
 
 def head_part(name: str) -> str:
-    """Returns the name that a task's head has among the parameters."""
+    """Returns the name that a head has among the parameters."""
     return f"head_{name}"
 
 

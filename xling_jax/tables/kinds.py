@@ -22,6 +22,11 @@ also have `source_id`, which is the same for all translations of one English exa
 
 import dataclasses
 
+# Tokens of a packed row that a segment takes at least, padding after it where it is shorter. So a row of L tokens has
+# at most L // SHORTEST segments, and as many masked tokens: 15% of an example's n own tokens (rounded, at least one)
+# are never more than a sixth of its n + 2 or more tokens.
+SHORTEST = 6
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -29,6 +34,7 @@ class Kind:
 
     `training` are the fields of an example to train on, where they are others. `modelled` says that models have a
     head and an evaluator for it; otherwise its tasks can be prepared, shown and scored, but not run.
+    `packs`: several examples can stand in one row of a batch, each a segment of its own.
     """
 
     name: str
@@ -37,13 +43,14 @@ class Kind:
     trained: bool = True
     training: tuple[str, ...] = ()
     modelled: bool = True
+    packs: bool = False
 
 
 _ROWS = (
-    Kind("mlm", ("text",), ()),
-    Kind("pair_classification", ("text", "text_pair", "label"), ("accuracy",)),
-    Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match")),
-    Kind("tagging", ("tokens", "tags"), ("f1", "accuracy")),
+    Kind("mlm", ("text",), (), packs=True),
+    Kind("pair_classification", ("text", "text_pair", "label"), ("accuracy",), packs=True),
+    Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match"), packs=True),
+    Kind("tagging", ("tokens", "tags"), ("f1", "accuracy"), packs=True),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
     Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False),
     Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, modelled=False),

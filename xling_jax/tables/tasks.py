@@ -41,6 +41,11 @@ def task(name: str, inside: str = "") -> Task:
     return choose("task", name, TASKS, WHERE, inside)
 
 
+def tasks_of_head(head: str) -> tuple[str, ...]:
+    """Returns the names of the tasks that a head answers."""
+    return tuple(row.name for row in TASKS.values() if row.head_name == head)
+
+
 def cells(name: str, split: str, languages: str = "all", inside: str = "") -> tuple[Cell, ...]:
     """Returns the cells of a task's split in the named languages.
 

@@ -33,8 +33,8 @@ def train(
     Args:
       state: where to start.
       steps: the step to stop before.
-      batches: (task, host batch), beginning with that of step `start`.
-      step_fns: task -> compiled step.
+      batches: (head, host batch), beginning with that of step `start`.
+      step_fns: head -> compiled step.
       start: steps already done.
       rate: learning rate of a step.
       place: host batch -> global arrays.
@@ -55,10 +55,10 @@ def train(
 
     def flush(sent: int):
         if pending is not None:
-            at, task, metrics = pending
+            at, head, metrics = pending
             metrics = jax.device_get(metrics)
             bad = int(metrics.pop("bad_step"))
-            values = {f"train/{task}/{name}": float(value) for name, value in metrics.items()}
+            values = {f"train/{head}/{name}": float(value) for name, value in metrics.items()}
             if bad >= 0:
                 raise NumericalError(
                     f"The loss of step {bad} is not finite.\n"
@@ -70,16 +70,16 @@ def train(
 
     for step in range(start, steps):
         asked = time.perf_counter()
-        task, batch = next(batches)
+        head, batch = next(batches)
         waited += time.perf_counter() - asked
         learning_rate = rate(step)
-        state, metrics = step_fns[task](state, place(batch), learning_rate)
+        state, metrics = step_fns[head](state, place(batch), learning_rate)
         done = step + 1
         leave = stop_asked()
         due = leave or done == steps or (save_every > 0 and done % save_every == 0)
         if due or done % log_every == 0:
             flush(done)
-            pending = (done, task, metrics | {"learning_rate": learning_rate})
+            pending = (done, head, metrics | {"learning_rate": learning_rate})
         if due:  # read the metrics first, because a state after a bad step is not worth saving
             flush(done)
             pending = None

@@ -2,6 +2,9 @@
 
 All three are sums over a batch, so that micro-batches and hosts add up to exactly the global batch. They
 are in float32. What has label -1 is not scored.
+
+A batch with `first` is packed: its rows hold several examples, segments 1, 2 ..., and what an example has
+once (label, start, end, index) is BxS. Its loss is that of the same examples in rows of their own.
 """
 
 import math
@@ -10,8 +13,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from xling_jax.tables.kinds import SHORTEST
+
 MASKED_SHARE = 0.15  # of the tokens; of these 80% become <mask>, 10% another token, 10% stay (Devlin et al. 2019)
 FIRST_PIECE = 4  # ids below are special
+PAD = 1
 
 
 def cross_entropy(logits_NxY: jax.Array, labels_N: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -52,17 +58,53 @@ def mask_tokens(tokens_BxL: jax.Array, keys_B: jax.Array, mask_id: int) -> tuple
     return jax.vmap(one)(tokens_BxL, keys_B)
 
 
+def mask_packed(batch: dict, key: jax.Array, mask_id: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Returns what `mask_tokens` does for packed rows, where every segment gets the masks it gets alone.
+
+    Segments are taken apart, masked, and put back; that is S * L integers a row, fewer than the scores of one
+    attention head. M is L / SHORTEST rounded down: packing gives a segment so much room that this is enough.
+    """
+    tokens_BxL, segments_BxL, first_BxS = batch["input_ids"], batch["segments"], batch["first"]
+    (rows, length), count = tokens_BxL.shape, first_BxS.shape[1]
+    places_BxSxL = first_BxS[..., None] + jnp.arange(length)[None, None]
+    numbers_1xSx1 = jnp.arange(1, count + 1)[None, :, None]
+    own_BxSxL = _at(segments_BxL, places_BxSxL, 0) == numbers_1xSx1
+    apart_BxSxL = jnp.where(own_BxSxL, _at(tokens_BxL, places_BxSxL, PAD), PAD)
+    keys_BS = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"].reshape(-1))
+    parts = mask_tokens(apart_BxSxL.reshape(-1, length), keys_BS, mask_id)
+    apart_BxSxL, masked_BxSxM, labels_BxSxM = (part.reshape(rows, count, -1) for part in parts)
+    back_BxL = (segments_BxL.clip(1) - 1) * length + batch["positions"]
+    masked_BxL = jnp.take_along_axis(apart_BxSxL.reshape(rows, -1), back_BxL, axis=1)
+    tokens_BxL = jnp.where(segments_BxL > 0, masked_BxL, PAD)
+    labels_BxSM = labels_BxSxM.reshape(rows, -1)
+    masked_BxSM = (masked_BxSxM + first_BxS[..., None]).clip(0, length - 1).reshape(rows, -1)
+    chosen_BxM = jnp.argsort(labels_BxSM < 0, axis=1, stable=True)[:, : length // SHORTEST]
+    masked_BxM, labels_BxM = (jnp.take_along_axis(part, chosen_BxM, axis=1) for part in (masked_BxSM, labels_BxSM))
+    return tokens_BxL, masked_BxM, labels_BxM
+
+
+def _at(values_BxL: jax.Array, places_BxSxL: jax.Array, beyond: int) -> jax.Array:
+    """Returns the values at places of their rows, and `beyond` for a place after the end of the row."""
+    flat_BxSL = places_BxSxL.reshape(len(places_BxSxL), -1)
+    found_BxSL = jnp.take_along_axis(values_BxL, flat_BxSL, axis=1, mode="fill", fill_value=beyond)
+    return found_BxSL.reshape(places_BxSxL.shape)
+
+
 def mlm_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     """Masked language modelling on the batch's `input_ids`."""
-    keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"])
-    tokens_BxL, masked_BxM, labels_BxM = mask_tokens(batch["input_ids"], keys_B, mask_id)
+    if "first" in batch:
+        tokens_BxL, masked_BxM, labels_BxM = mask_packed(batch, key, mask_id)
+    else:
+        keys_B = jax.vmap(jax.random.fold_in, (None, 0))(key, batch["index"])
+        tokens_BxL, masked_BxM, labels_BxM = mask_tokens(batch["input_ids"], keys_B, mask_id)
     logits_BxMxV = apply(batch | {"input_ids": tokens_BxL, "masked": masked_BxM})
     return cross_entropy(logits_BxMxV.reshape(-1, logits_BxMxV.shape[-1]), labels_BxM.reshape(-1))
 
 
 def label_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     """One label for each example: pairs and multiple choice."""
-    return cross_entropy(apply(batch), batch["label"])
+    logits_BxY = apply(batch)
+    return cross_entropy(logits_BxY.reshape(-1, logits_BxY.shape[-1]), batch["label"].reshape(-1))
 
 
 def tagging_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
@@ -75,11 +117,22 @@ def span_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     """The first and the last token of the answer: the mean of both losses, and how many spans are right."""
     logits_BxLx2 = apply(batch)
     # Only the context can hold an answer; elsewhere there are no character offsets.
-    logits_BxLx2 = jnp.where((batch["spans"][..., :1] >= 0), logits_BxLx2, -1e9)
-    start = cross_entropy(logits_BxLx2[..., 0], batch["start"])
-    end = cross_entropy(logits_BxLx2[..., 1], batch["end"])
-    both = (logits_BxLx2[..., 0].argmax(-1) == batch["start"]) & (logits_BxLx2[..., 1].argmax(-1) == batch["end"])
-    return (start[0] + end[0]) / 2, start[1], both.astype(jnp.float32).sum()
+    asked_BxSxL = (batch["spans"][..., 0] >= 0)[:, None]
+    start_BxS, end_BxS = batch["start"], batch["end"]
+    if "first" in batch:  # a segment is asked about its own tokens
+        first_BxS = batch["first"]
+        numbers_1xSx1 = jnp.arange(1, first_BxS.shape[1] + 1)[None, :, None]
+        asked_BxSxL = asked_BxSxL & (batch["segments"][:, None] == numbers_1xSx1)
+        start_BxS, end_BxS = (jnp.where(at >= 0, at + first_BxS, at) for at in (start_BxS, end_BxS))
+
+    def one(number, label_BxS):
+        logits_BxSxL = jnp.where(asked_BxSxL, logits_BxLx2[:, None, :, number], -1e9)
+        logits_NxL, label_N = logits_BxSxL.reshape(-1, logits_BxSxL.shape[-1]), label_BxS.reshape(-1)
+        return cross_entropy(logits_NxL, label_N)[:2], logits_NxL.argmax(-1) == label_N
+
+    (start, weight), start_right_N = one(0, start_BxS)
+    (end, _), end_right_N = one(1, end_BxS)
+    return (start + end) / 2, weight, (start_right_N & end_right_N).astype(jnp.float32).sum()
 
 
 LOSSES = {

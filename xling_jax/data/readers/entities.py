@@ -1,6 +1,5 @@
 """Mewsli-X: mentions in news and the entities that they mean (Ruder et al. 2021, arXiv 2104.07412)."""
 
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from typing import Any
 
 from xling_jax.data.readers.files import File, encodable, shown
 from xling_jax.data.readers.tables import Record
+from xling_jax.data.seen import Seen
 from xling_jax.errors import broken_line
 from xling_jax.tables.tasks import Cell
 
@@ -21,7 +21,7 @@ def read_mewslix(files: list[File], cell: Cell) -> Iterator[dict]:
     baseline has it). Wikinews' text is not published with the mentions: the publisher's script puts it in.
     """
     (file,) = files
-    seen: dict[str, int] = {}
+    seen = Seen()
     for record in _objects(file):
         for example in _examples(record, cell.language):
             key = example["id"]
@@ -55,13 +55,11 @@ def _examples(record: Record, language: str) -> Iterator[dict]:
 
 def _objects(file: File) -> Iterator[Record]:
     """Yields a JSON object for each line, never all at once: there is half a gigabyte of entities."""
-    if not file.data.strip():
-        raise broken_line(file.path, 1, "the file is empty", "at least one example")
-    for number, line in enumerate(io.BytesIO(file.data), start=1):
+    for number, line in enumerate(file.lines(), start=1):
         try:
             row = json.loads(line)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise broken_line(file.path, number, str(error), "one JSON object on each line, in UTF-8") from error
+        except json.JSONDecodeError as error:
+            raise broken_line(file.path, number, str(error), "one JSON object on each line") from error
         if not isinstance(row, dict):
             raise broken_line(file.path, number, f"a {type(row).__name__}", "one JSON object on each line")
         yield Record(file, number, number, row)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from xling_jax.data.readers.files import File, columns_found
 from xling_jax.data.readers.tagged import sentences
+from xling_jax.data.seen import Seen
 from xling_jax.errors import broken_line
 from xling_jax.tables.tasks import Cell
 
@@ -12,25 +13,25 @@ def read_tsv_text(files: list[File], cell: Cell) -> Iterator[dict]:
     """Yields each distinct sentence of an XNLI file (premise, hypothesis, label) once, in order."""
     del cell
     (file,) = files
-    seen = set()
+    seen = Seen()
     for number, line in enumerate(file.lines(), start=1):
         columns = line.split("\t")
         if len(columns) != 3 or not all(map(str.strip, columns)):
             raise broken_line(file.path, number, columns_found(columns), "premise<TAB>hypothesis<TAB>label")
         for name, sentence in zip(("premise", "hypothesis"), columns[:2], strict=True):
             if sentence not in seen:
-                seen.add(sentence)
+                seen[sentence] = number
                 yield {"id": f"{number}.{name}", "text": sentence}
 
 
 def read_lines(files: list[File], cell: Cell) -> Iterator[dict]:
     """Yields each distinct line of all files once, in order. A blank line divides documents and is no text."""
     del cell
-    seen = set()
+    seen = Seen()
     for name, file in enumerate(files, start=1):
         for number, line in enumerate(file.lines(), start=1):
             if line.strip() and line not in seen:
-                seen.add(line)
+                seen[line] = number
                 yield {"id": f"{name}.{number}" if len(files) > 1 else str(number), "text": line}
 
 
@@ -47,7 +48,7 @@ def read_conllu_text(files: list[File], cell: Cell) -> Iterator[dict]:
 
 def read_tatoeba(files: list[File], cell: Cell) -> Iterator[dict]:
     """Yields pairs of a sentence and its translation: line i of one file is line i of the other."""
-    sides = [file.lines() for file in files]
+    sides = [list(file.lines()) for file in files]
     if len(sides[0]) != len(sides[1]):
         short, long = sorted((0, 1), key=lambda side: len(sides[side]))
         found = f"the file ends, but {files[long].path} has {len(sides[long])} lines"

@@ -9,6 +9,7 @@ from typing import Any
 from xling_jax.data.readers import tables
 from xling_jax.data.readers.files import File, encodable, shown
 from xling_jax.data.readers.tables import Record
+from xling_jax.data.seen import Seen
 from xling_jax.errors import DataError, broken_line
 from xling_jax.tables.tasks import Cell
 
@@ -27,7 +28,7 @@ def read_records(container: Callable, files: list[File], cell: Cell) -> Iterator
     """
     faults = cell.row.faults.split()
     of_language = cell.row.fields.get("language", "")
-    seen: dict[str, int] = {}
+    seen = Seen()
     number = 0
     for record in container(files, cell):
         if of_language and str(_column(record, of_language)) != cell.language:
@@ -47,7 +48,7 @@ def read_records(container: Callable, files: list[File], cell: Cell) -> Iterator
         raise broken_line(files[0].path, 1, f"no example for cell {cell}", "at least one example")
 
 
-def _with_its_own_id(example: dict, seen: dict[str, int], record: Record, number: int, repeats: bool) -> dict:
+def _with_its_own_id(example: dict, seen: Seen, record: Record, number: int, repeats: bool) -> dict:
     """Returns the example, with another id if it repeats one and may; else raises the error that it does."""
     key = example["id"]
     if key in seen:

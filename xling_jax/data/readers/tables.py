@@ -147,7 +147,7 @@ def hellaswag(files: list[File], cell: Cell) -> Iterator[Record]:
     if ".txt" not in file.path:
         yield from json_lines(files, cell)
         return
-    lines = file.lines()
+    lines = list(file.lines())
     size = 2 + cell.row.choices
     for number, at in enumerate(range(0, len(lines), size), start=1):
         activity, colon, context = lines[at].partition(": ")
@@ -166,7 +166,7 @@ def labelled_beside(files: list[File], cell: Cell) -> Iterator[Record]:
     if len(files) == 1:
         yield from records
         return
-    labels = files[1].lines()
+    labels = list(files[1].lines())
     if len(labels) != len(records):
         found = f"{len(labels)} labels for the {len(records)} lines of {files[0].path}"
         raise broken_line(files[1].path, min(len(labels), len(records)) + 1, found, "a label for each line")

@@ -1,5 +1,6 @@
 """Sentences with a tag for each word: XTREME's two columns, CoNLL-U, and supertags."""
 
+import itertools
 from collections.abc import Iterator
 
 from xling_jax.data.readers.files import File, columns_found
@@ -16,7 +17,7 @@ Sentence = list[tuple[int, str]]  # (line number, line)
 def sentences(file: File) -> Iterator[Sentence]:
     """Yields the lines between blank ones; several blank lines are as one."""
     sentence: Sentence = []
-    for number, line in enumerate([*file.lines(), ""], start=1):
+    for number, line in enumerate(itertools.chain(file.lines(), [""]), start=1):
         if line:
             sentence.append((number, line))
         elif sentence:

@@ -85,6 +85,11 @@ class Task:
     licence: str = ""
     source: str = ""
 
+    @property
+    def head_name(self) -> str:
+        """Returns the name of the head that answers the task."""
+        return self.head or self.name
+
     @functools.cached_property
     def number_of(self) -> Mapping[str, int]:
         """Returns the number of each label. A lookup in `labels` itself takes long where there are 1,363 of them."""

@@ -1,0 +1,121 @@
+"""Features as bytes, and many of them at once as the arrays of a batch.
+
+A record is a run of little-endian 32-bit integers: L, C (1 where a format has no choices), then the feature's arrays
+in the order of its format's table. Their sizes follow from L and C, so a batch is laid out with a few NumPy
+operations however many examples it has.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from xling_jax.data.formats import Feature
+
+HEADER = 2  # L and C
+WORD = np.dtype("<i4")
+
+
+def pack_feature(feature: Mapping[str, np.ndarray], table: Mapping[str, Feature]) -> bytes:
+    """Returns a feature as a record."""
+    ids = feature["input_ids"]
+    sizes = np.array([ids.shape[-1], math.prod(ids.shape[:-1])], WORD)
+    return b"".join([sizes.tobytes(), *(feature[name].astype(WORD).tobytes() for name in table)])
+
+
+def unpack_feature(record: bytes, table: Mapping[str, Feature]) -> dict[str, np.ndarray]:
+    """Returns the feature that `pack_feature` was given. Raises ValueError if the record is not one of this table."""
+    words = np.frombuffer(record, WORD)
+    length, choices = (int(size) for size in words[:HEADER])
+    shapes = {name: shape_of(spec.axes, length, choices) for name, spec in table.items()}
+    ends = np.cumsum([HEADER, *(math.prod(shape) for shape in shapes.values())])
+    if ends[-1] != len(words):
+        raise ValueError(f"a record of {len(words)} words where {ends[-1]} were expected")
+    parts = np.split(words, ends[:-1])[1:]
+    return {name: part.reshape(shapes[name]) for name, part in zip(table, parts, strict=True)}
+
+
+def shape_of(axes: str, length: int, choices: int) -> tuple[int, ...]:
+    """Returns the shape of an array with these axes (see `Feature`)."""
+    named = {"L": length, "C": choices}
+    return tuple(named.get(axis) or int(axis) for axis in axes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Many records end to end: record n begins at word `begin_N[n]`."""
+
+    words: np.ndarray
+    begin_N: np.ndarray
+
+    @classmethod
+    def of(cls, records: Sequence[bytes]) -> "Block":
+        """Returns records as one block."""
+        sizes = np.array([len(record) for record in records], np.int64) // WORD.itemsize
+        return cls(np.frombuffer(b"".join(records), WORD), np.cumsum(sizes) - sizes)
+
+    def take(self, numbers: np.ndarray) -> "Block":
+        """Returns some of the records, in this order."""
+        return Block(self.words, self.begin_N[numbers])
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where each of N records goes: its row, and in packed rows the token it begins at and its number in the row."""
+
+    rows: int
+    length: int
+    row_N: np.ndarray
+    begin_N: np.ndarray | None = None
+    slot_N: np.ndarray | None = None
+    slots: int = 0
+
+
+def lay_out(block: Block, table: Mapping[str, Feature], layout: Layout, choices: int = 1) -> dict[str, np.ndarray]:
+    """Returns the arrays of a batch, padded as the table says; rows without a record are all padding.
+
+    In packed rows, what has no L axis becomes rows x slots, -1 where there is no example.
+    """
+    length_N, choices_N = (block.words[block.begin_N + at].astype(np.int64) for at in range(HEADER))
+    from_N = block.begin_N + HEADER
+    batch = {}
+    for name, spec in table.items():
+        shape = shape_of(spec.axes, layout.length, choices)
+        slotted = layout.slot_N is not None and "L" not in spec.axes
+        target = np.full((layout.rows, *(layout.slots,) * slotted, *shape), -1 if slotted else spec.pad, np.int32)
+        each = math.prod(shape_of(spec.axes.strip("CL"), 0, 0))  # words for each token
+        run_N = each * (length_N if "L" in spec.axes else np.ones_like(length_N))
+        to_N = layout.row_N * math.prod(target.shape[1:])
+        if slotted:
+            to_N = to_N + layout.slot_N * each
+        elif layout.begin_N is not None:
+            to_N = to_N + layout.begin_N * each
+        runs = to_N, from_N, run_N
+        words_N = run_N
+        if "C" in spec.axes:
+            runs, words_N = _each_choice(runs, choices_N, each * layout.length), run_N * choices_N
+        _copy(target, block.words, *runs)
+        batch[name] = target
+        from_N = from_N + words_N
+    return batch
+
+
+def _each_choice(runs: tuple[np.ndarray, ...], choices_N: np.ndarray, stride: int) -> tuple[np.ndarray, ...]:
+    """Returns runs of words as one for each choice: end to end in the record, `stride` words apart in the target."""
+    at = np.arange(choices_N.sum()) - np.repeat(np.cumsum(choices_N) - choices_N, choices_N)
+    to, begin, size = (np.repeat(part, choices_N) for part in runs)
+    return to + at * stride, begin + at * size, size
+
+
+def _copy(target: np.ndarray, words: np.ndarray, to_N: np.ndarray, from_N: np.ndarray, run_N: np.ndarray) -> None:
+    """Copies runs of words into the target, whose elements are counted along its rows.
+
+    A loop over memory views is faster than an index of every word, and the longer the runs the more.
+    """
+    if run_N.max(initial=1) == 1:
+        target.reshape(-1)[to_N] = words[from_N]
+        return
+    into, source = target.data.cast("B").cast("i"), words.data
+    for to, begin, size in zip(to_N.tolist(), from_N.tolist(), run_N.tolist(), strict=True):
+        into[to : to + size] = source[begin : begin + size]
