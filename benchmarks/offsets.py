@@ -13,7 +13,7 @@ import tempfile
 
 import sentencepiece
 
-from xling_jax.data.reach import WAYS, Remembering, count_ways
+from xling_jax.data.reach import WAYS, count_ways
 from xling_jax.data.sources import is_there, read
 from xling_jax.data.tokenizers import load_tokenizer, train_sentencepiece
 from xling_jax.tables.tasks import TASKS, Cell, cells
@@ -86,7 +86,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         path = pathlib.Path(scratch) / "contexts.model"
         train_sentencepiece(contexts, PIECES, path)
-        tokenizer = Remembering(load_tokenizer(path))
+        tokenizer = load_tokenizer(path)
     rows = []
     for number, cell in enumerate(answered, start=1):
         counts = count_ways(list(read(cell, folder)), tokenizer, LENGTH, cell.row).tolist()

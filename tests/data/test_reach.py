@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.offsets import render
-from xling_jax.data.reach import WAYS, Remembering, _compare, count_ways, way
+from xling_jax.data.reach import WAYS, _compare, count_ways, way
 from xling_jax.data.sources import is_there, read
 from xling_jax.data.tokenizers import Encoding, PieceTokenizer, load_tokenizer, train_sentencepiece
 from xling_jax.tables.tasks import TASKS, parse_cells
@@ -63,13 +63,6 @@ def test_an_answer_is_counted_once_for_each_question():
     assert {name: count for name, count in made.items() if count} == {"exact": 3, "wider": 1}
 
 
-def test_remembering_changes_nothing():
-    remembering = Remembering(WORDS, size=2)
-    for text in (CONTEXT, "who", "two cooks", CONTEXT):
-        assert (remembering.encode(text).spans == WORDS.encode(text).spans).all()
-    assert remembering.encode(CONTEXT) is remembering.encode(CONTEXT)
-
-
 def test_the_page_has_a_row_for_each_cell_and_a_sum():
     page = render([("a.test.th", [3, 0, 1, 0, 0, 0]), ("b.test.en", [1, 1, 0, 2, 0, 0])], [])
     assert "| a.test.th | 4 | 3 | 0 | 1 | 0 | 0 | 0 | 75.00% |" in page
@@ -87,7 +80,7 @@ def test_every_gold_span_is_exact_or_counted(text, data_dir, tmp_path):
     examples = {cell: list(read(cell, data_dir)) for cell in cells}
     contexts = sorted({made["context"] for some in examples.values() for made in some})
     train_sentencepiece(contexts[:: max(1, len(contexts) // 1000)], 8000, tmp_path / "small.model")
-    tokenizer = Remembering(load_tokenizer(tmp_path / "small.model"))
+    tokenizer = load_tokenizer(tmp_path / "small.model")
     for cell, some in examples.items():
         counts = dict(zip(WAYS, count_ways(some, tokenizer, 384, cell.row).tolist(), strict=True))
         golds = {(made["id"], json.dumps(answer)) for made in some for answer in made["answers"]}

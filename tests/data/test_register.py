@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from xling_jax.data import register
-from xling_jax.data.batches import Batches
+from xling_jax.data.batches import Batches, BatchPlan
 from xling_jax.data.formats import format_of
 from xling_jax.data.prepare import Records, prepare, raw_examples
 from xling_jax.data.register import register_all, register_cell, register_set, register_stage
@@ -166,7 +166,8 @@ def numbered(seqio, monkeypatch):
 
 def drawn_by_us(prepared, rates, count, batch_size=50):
     """Returns from which cell each of `count` examples of our batches is, by what they say themselves."""
-    source = Batches(prepared, rates=rates, batch_size=batch_size, steps=count // batch_size, seed=0, buckets=(24,))
+    plan = BatchPlan(batch_size, 0, (24,))
+    source = Batches(prepared, rates=rates, plan=plan, steps=count // batch_size)
     names = [str(each.cell) for each in prepared]
     return [names.index(name.partition("#")[0]) for step in range(len(source)) for name in source.identify(step)]
 

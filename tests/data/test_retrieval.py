@@ -193,7 +193,7 @@ def test_mentions_entities_and_pairs_of_mewslix(tmp_path):
         (lines({"context": {"language": "ta"}, "mentions": {}}), ":1: field 'mentions' is {}"),
         (lines([1]), ":1: a list"),
         (lines(article("ta", "abcdefgh"))[:-9], ":1: Unterminated string"),
-        (b'{"a": "\xff"}\n', ":1: 'utf-8' codec"),
+        (b'{"a": "\xff"}\n', ":1: byte 0xff is not UTF-8"),
         ("\n", ":1: the file is empty"),
     ],
 )

@@ -89,7 +89,7 @@ class Deadly:
     def __init__(self, tokenizer):
         self.fingerprint = tokenizer.fingerprint
 
-    def encode(self, text):
+    def ids(self, text):
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -8,7 +8,7 @@ import unicodedata
 import numpy as np
 
 from xling_jax.data.formats import span_qa
-from xling_jax.data.tokenizers import Encoding, Tokenizer
+from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
 # The first is reached; the others are the ceiling's, with their reasons.
@@ -20,24 +20,6 @@ WAYS = {
     "no slice": "it is not a slice of its context as published",
     "wrong": "the slice lacks a part of the answer, which must not be",
 }
-
-
-class Remembering(Tokenizer):
-    """A tokenizer that keeps what it made of the last texts, as many questions share a context."""
-
-    def __init__(self, inner: Tokenizer, size: int = 4096):
-        self._inner, self._size, self._made = inner, size, {}
-        self.size, self.fingerprint = inner.size, inner.fingerprint
-
-    def encode(self, text: str) -> Encoding:
-        if text not in self._made:
-            if len(self._made) >= self._size:
-                self._made.clear()
-            self._made[text] = self._inner.encode(text)
-        return self._made[text]
-
-    def pieces(self, ids) -> list[str]:
-        return self._inner.pieces(ids)
 
 
 def way(example: dict, gold: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> str:
