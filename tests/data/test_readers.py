@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from xling_jax.data.readers import File
 from xling_jax.data.sources import read
 from xling_jax.errors import DataError
 from xling_jax.tables.kinds import KINDS
@@ -149,3 +150,31 @@ def test_a_broken_file_is_named_with_its_place(where, content, message, tmp_path
 def test_two_files_that_do_not_fit(foreign, pivot, message, tmp_path):
     with pytest.raises(DataError, match=message):
         read_all(TATOEBA, {TATOEBA[3]: foreign, PIVOT: pivot}, tmp_path)
+
+
+TEXTS = {
+    "plain": b"a\nb\n",
+    "no end": b"a\nb",
+    "carriage returns": b"a\r\nb\r\n",
+    "blank lines": b"\n \na\n\nb\n\n\n",
+    "byte order mark": b"\xef\xbb\xbfa\nb\n",
+    "other ends of lines": "a\u2028b\x0bc\x85d\n".encode(),
+}
+
+
+@pytest.mark.parametrize("data", TEXTS.values(), ids=TEXTS)
+def test_lines_one_at_a_time_are_the_lines(data, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    for file in (File("file", path), File("file", data)):
+        assert list(file.each_line()) == file.lines() and file.size == len(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"\n \n", b"a\nb\xff\n", b"\xff"])
+def test_errors_one_line_at_a_time_are_the_same(data):
+    messages = []
+    for read_all in (File.lines, lambda file: list(file.each_line())):
+        with pytest.raises(DataError) as caught:
+            read_all(File("file", data))
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]

@@ -98,6 +98,19 @@ def test_choices_of_an_example_are_dropped_apart(params):
     assert len(np.unique(found)) == 12, "the same text twelve times, and each has a mask of its own"
 
 
+def test_any_number_of_choices(params):
+    """A choice scores among two or five as it does among four; one without text is never chosen."""
+    four = batch("world_choice")["input_ids"]
+    expected = logits(params, "world_choice", {"input_ids": four})
+    two = logits(params, "world_choice", {"input_ids": four[:, 1:3]})
+    five = logits(
+        params, "world_choice", {"input_ids": jnp.pad(four, ((0, 0), (0, 1), (0, 0)), constant_values=PAD_ID)}
+    )
+    np.testing.assert_allclose(two, expected[:, 1:3], atol=1e-5)
+    np.testing.assert_allclose(five[:, :4], expected, atol=1e-5)
+    assert five.shape == (3, 5) and (five[:, 4] < -1e8).all()
+
+
 def test_mlm_logits_are_those_of_the_masked_places(params):
     inputs = batch("world_text")
     other = inputs | {"masked": inputs["masked"][:, ::-1]}
