@@ -28,14 +28,8 @@ from xling_jax.experiment import Part
 from xling_jax.tables.tasks import Cell
 
 FORMAT_VERSION = 3  # raise it when a format's output changes
-DECIDING = (
-    "kind",
-    "reader",
-    "labels",
-    "pivot",
-    "fields",
-    "words",
-)  # columns of a task row that decide what is prepared
+# Columns of a task row that decide what is prepared; licence and source do not.
+DECIDING = ("kind", "reader", "labels", "pivot", "fields", "words")
 
 
 @dataclasses.dataclass(frozen=True)
