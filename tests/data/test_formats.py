@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xling_jax.data.formats import format_of, join, mlm, span_qa, tagging, truncate
-from xling_jax.data.tokenizers import PieceTokenizer, load_tokenizer, train_sentencepiece
+from xling_jax.data.tokenizers import Frame, PieceTokenizer, load_tokenizer, train_sentencepiece
 from xling_jax.errors import DataError
 from xling_jax.experiment import MIN_LENGTH
 from xling_jax.tables.kinds import KINDS
@@ -285,3 +285,35 @@ def test_a_long_question_leaves_room_for_the_context(letters):
         made = span_qa.features(example, letters, length, TASKS["squad"])
         spoken = [int((feature["spans"][:, 0] >= 0).sum()) for feature in made]
         assert min(spoken) > 0 and max(spoken) >= min(50, (length - 4) // 2), "half of the room is the context's"
+
+
+FRAMES = {"xlmr": ([0], [2, 2], [2]), "mt5": ([], [2], [2]), "llama": ([0], [2], [2])}
+
+
+@pytest.mark.parametrize("family", FRAMES)
+def test_frames_of_the_families(family):
+    """Whatever stands around the texts, labels and spans stay with their pieces, and the room is used."""
+    before, between, after = FRAMES[family]
+    tokenizer = PieceTokenizer([*"abcdefgh", *(f"##{letter}" for letter in "abcdefgh")])
+    tokenizer.frame = Frame.of(before, between, after)
+    a, b = tokenizer.ids("ab").tolist(), tokenizer.ids("cd").tolist()
+    assert join(tokenizer, *map(np.array, (a, b))).tolist() == [*before, *a, *between, *b, *after]
+    row = TASKS["udpos"]
+    words = ["ab", "cd", "efgh"] * 3
+    for feature in tagging.features({"id": "1", "tokens": words, "tags": ["NOUN"] * 9}, tokenizer, 9, row):
+        assert len({len(array) for array in feature.values()}) == 1
+        first = np.flatnonzero(feature["word"] >= 0)
+        assert [tokenizer.ids(words[n])[0] for n in feature["word"][first]] == feature["input_ids"][first].tolist()
+    context = "ab cd ef gh"
+    for feature in windows(tokenizer, context, (3, 8), 12):
+        inside = np.flatnonzero(feature["spans"][:, 0] >= 0)
+        spoken = [context[begin:end] for begin, end in feature["spans"][inside]]
+        assert [name.removeprefix("##") for name in tokenizer.pieces(feature["input_ids"][inside])] == spoken
+        assert len(feature["spans"]) == len(feature["input_ids"]) <= 12
+        assert feature["start"] < 0 or said(feature, context) == "cd ef"
+    for kind in KINDS:
+        row = next(row for row in TASKS.values() if row.kind == kind)
+        long = {name: "abcdefgh" * 9 for name in ("text", "text_pair", "question", "context") if name in RAW[kind]}
+        tokens = {"tokens": ["ab", "cdefgh" * 9]} if kind == "tagging" else {}
+        made = format_of(kind).features(raw(row) | long | tokens, tokenizer, 16, row)
+        assert max(feature["input_ids"].shape[-1] for feature in made) == 16, kind
