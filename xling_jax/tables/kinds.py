@@ -11,8 +11,13 @@ also have `source_id`, which is the same for all translations of one English exa
     tagging              id, tokens: list of str, tags: list of words of the row's labels
     multiple_choice      id, text, choices: list of str, label (index of the right choice)
     retrieval            id, text (the language), text_pair (its translation in the pivot language)
+    mining               id, text, side ("language" or "pivot"), gold: ids of its translations on the other side;
+                         sentences of the pivot's side have none
+    dual_encoder         id, text, side ("query" or "candidate"), gold: ids of the candidates that answer a query;
+                         candidates have none. To train on: id, text (a query), text_pair (what answers it).
+                         Both may have context: what the candidate stands in
 
-`label`, `tags` and `answers` are None where they are withheld.
+`label`, `tags`, `answers` and `gold` are None where they are withheld.
 """
 
 import dataclasses
@@ -20,12 +25,16 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A kind of task. `metrics[0]` is the one that is reported; all are per-example ratios of sums."""
+    """A kind of task. `metrics[0]` is the one that is reported; all are per-example ratios of sums.
+
+    `training` are the fields of an example to train on, where they are others.
+    """
 
     name: str
     fields: tuple[str, ...]
     metrics: tuple[str, ...]
     trained: bool = True
+    training: tuple[str, ...] = ()
 
 
 _ROWS = (
@@ -35,6 +44,8 @@ _ROWS = (
     Kind("tagging", ("tokens", "tags"), ("f1", "accuracy")),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
     Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False),
+    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False),
+    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair")),
 )
 
 KINDS = {row.name: row for row in _ROWS}

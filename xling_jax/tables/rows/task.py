@@ -30,6 +30,7 @@ class Split:
     where it is not known. Rows without an agreed label are not counted.
     `labels` are "there", or "withheld": then there are predictions to hand in and nothing to score.
     `tfds` is the data set and split of tensorflow-datasets that has the same examples, "name:version/split".
+    `among` is the split whose texts, in all its languages together, the queries of this one are searched among.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Split:
     examples: str = ""
     labels: str = "there"
     tfds: str = ""
+    among: str = ""
 
     def published(self, code: str) -> int | None:
         """Returns how many examples the publisher counts in a language; None if that is not known."""
@@ -61,7 +63,8 @@ class Task:
     `choices` is how many choices every question has. `faults` are names of FAULTS.
     Tasks with the same `head` are answered by the same head of a model; "" is a head of the task's own.
     `scorer` is the rule its answers are scored by, "" for the kind's. `train_from` are the training cells that
-    its benchmark prescribes for it. `licence` and `source` say on what terms and where it is published.
+    its benchmark prescribes for it. `codes` are the publisher's codes of languages where they are not ours.
+    `licence` and `source` say on what terms and where it is published.
     """
 
     name: str
@@ -77,5 +80,6 @@ class Task:
     head: str = ""
     scorer: str = ""
     train_from: str = ""
+    codes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     licence: str = ""
     source: str = ""
