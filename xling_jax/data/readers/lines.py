@@ -1,8 +1,9 @@
-"""One text a line: sentences of a table, and parallel text."""
+"""One text a line: plain lines, sentences of a table, comments of a treebank, and parallel text."""
 
 from collections.abc import Iterator
 
 from xling_jax.data.readers.files import File, columns_found
+from xling_jax.data.readers.tagged import sentences
 from xling_jax.errors import broken_line
 from xling_jax.tables.tasks import Cell
 
@@ -20,6 +21,28 @@ def read_tsv_text(files: list[File], cell: Cell) -> Iterator[dict]:
             if sentence not in seen:
                 seen.add(sentence)
                 yield {"id": f"{number}.{name}", "text": sentence}
+
+
+def read_lines(files: list[File], cell: Cell) -> Iterator[dict]:
+    """Yields each distinct line of all files once, in order. A blank line divides documents and is no text."""
+    del cell
+    seen = set()
+    for name, file in enumerate(files, start=1):
+        for number, line in enumerate(file.lines(), start=1):
+            if line.strip() and line not in seen:
+                seen.add(line)
+                yield {"id": f"{name}.{number}" if len(files) > 1 else str(number), "text": line}
+
+
+def read_conllu_text(files: list[File], cell: Cell) -> Iterator[dict]:
+    """Yields what the comment `# text = ` of each sentence of a CoNLL-U file says: the sentence before tokenisation."""
+    (file,) = files
+    for count, sentence in enumerate(sentences(file), start=1):
+        comments = (line[1:].partition("=") for _, line in sentence if line.startswith("#"))
+        text = next((value.strip() for name, _, value in comments if name.strip() == "text"), "")
+        if not text:
+            raise broken_line(file.path, sentence[0][0], "a sentence without its text", "a comment `# text = ...`")
+        yield {"id": f"{cell.language}.{count}", "text": text}
 
 
 def read_tatoeba(files: list[File], cell: Cell) -> Iterator[dict]:

@@ -1,4 +1,4 @@
-"""Records to raw examples: pairs of texts and multiple choice, by the row's `fields` and `words`."""
+"""Records to raw examples: texts, pairs of texts and multiple choice, by the row's `fields` and `words`."""
 
 import functools
 import hashlib
@@ -70,6 +70,8 @@ def _example(record: Record, cell: Cell, number: int) -> dict:
         texts = "\t".join(_text(record, name, False) for name in fields["source"].split())
         example["id"] = example["source_id"] = hashlib.sha256(texts.encode()).hexdigest()[:16]
     example["text"] = _text(record, fields["text"], blank)
+    if cell.row.kind == "mlm":
+        return example
     if cell.row.kind == "multiple_choice":
         example["choices"] = _choices(record, cell, blank)
         allowed = tuple(str(choice) for choice in range(cell.row.choices))

@@ -20,9 +20,9 @@ def read_squad_json(files: list[File], cell: Cell) -> Iterator[dict]:
     faults = cell.row.faults.split()
     withheld = cell.row.splits[cell.split].labels == "withheld"
     seen: set[str] = set()
-    for place, paragraph in _paragraphs(file, file.json()):
-        context = _field(file, place, paragraph, "context", str)
-        for question in _field(file, place, paragraph, "qas", list):
+    for place, paragraph in paragraphs(file, file.json()):
+        context = field(file, place, paragraph, "context", str)
+        for question in field(file, place, paragraph, "qas", list):
             example = _question(file, place, question, context)
             inside = f"question '{example['id']}'"
             example["answers"] = None if withheld else _answers(file, inside, question, context, faults)
@@ -40,23 +40,23 @@ def read_squad_json(files: list[File], cell: Cell) -> Iterator[dict]:
         raise broken_place(file, "document", "no question", "at least one")
 
 
-def _paragraphs(file: File, document: Any) -> Iterator[tuple[str, Any]]:
+def paragraphs(file: File, document: Any) -> Iterator[tuple[str, Any]]:
     """Yields (where it is, paragraph)."""
-    for a, article in enumerate(_field(file, "document", document, "data", list), start=1):
-        for p, paragraph in enumerate(_field(file, f"article {a}", article, "paragraphs", list), start=1):
+    for a, article in enumerate(field(file, "document", document, "data", list), start=1):
+        for p, paragraph in enumerate(field(file, f"article {a}", article, "paragraphs", list), start=1):
             yield f"article {a}, paragraph {p}", paragraph
 
 
 def _question(file: File, place: str, question: Any, context: str) -> dict:
-    key = _field(file, place, question, "id", str)
-    text = _field(file, f"question '{key}'", question, "question", str)
+    key = field(file, place, question, "id", str)
+    text = field(file, f"question '{key}'", question, "question", str)
     return {"id": key, "question": text, "context": context}
 
 
 def _answers(file: File, place: str, question: Any, context: str, faults: list[str]) -> list[dict]:
     """Returns the answers: at least one, or none to a question that is marked as impossible."""
     impossible = question.get("is_impossible") is True
-    answers = _field(file, place, question, "answers", list)
+    answers = field(file, place, question, "answers", list)
     if bool(answers) == impossible:
         found = f"{len(answers)} answers to a question that is impossible" if impossible else "no answer"
         raise broken_place(file, place, found, "at least one, or none where `is_impossible` is true")
@@ -70,8 +70,8 @@ def _answers(file: File, place: str, question: Any, context: str, faults: list[s
 
 
 def _answer(file: File, place: str, answer: Any, context: str, moves: bool) -> dict:
-    text = _field(file, place, answer, "text", str)
-    start = _field(file, place, answer, "answer_start", int)
+    text = field(file, place, answer, "text", str)
+    start = field(file, place, answer, "answer_start", int)
     there = context[start : start + len(text)] if start >= 0 else ""
     if there == text and text:
         return {"text": text, "start": start}
@@ -91,7 +91,7 @@ def _nearest(context: str, text: str, start: int) -> int:
     return min(found, key=lambda at: abs(at - start)) if found else NOWHERE
 
 
-def _field(file: File, place: str, record: Any, name: str, kind: type) -> Any:
+def field(file: File, place: str, record: Any, name: str, kind: type) -> Any:
     """Returns a field of a JSON object. Raises DataError if it is missing or of another type."""
     value = record.get(name) if isinstance(record, dict) else None
     if type(value) is not kind or (isinstance(value, str) and not encodable(value)):

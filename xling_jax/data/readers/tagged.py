@@ -13,7 +13,7 @@ UPOS_COLUMN = 3
 Sentence = list[tuple[int, str]]  # (line number, line)
 
 
-def _sentences(file: File) -> Iterator[Sentence]:
+def sentences(file: File) -> Iterator[Sentence]:
     """Yields the lines between blank ones; several blank lines are as one."""
     sentence: Sentence = []
     for number, line in enumerate([*file.lines(), ""], start=1):
@@ -28,7 +28,7 @@ def read_tagged_tsv(files: list[File], cell: Cell) -> Iterator[dict]:
     """Yields sentences of lines token<TAB>tag; a blank line ends a sentence. Where tags are withheld there are none."""
     (file,) = files
     withheld = cell.row.splits[cell.split].labels == "withheld"
-    for count, sentence in enumerate(_sentences(file), start=1):
+    for count, sentence in enumerate(sentences(file), start=1):
         pairs = [_token_and_tag(file, number, line, cell.row.labels, withheld) for number, line in sentence]
         tags = None if withheld else [tag for _, tag in pairs]
         yield {"id": f"{cell.language}.{count}", "tokens": [token for token, _ in pairs], "tags": tags}
@@ -63,7 +63,7 @@ def read_ccg(files: list[File], cell: Cell) -> Iterator[dict]:
             found = f"category '{category}' again" if category.strip() else "a blank line"
             raise broken_line(categories.path, number, found, "categories that differ, one a line")
         number_of[category] = cell.row.labels[number - 1]
-    for count, sentence in enumerate(_sentences(file), start=1):
+    for count, sentence in enumerate(sentences(file), start=1):
         tokens, tags = [], []
         for number, line in sentence:
             columns = line.split("\t")
@@ -85,7 +85,7 @@ def read_conllu(files: list[File], cell: Cell) -> Iterator[dict]:
     """
     (file,) = files
     seen: dict[str, int] = {}
-    for count, sentence in enumerate(_sentences(file), start=1):
+    for count, sentence in enumerate(sentences(file), start=1):
         key = f"{cell.language}.{count}"
         tokens: list[str] = []
         tags: list[str] = []

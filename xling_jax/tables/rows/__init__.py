@@ -2,4 +2,5 @@
 
 from xling_jax.tables.rows import choices, pairs, questions, raw_text, retrieval, tagged, text, world
 
-ROWS = (*world.ROWS, *text.ROWS, *pairs.ROWS, *choices.ROWS, *questions.ROWS, *tagged.ROWS, *retrieval.ROWS, *raw_text.ROWS)
+MODULES = (world, text, raw_text, pairs, choices, questions, tagged, retrieval)
+ROWS = tuple(row for module in MODULES for row in module.ROWS)

@@ -48,7 +48,7 @@ ROWS = (
     Task(
         "text_jsonl",
         "mlm",
-        "jsonl_text",
+        "jsonl",
         {"train": Split("text/{language}.jsonl", REAL)},
         fields={"text": "text"},
         licence="your own text",
