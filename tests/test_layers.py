@@ -48,8 +48,12 @@ _ROWS = (
 
 HOUSE = {row.name: row for row in _ROWS}
 PACKAGE = "xling_jax"
-SEQIO = {"seqio", "tensorflow"}  # many seconds to import, and absent on most accelerator machines
-SEQIO_MODULES = {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare"}  # inside functions
+# Many seconds to import, and absent on most accelerator machines: who may import them, inside functions.
+SLOW = {
+    "seqio": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare"},
+    "tensorflow": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare"},
+    "tensorflow_datasets": {f"{PACKAGE}.data.tfds"},
+}
 ACCELERATOR = {"flax", "jax", "jaxlib", "optax", "orbax"}
 ADVICE = "Take a value or a function instead, or change HOUSE in tests/test_layers.py."
 
@@ -131,8 +135,8 @@ def objection(edge: Import) -> str | None:
         if imported is None:
             return f"{edge.imported} belongs to no group"
         return None if imported.name in allowed else f"{importer.name} may import {' '.join(sorted(allowed))}"
-    if edge.top in SEQIO and not (edge.importer in SEQIO_MODULES and edge.lazy):
-        return f"{edge.top} may be imported only inside functions of {' and '.join(sorted(SEQIO_MODULES))}"
+    if edge.top in SLOW and not (edge.importer in SLOW[edge.top] and edge.lazy):
+        return f"{edge.top} may be imported only inside functions of {' and '.join(sorted(SLOW[edge.top]))}"
     if edge.top in sys.stdlib_module_names or importer.outside is None or edge.top in importer.outside.split():
         return None
     return f"{importer.name} may import from outside: {importer.outside or 'nothing'}"
@@ -175,12 +179,12 @@ def test_imports_point_down():
 
 
 def test_the_report_needs_no_jax():
-    assert tops(reached(ROOT, f"{PACKAGE}.report")) & (ACCELERATOR | SEQIO) == set()
+    assert tops(reached(ROOT, f"{PACKAGE}.report")) & (ACCELERATOR | set(SLOW)) == set()
 
 
 @pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli"])
 def test_the_door_opens_at_once(module):
-    heavy = sorted(ACCELERATOR | SEQIO | {"numpy", "matplotlib", "grain", "ml_collections"})
+    heavy = sorted(ACCELERATOR | set(SLOW) | {"numpy", "matplotlib", "grain", "ml_collections"})
     program = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True, timeout=60
@@ -236,6 +240,12 @@ def test_a_sound_tree_passes(tmp_path):
         ("report/render.py", "import xling_jax.train.loop", "report may import"),
         ("data/register.py", "import seqio", "only inside functions of"),
         ("data/sources.py", "def f():\n    import tensorflow as tf", "only inside functions of"),
+        (
+            "data/register.py",
+            "def f():\n    import tensorflow_datasets",
+            "only inside functions of xling_jax.data.tfds",
+        ),
+        ("data/tfds.py", "import tensorflow_datasets", "only inside functions of"),
         ("utils.py", "", "xling_jax.utils belongs to no group"),
     ],
 )

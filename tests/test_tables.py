@@ -29,7 +29,8 @@ def is_reserved(code: str) -> bool:
 
 def sources(row: tasks.Task, cell: tasks.Cell) -> str:
     """Returns the place a cell is read from; `{side}` stays, because both sides are one cell."""
-    path, language = row.splits[cell.split].path, LANGUAGES[cell.language]
+    split, language = row.splits[cell.split], LANGUAGES[cell.language]
+    path = split.path or split.tfds
     places = {"language": language.code, "iso3": language.iso3, "name": language.name, "english": language.name.lower()}
     column = f", {row.fields['language']} {cell.language}" if "language" in row.fields else ""
     return path.format(**places, side="{side}") + column
@@ -190,11 +191,12 @@ def test_languages_of_cells_are_rows(row):
 def test_a_path_keeps_its_languages_apart(row):
     """A path for several languages has a place for the language; one for a single language needs none."""
     for name, split in row.splits.items():
+        path = split.path or split.tfds
         if row.reader != "world" and len(split.languages.split()) > 1:
-            assert re.search("{(language|iso3|english)}", split.path) or "language" in row.fields, (
+            assert re.search("{(language|iso3|english)}", path) or "language" in row.fields, (
                 f"{row.name}.{name} reads one file for all languages"
             )
-        assert set(re.findall(r"{(\w+)}", split.path)) <= {"language", "iso3", "name", "english", "side"}, split.path
+        assert set(re.findall(r"{(\w+)}", path)) <= {"language", "iso3", "name", "english", "side"}, path
         assert not pathlib.PurePosixPath(split.path).is_absolute() and ".." not in split.path
 
 
@@ -206,6 +208,22 @@ def test_splits_never_share_a_source(row):
         return
     read = [sources(row, cell) for cell in ALL_CELLS if cell.task == row.name]
     assert repeated(read) == []
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_what_queries_are_searched_among(row):
+    """Only dual encoders have such splits: candidates, which are nobody's queries."""
+    for name, split in row.splits.items():
+        assert not split.among or (row.kind == "dual_encoder" and not row.splits[split.among].among), name
+
+
+@pytest.mark.parametrize("row", TASKS.values(), ids=TASKS)
+def test_what_tensorflow_datasets_has(row):
+    """A name, a version and a split; and nowhere else to read from only if the reader says so."""
+    for name, split in row.splits.items():
+        assert re.fullmatch(r"([\w{}/.]+:\d+\.\d+\.\d+/[\w{}-]+)?", split.tfds), name
+        assert bool(split.path) == (row.reader != "tfds") and (split.path or split.tfds), name
+    assert set(row.codes) <= {code for split in row.splits.values() for code in split.languages.split()}
 
 
 def test_cells_name_themselves():

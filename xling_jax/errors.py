@@ -31,6 +31,10 @@ class DataError(XlingError):
     exit_code = 3
 
 
+class MissingError(DataError):
+    """Data are not where they are looked for."""
+
+
 class CheckpointError(XlingError):
     """A checkpoint is missing, broken, or does not fit the model."""
 

@@ -19,6 +19,8 @@ RAW = {
     "tagging": {"id": "1", "tokens": ["abc", "d"], "tags": [0, -1]},
     "multiple_choice": {"id": "1", "text": "abc", "choices": ["d", "efg"], "label": 1},
     "retrieval": {"id": "1", "text": "abc", "text_pair": "d"},
+    "mining": {"id": "1", "text": "abc", "side": "language", "gold": ["2"]},
+    "dual_encoder": {"id": "1", "text": "d", "context": "abc d", "side": "candidate", "gold": []},
 }
 # <s> 0, <pad> 1, </s> 2; a is 4 at the start of a word and 30 inside one, b 5 and 31, ...
 A, IN = 4, 30
@@ -37,6 +39,8 @@ MADE = {
         "label": 1,
     },
     "retrieval": {"input_ids": [[0, A, IN + 1, IN + 2, 2], [0, A + 3, 2, 1, 1]]},
+    "mining": {"input_ids": [0, A, IN + 1, IN + 2, 2]},
+    "dual_encoder": {"input_ids": [[0, A + 3, 2, 2, A, IN + 1, IN + 2, A + 3, 2]]},
 }
 
 
@@ -103,6 +107,29 @@ def test_nothing_is_longer_than_allowed(kind, length, letters):
     example = raw(row) | long | tokens
     made = format_of(kind).features(example, letters, length, row)
     assert max(feature["input_ids"].shape[-1] for feature in made) == length, "the room is used"
+
+
+def made_of(letters, example, length):
+    """Returns the rows of ids of a dual encoder's example, without padding."""
+    (feature,) = format_of("dual_encoder").features(example, letters, length, TASKS["lareqa"])
+    return [row[row != letters.pad].tolist() for row in feature["input_ids"]]
+
+
+def test_a_query_and_its_answer_have_a_row_each(letters):
+    pair = {"id": "1", "text": "abc", "text_pair": "d", "context": "d ef"}
+    query, candidate = {**pair, "side": "query"}, {"id": "2", "text": "d", "context": "d ef", "side": "candidate"}
+    rows = made_of(letters, pair, 64)
+    assert rows == [[0, A, IN + 1, IN + 2, 2], [0, A + 3, 2, 2, A + 3, A + 4, IN + 5, 2]]
+    assert rows == made_of(letters, query, 64) + made_of(letters, candidate, 64), "as trained, so evaluated"
+    assert made_of(letters, {"id": "1", "text": "abc", "text_pair": "d"}, 64)[1] == [0, A + 3, 2], "no context"
+
+
+def test_queries_are_cut_earlier_than_candidates(letters):
+    long = {"id": "1", "text": "ab" * 200, "text_pair": "cd", "context": "ef" * 200}
+    query, candidate = made_of(letters, long, 256)
+    assert (len(query), len(candidate)) == (96, 256)
+    assert candidate[:4] == [0, A + 2, IN + 3, 2], "the context is cut, the sentence is not"
+    assert [len(row) for row in made_of(letters, long, 64)] == [64, 64]
 
 
 def test_longest_first_truncation_keeps_both_parts():

@@ -176,7 +176,7 @@ def test_what_seqio_cannot_mix_is_said(seqio, other, tokenizer):
     assert not seqio.TaskRegistry.names(), "nothing is registered by halves"
 
 
-@pytest.mark.parametrize("kind", SCORERS)
+@pytest.mark.parametrize("kind", sorted({row.kind for row in TASKS.values() if row.reader == "world"} & set(SCORERS)))
 def test_scores_of_gold_and_wrong_answers(seqio, kind, tokenizer):
     row = next(row for row in TASKS.values() if row.kind == kind)
     split = next(iter(row.splits))

@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from xling_jax.errors import DataError
-from xling_jax.scoring.metrics import SCORERS, accuracy, chunks, normalise, score, squad, tagging, value
+from xling_jax.scoring.metrics import (
+    SCORERS,
+    accuracy,
+    chunks,
+    mining,
+    normalise,
+    ranking,
+    score,
+    squad,
+    tagging,
+    value,
+)
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import NER, UPOS
 
@@ -150,12 +161,61 @@ def test_chunks_equal_a_slow_reading(labels):
         assert chunks(tags) == slow_chunks(tags), tags
 
 
+@pytest.mark.parametrize(
+    ("gold", "found", "expected"),
+    [
+        ([["p1"], ["p2"], []], [["p1"], [], ["p9"]], 50),  # 1 pair in both, 2 gold, 2 found
+        ([["p1"], ["p2"], []], [["p1"], ["p2"], []], 100),
+        ([["p1", "p2"]], [["p2"]], 200 / 3),
+        ([["p1"]], [["p1", "p1"]], 100),  # a pair is found once, however often it is said
+        ([["p1"], [], [], []], [["p1"], [], [], []], 100),  # sentences without a translation cost nothing
+        ([["p1"]], [[]], 0),
+    ],
+)
+def test_pairs_of_a_mined_collection(gold, found, expected):
+    assert value(mining(gold, found)["f1"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("gold", "ranked", "expected"),
+    [
+        ("a", "x a", 1 / 2),  # with one gold candidate, the reciprocal rank
+        ("a b c", "a x b", (1 / 1 + 2 / 3) / 3),  # c is not found
+        ("a b", "a a b", (1 / 1 + 2 / 3) / 2),  # a repeated id takes a rank and finds nothing
+        ("a a", "a", 1),  # a gold one counts once
+        ("a", " ".join("x" * 19 + "a"), 1 / 20),
+        ("a", " ".join("x" * 20 + "a"), 0),  # rank 21
+        (" ".join(map(str, range(25))), " ".join(map(str, range(30))), 1),  # no more than 20 can be found
+        (" ".join(map(str, range(11))), " ".join(map(str, range(11))), 1),
+        ("a", None, 0),
+    ],
+)
+def test_average_precision_of_the_first_twenty(gold, ranked, expected):
+    pairs = ranking([gold.split()], [ranked and ranked.split()])["map@20"]
+    assert pairs.tolist() == [[pytest.approx(expected), 1.0]]
+
+
+def test_a_mean_over_queries():
+    golds, rankings = [["a"], ["b"], ["c", "d"]], [["a"], None, ["d", "x", "c"]]
+    assert value(ranking(golds, rankings)["map@20"]) == pytest.approx(100 * (1 + 0 + (1 + 2 / 3) / 2) / 3)
+
+
+def test_candidates_are_not_scored():
+    with pytest.raises(DataError, match="no gold candidate"):
+        ranking([[]], [["a"]])
+    for scorer in (mining, ranking):
+        with pytest.raises(DataError, match="withheld by their publisher"):
+            scorer([None], [["a"]])
+
+
 EXAMPLES = {
     "pair_classification": ([{"label": "neutral"}, {"label": "entailment"}], ["neutral", "neutral"]),
     "multiple_choice": ([{"label": 0}, {"label": 1}], [0, 0]),
     "span_qa": ([{"answers": [{"text": "x y", "start": 0}]}, {"answers": [{"text": "z", "start": 9}]}], ["x y", "w"]),
     "tagging": ([{"tags": ["NOUN", "VERB"]}, {"tags": ["X"]}], [["NOUN", "VERB"], ["SYM"]]),
     "retrieval": ([{"id": "th.1"}, {"id": "th.2"}], ["th.1", "th.1"]),
+    "mining": ([{"gold": ["en-1"]}, {"gold": []}, {"gold": ["en-2"]}], [["en-1"], ["en-3"], []]),
+    "dual_encoder": ([{"gold": ["th_1_0", "en_1_0"]}, {"gold": ["Q1"]}], [["th_1_0"], ["Q2"]]),
 }
 
 

@@ -17,12 +17,13 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 
+from xling_jax.data import tfds
 from xling_jax.data.readers import READERS, File
-from xling_jax.errors import DataError
+from xling_jax.errors import DataError, MissingError
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import TASKS, Cell
 
-assert {row.reader for row in TASKS.values()} <= {*READERS, "world"}, "a task with an unknown reader"
+assert {row.reader for row in TASKS.values()} <= {*READERS, "world", "tfds"}, "a task with an unknown reader"
 
 
 def read(cell: Cell, data_dir: pathlib.Path | None) -> Iterator[dict]:
@@ -37,40 +38,60 @@ def read(cell: Cell, data_dir: pathlib.Path | None) -> Iterator[dict]:
     """
     if cell.row.reader == "world":
         return iter(_world().read(cell.task, cell.split, cell.language, _size(cell)))
-    return READERS[cell.row.reader](_load(cell, data_dir), cell)
+    store = stored(cell, data_dir)
+    return tfds.read(cell, store) if store else READERS[cell.row.reader](load_files(cell, data_dir), cell)
+
+
+def stored(cell: Cell, data_dir: pathlib.Path | None) -> tfds.Store | None:
+    """Returns where tensorflow-datasets has a cell prepared; None if it has not, or if the cell's files are there."""
+    store = tfds.find(cell)
+    try:
+        return None if store is None or load_files(cell, data_dir) else store
+    except MissingError:
+        return store
 
 
 def faults(cell: Cell, data_dir: pathlib.Path | None) -> collections.Counter:
     """Returns how often each known fault of the publisher's files was met, reading the cell to its end."""
     if not cell.row.faults:
         return collections.Counter()
-    files = _load(cell, data_dir)
+    files = load_files(cell, data_dir)
     collections.deque(READERS[cell.row.reader](files, cell), maxlen=0)
     return sum((file.faults for file in files), collections.Counter())
 
 
 def checksum(cell: Cell, data_dir: pathlib.Path | None) -> str:
-    """Returns the SHA-256 of a cell's files, or, for the world, of its version, the cell and its size."""
+    """Returns the SHA-256 of a cell's files, or, for the world, of its version, the cell and its size.
+
+    Of a cell that tensorflow-datasets has prepared it is that of its description.
+    """
     if cell.row.reader == "world":
         return hashlib.sha256(f"world {_world().VERSION} {cell} {_size(cell)}".encode()).hexdigest()
-    return hashlib.sha256(b"".join(file.data for file in _load(cell, data_dir))).hexdigest()
+    store = stored(cell, data_dir)
+    return (
+        store.checksum() if store else hashlib.sha256(b"".join(x.data for x in load_files(cell, data_dir))).hexdigest()
+    )
 
 
 def paths(cell: Cell) -> tuple[str, ...]:
-    """Returns the paths of a cell's files below the data folder: none for the world, two for a parallel text."""
+    """Returns the paths of a cell's files below the data folder: none for the world, two for a parallel text.
+
+    Where a publisher has a code of its own for the language, the path has that one.
+    """
     if cell.row.reader == "world":
         return ()
     patterns = cell.row.splits[cell.split].path
     row = LANGUAGES[cell.language]
     sides = (row.iso3, LANGUAGES[cell.row.pivot].iso3) if "{side}" in patterns else ("",)
-    known = {"language": cell.language, "iso3": row.iso3, "name": row.name, "english": row.name.lower()}
+    code = cell.row.codes.get(cell.language, cell.language)
+    known = {"language": code, "iso3": row.iso3, "name": row.name, "english": row.name.lower()}
     return tuple(pattern.format(**known, side=side) for pattern in patterns.split() for side in sides)
 
 
 def is_there(cell: Cell, data_dir: pathlib.Path | None) -> bool:
-    """Whether a cell can be read: its files lie in the data folder or in an archive there."""
+    """Whether a cell can be read: its files lie in the data folder, or tensorflow-datasets has it."""
     try:
-        return cell.row.reader == "world" or bool(_load(cell, data_dir))
+        return cell.row.reader == "world" or stored(cell, data_dir) is not None or bool(load_files(cell, data_dir))
     except DataError:
         return False
 
@@ -84,7 +105,10 @@ def _size(cell: Cell) -> int:
     return int(cell.row.splits[cell.split].path)
 
 
-def _load(cell: Cell, data_dir: pathlib.Path | None) -> list[File]:
+def load_files(cell: Cell, data_dir: pathlib.Path | None) -> list[File]:
+    """Returns a cell's files. Raises MissingError if one is not there, DataError for a broken archive."""
+    if not paths(cell):
+        raise _missing(cell, "", "its row names no files")
     if data_dir is None:
         raise _missing(cell, paths(cell)[0], "no data folder was named")
     return [_load_file(cell, path, pathlib.Path(data_dir)) for path in paths(cell)]
@@ -130,9 +154,11 @@ def _members(archive: pathlib.Path, _mtime_ns: int) -> dict[str, bytes]:
         raise DataError(f"{archive} is not a whole .tar.xz archive ({error}).\nCopy it again.") from error
 
 
-def _missing(cell: Cell, path: str, found: str) -> DataError:
-    return DataError(
+def _missing(cell: Cell, path: str, found: str) -> MissingError:
+    places = [f"<data folder>/{path}, or that member of <data folder>/{_archive(path)}"] if path else []
+    places += [f"tensorflow-datasets' {tfds.spec(cell)} prepared below TFDS_DATA_DIR"] if tfds.spec(cell) else []
+    return MissingError(
         f"No data for cell '{cell}': {found}.\n"
-        f"Expected: <data folder>/{path}, or that member of <data folder>/{_archive(path)}.\n"
+        f"Expected: {'; or '.join(places)}.\n"
         f"Say where the data folder is with --data_dir or the environment variable XLING_DATA."
     )

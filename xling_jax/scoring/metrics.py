@@ -10,6 +10,10 @@ Scorer ids, which every result row carries:
                                XQuAD and TyDiQA are scored (Rajpurkar et al. 2016, arXiv 1606.05250)
     chunk-f1/seqeval-0.0.12    F1 over chunks by seqeval's rule up to 0.0.13, and token accuracy. Later
                                seqeval takes CCONJ and SCONJ for one type and gives other numbers.
+    bucc-pairs                 F1 over the set of pairs of ids, as BUCC 2018 is scored
+    map@20                     mean average precision of the first 20, each divided by the number of gold
+                               candidates, at most 20, as XTREME-R scores LAReQA; for Mewsli-X, where one
+                               candidate is gold, it is the mean reciprocal rank
 """
 
 import bisect
@@ -75,6 +79,39 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 def _word_f1(gold: list[str], words: list[str]) -> float:
     shared = (collections.Counter(gold) & collections.Counter(words)).total()
     return 2 * shared / (len(gold) + len(words)) if shared else 0.0
+
+
+def mining(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> Pairs:
+    """Returns `f1` over the pairs of a sentence and each id of its translations; a pair counts once.
+
+    A row is (2 * pairs in both, pairs that are gold + pairs that were found): nothing for a sentence without either.
+    """
+    _check_count("sets of translations", targets, predictions)
+    _check_labels("pairs", targets)
+    both = [(set(gold), set(found)) for gold, found in zip(targets, predictions, strict=True)]
+    return {"f1": _pairs((2.0 * len(gold & found), float(len(gold) + len(found))) for gold, found in both)}
+
+
+CUT = 20  # candidates of a ranking that count
+
+
+def ranking(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str] | None]) -> Pairs:
+    """Returns `map@20`. A prediction is ids of candidates, the best first; one that is missing (None) scores 0."""
+    _check_count("rankings", targets, predictions)
+    _check_labels("candidates", targets)
+    return {"map@20": _pairs((_average_precision(g, r or ()), 1.0) for g, r in zip(targets, predictions, strict=True))}
+
+
+def _average_precision(gold: Sequence[str], ranked: Sequence[str]) -> float:
+    """Returns the mean, over the gold candidates, of the precision at each one's rank; 0 for one beyond rank 20."""
+    if not gold:
+        raise DataError("A query has no gold candidate.\nAllowed: at least one; candidates are not scored.")
+    missing, total = set(gold), 0.0
+    for rank, name in enumerate(ranked[:CUT], start=1):
+        if name in missing:
+            missing.remove(name)
+            total += (len(set(gold)) - len(missing)) / rank
+    return total / min(len(set(gold)), CUT)
 
 
 def tagging(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> Pairs:
@@ -148,14 +185,17 @@ SCORERS = {
     "span_qa": Scorer("squad-v1.1", _gold_texts, squad),
     "tagging": Scorer("chunk-f1/seqeval-0.0.12", lambda example: example["tags"], tagging),
     "retrieval": Scorer("accuracy", lambda example: example["id"], accuracy),
+    "mining": Scorer("bucc-pairs", lambda example: example["gold"], mining),
+    "dual_encoder": Scorer("map@20", lambda example: example["gold"], ranking),
 }
 
 
 def score(kind: str, examples: Sequence[dict], predictions: Sequence[Any]) -> Pairs:
     """Returns the metrics of a kind of task over raw examples.
 
-    Predictions are label words, indices of choices, answer texts, lists of tags, or, for retrieval,
-    the id of the example that was found.
+    Predictions are label words, indices of choices, answer texts, lists of tags; for retrieval the id of the
+    example that was found, for mining the ids of a sentence's translations, for dual encoders the ids of candidates,
+    the best first.
     """
     scorer = SCORERS[kind]
     return scorer.score([scorer.target(example) for example in examples], predictions)

@@ -11,31 +11,41 @@ NOWHERE = -1  # the start of an answer that is not a slice of its context
 
 
 def read_squad_json(files: list[File], cell: Cell) -> Iterator[dict]:
+    """Yields the questions of a file of the SQuAD family; see `read_questions`."""
+    (file,) = files
+    return read_questions(file, cell, _with_their_contexts(file))
+
+
+def _with_their_contexts(file: File) -> Iterator[tuple[str, str, Any]]:
+    for place, paragraph in paragraphs(file, file.json()):
+        context = field(file, place, paragraph, "context", str)
+        yield from ((place, context, question) for question in field(file, place, paragraph, "qas", list))
+
+
+def read_questions(file: File, cell: Cell, questions: Iterator[tuple[str, str, Any]]) -> Iterator[dict]:
     """Yields questions; answers are slices of the context, and there is none where a question is impossible.
 
+    `questions` are (where it is, context, {id, question, answers: [{text, answer_start}]}).
     Where the row says that offsets are at fault, an answer elsewhere in the context is moved there, and one that
     is nowhere in it has start -1. A translation's source is the English question of the same id.
     """
-    (file,) = files
     faults = cell.row.faults.split()
     withheld = cell.row.splits[cell.split].labels == "withheld"
     seen: set[str] = set()
-    for place, paragraph in paragraphs(file, file.json()):
-        context = field(file, place, paragraph, "context", str)
-        for question in field(file, place, paragraph, "qas", list):
-            example = _question(file, place, question, context)
-            inside = f"question '{example['id']}'"
-            example["answers"] = None if withheld else _answers(file, inside, question, context, faults)
-            if example["id"] in seen:
-                if "ids" not in faults:
-                    found = "this id is there twice"
-                    raise broken_place(file, inside, found, "ids that differ")
-                file.faults["ids that repeat"] += 1
-                example["id"] = f"{cell.language}.{len(seen) + 1}"
-            seen.add(example["id"])
-            if "source" in cell.row.fields:
-                example["source_id"] = example["id"]
-            yield example
+    for place, context, question in questions:
+        example = _question(file, place, question, context)
+        inside = f"question '{example['id']}'"
+        example["answers"] = None if withheld else _answers(file, inside, question, context, faults)
+        if example["id"] in seen:
+            if "ids" not in faults:
+                found = "this id is there twice"
+                raise broken_place(file, inside, found, "ids that differ")
+            file.faults["ids that repeat"] += 1
+            example["id"] = f"{cell.language}.{len(seen) + 1}"
+        seen.add(example["id"])
+        if "source" in cell.row.fields:
+            example["source_id"] = example["id"]
+        yield example
     if not seen:
         raise broken_place(file, "document", "no question", "at least one")
 
