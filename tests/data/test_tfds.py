@@ -25,10 +25,14 @@ def folder(library, tmp_path_factory):
     f = library.features
 
     def write(name, config, version, features, splits):
-        library.dataset_builders.store_as_tfds_dataset(
-            name=name, config=config, version=version, features=f.FeaturesDict(features), split_datasets=splits,
-            data_dir=root, disable_shuffling=True,
-        )  # fmt: skip
+        place = root / name / (config or "") / version
+        place.mkdir(parents=True)
+        identity = library.core.dataset_info.DatasetIdentity(name, version, str(place), "", config_name=config)
+        info = library.core.DatasetInfo(builder=identity, features=f.FeaturesDict(features))
+        writer = library.core.SequentialWriter(info, max_examples_per_shard=2)
+        writer.initialize_splits(list(splits))
+        writer.add_examples(splits)
+        writer.close_all()
 
     nli = f.ClassLabel(names=["entailment", "neutral", "contradiction"])
     write(
@@ -67,9 +71,10 @@ def folder(library, tmp_path_factory):
           {"train": [{"title": "", "text": f"Ẹ kú {number}"} for number in range(3)]})  # fmt: skip
     write("c4", "multilingual", "3.1.0", {"text": f.Text()}, {"iw": [{"text": "שלום"}]})
     copa = {name: f.Text() for name in ("premise", "choice1", "choice2", "question")}
+    rain = {"premise": "It rained.", "question": "cause", "choice1": "a", "choice2": "b", "label": 1, "idx": 7}
     write(
         "super_glue", "copa", "1.0.2", copa | {"label": f.ClassLabel(names=["choice1", "choice2"]), "idx": np.int32},
-        {"train": [{"premise": "It rained.", "choice1": "a", "choice2": "b", "question": "cause", "label": 1, "idx": 7}]},
+        {"train": [rain]},
     )  # fmt: skip
     return root
 

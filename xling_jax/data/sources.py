@@ -68,9 +68,9 @@ def checksum(cell: Cell, data_dir: pathlib.Path | None) -> str:
     if cell.row.reader == "world":
         return hashlib.sha256(f"world {_world().VERSION} {cell} {_size(cell)}".encode()).hexdigest()
     store = stored(cell, data_dir)
-    return (
-        store.checksum() if store else hashlib.sha256(b"".join(x.data for x in load_files(cell, data_dir))).hexdigest()
-    )
+    if store:
+        return store.checksum()
+    return hashlib.sha256(b"".join(file.data for file in load_files(cell, data_dir))).hexdigest()
 
 
 def paths(cell: Cell) -> tuple[str, ...]:

@@ -28,16 +28,16 @@ from xling_jax.tables.tasks import Cell
 
 DEFAULT_FOLDER = "~/tensorflow_datasets"  # its own default; TFDS_DATA_DIR names another
 
-NLI = {"text": "premise", "text_pair": "hypothesis"}
+NLI = {"text": "premise", "text_pair": "hypothesis", "label": "label"}
 
 # Data set -> where it has what a row's file has elsewhere: {field of the kind or column of the file: its own name}.
 NAMES = {
     "multi_nli": NLI,
     "snli": NLI,
     "xnli": NLI,
-    "anli": {"text": "context", "text_pair": "hypothesis"},
-    "glue": {"text": "question1", "text_pair": "question2"},
-    "paws_x_wiki": {"text": "sentence1", "text_pair": "sentence2"},
+    "anli": {"text": "context", "text_pair": "hypothesis", "label": "label"},
+    "glue": {"text": "question1", "text_pair": "question2", "label": "label"},
+    "paws_x_wiki": {"text": "sentence1", "text_pair": "sentence2", "label": "label"},
     "hellaswag": {"ctx": "context"},
     "tatoeba": {"text": "source_sentence", "text_pair": "target_sentence"},
 }

@@ -24,7 +24,14 @@ ROWS = (
         "tatoeba",
         "retrieval",
         "tatoeba",
-        {"test": Split("tatoeba/v1/tatoeba.{iso3}-eng.{side}", TATOEBA_R, TATOEBA_PAIRS)},
+        {
+            "test": Split(
+                "tatoeba/v1/tatoeba.{iso3}-eng.{side}",
+                TATOEBA_R,
+                TATOEBA_PAIRS,
+                tfds="tatoeba/tatoeba_{language}:1.0.0/train",
+            )
+        },
         licence="CC BY 2.0 FR",
         source="facebookresearch/LASER on GitHub, data/tatoeba/v1",
     ),
