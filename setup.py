@@ -36,6 +36,7 @@ setuptools.setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11,<3.14",
+    package_data={"xling_jax.tables": ["checksums.tsv"]},
     packages=setuptools.find_packages(include=["xling_jax", "xling_jax.*"]),
     install_requires=CORE,
     extras_require={

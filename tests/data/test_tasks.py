@@ -15,7 +15,7 @@ import pytest
 
 from xling_jax.data.formats import format_of
 from xling_jax.data.readers.squad import _nearest
-from xling_jax.data.sources import _load, faults, is_there, paths, read
+from xling_jax.data.sources import faults, is_there, load_files, paths, read
 from xling_jax.data.tokenizers import PieceTokenizer
 from xling_jax.errors import DataError
 from xling_jax.scoring.answers import tag_words
@@ -445,7 +445,7 @@ def test_hellaswag_is_the_same_in_both_formats(data_dir):
 def test_conllu_words_are_the_text(text, data_dir):
     """Without spaces, words put together are the sentence, where no token stands for several words."""
     (cell,) = parse_cells(text)
-    (file,) = _load(cell, data_dir)
+    (file,) = load_files(cell, data_dir)
     compared = 0
     for example, sentence in zip(read(cell, data_dir), file.text().strip().split("\n\n"), strict=True):
         (said,) = re.findall("^# text = (.+)$", sentence, re.MULTILINE)

@@ -53,7 +53,7 @@ def stored(cell: Cell, data_dir: pathlib.Path | None) -> tfds.Store | None:
 
 def faults(cell: Cell, data_dir: pathlib.Path | None) -> collections.Counter:
     """Returns how often each known fault of the publisher's files was met, reading the cell to its end."""
-    if not cell.row.faults:
+    if not cell.row.faults or stored(cell, data_dir):
         return collections.Counter()
     files = load_files(cell, data_dir)
     collections.deque(READERS[cell.row.reader](files, cell), maxlen=0)

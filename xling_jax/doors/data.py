@@ -1,18 +1,19 @@
-"""`xling data`: lists tasks, shows a cell, prepares cells."""
+"""`xling data`: lists tasks, shows a cell, checks a data folder, prepares cells."""
 
-import collections
-import json
 import os
 import pathlib
 
 from absl import flags
 
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
-from xling_jax.errors import ConfigError, DataError, unknown
+from xling_jax.errors import ConfigError, unknown
+from xling_jax.tables.coverage import page
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
 ABOUT = """xling data list [--data_dir=DIR]       tasks, splits, languages, and whether their files are there
-xling data show CELL [--data_dir=DIR]  a cell: source, size, words, labels, one example
+xling data show CELL [--data_dir=DIR]  a cell: source, size, words, labels, one example raw and in pieces
+xling data doctor [--data_dir=DIR]     every file: there, missing or broken; counts, checksums, licences, what leaks
+xling data coverage                    tasks, benchmarks, languages and sources, as the page docs/tasks.md
 xling data prepare --config=FILE --workdir=DIR   tokenises all cells of an experiment ahead of its run"""
 
 
@@ -21,11 +22,19 @@ def main(argv: list[str]) -> None:
     values = flags.FlagValues()
     define_config(values, argv)
     define_workdir(values)
+    _define_flags(values)
     words = parse(values, "data", argv, ABOUT)
-    verbs = {"list": _list, "show": _show, "prepare": _prepare}
+    verbs = {"list": _list, "show": _show, "doctor": _doctor, "coverage": _coverage, "prepare": _prepare}
     if not words or words[0] not in verbs:
         raise unknown("data verb", words[0] if words else "", verbs, "`xling data --help` says more.")
     verbs[words[0]](words[1:], values)
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_string("vocabulary", None, "show: a SentencePiece model to cut the example with.", flag_values=values)
+    flags.DEFINE_bool("json", False, "doctor: print JSON instead of tables.", flag_values=values)
+    flags.DEFINE_string("checksums", None, "doctor: a table of checksums instead of ours.", flag_values=values)
+    flags.DEFINE_string("record", None, "doctor: write the checksums of this folder to a file.", flag_values=values)
 
 
 def _list(words: list[str], values: flags.FlagValues) -> None:
@@ -41,31 +50,22 @@ def _list(words: list[str], values: flags.FlagValues) -> None:
 
 
 def _show(words: list[str], values: flags.FlagValues) -> None:
-    from xling_jax.data.sources import checksum, faults, paths, read  # noqa: PLC0415
+    from xling_jax.doors.data_show import show  # noqa: PLC0415
 
     if len(words) != 1:
         raise ConfigError(f"`xling data show` takes one cell, for example udpos.test.ta; found {len(words)}.")
-    where = data_dir(values)
     for cell in parse_cells(words[0]):
-        examples = list(read(cell, where))
-        if not examples:
-            raise DataError(f"Cell {cell} has no examples.\nAllowed: at least one.")
-        texts = [text for example in examples for text in _texts(example)]
-        print(f"{cell}: {cell.row.kind}, {len(examples)} examples, {sum(len(text.split()) for text in texts)} words")
-        print(f"source: {', '.join(paths(cell)) or 'generated'}  sha256 {checksum(cell, where)[:16]}")
-        labels = collections.Counter(example["label"] for example in examples if "label" in example)
-        labels.update(tag for example in examples for tag in example.get("tags") or ())
-        if labels:
-            print("labels: " + ", ".join(f"{label} {count}" for label, count in labels.most_common()))
-        for fault, count in faults(cell, where).items():
-            print(f"fault of the publisher's file: {fault}, {count} times")
-        print(json.dumps(examples[0], ensure_ascii=False, indent=1))
+        show(cell, data_dir(values), values["vocabulary"].value)
 
 
-def _texts(example: dict) -> list[str]:
-    """Returns all texts of an example, whatever its kind."""
-    fields = [example[name] for name in ("text", "text_pair", "question", "context") if name in example]
-    return [*fields, *example.get("choices", ()), *example.get("tokens", ())]
+def _doctor(words: list[str], values: flags.FlagValues) -> None:
+    from xling_jax.doors.data_doctor import run  # noqa: PLC0415
+
+    run(data_dir(values), bool(values["json"].value), values["checksums"].value, values["record"].value)
+
+
+def _coverage(words: list[str], values: flags.FlagValues) -> None:
+    print(page(), end="")
 
 
 def _prepare(words: list[str], values: flags.FlagValues) -> None:
