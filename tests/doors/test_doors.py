@@ -1,6 +1,7 @@
 """What a user can do wrong: one clear error, the right exit code, nothing spoilt."""
 
 import importlib.util
+import json
 import pathlib
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from xling_jax import cli
 from xling_jax.experiment import as_json, from_config
 from xling_jax.stages import run
+from xling_jax.tables.tasks import parse_cells
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 QUICK = "--config=configs/quickstart.py:test"
@@ -111,11 +113,46 @@ def test_dry_run_prints_the_plan_and_writes_nothing(xling, tmp_path):
     assert not (tmp_path / "work" / "stages").exists()
 
 
-def test_list_and_show(xling):
+def test_list(xling):
     code, out, _ = xling("data", "list")
     assert code == 0 and "udpos.test" in out and "0 of " in out and "there" in out
+
+
+def test_show_says_all_of_a_cell(xling, tmp_path):
     code, out, _ = xling("data", "show", "world_pos.test.qdt")
     assert code == 0 and "300 examples" in out and "NOUN" in out and "generated" in out
+    assert "the generated world's vocabulary" in out and "0 labels" in out
+    path = tmp_path / "ocnli" / "test.json"
+    path.parent.mkdir()
+    rows = [{"sentence1": f"今天下雨了{n}", "sentence2": "天气很好", "label": "-", "id": n} for n in range(30)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    code, out, _ = xling("data", "show", "ocnli.test.zh", "--data_dir=DIR")
+    assert code == 0, out
+    assert "30 examples of 3,000 published" in out and "withheld by the publisher" in out and "CC BY-NC 2.0" in out
+    assert "without spaces between words" in out and "<s> 今 ##天" in out
+    code, _, err = xling("data", "show", "ocnli.test.zh", "--data_dir=DIR", "--vocabulary=DIR/none.model")
+    assert code == 2 and "none.model is not there" in err
+
+
+def test_doctor_of_a_data_folder(xling, tmp_path, monkeypatch):
+    monkeypatch.setattr("xling_jax.data.doctor.all_cells", lambda: list(parse_cells("udpos.test.ta+te")))
+    code, out, err = xling("data", "doctor", "--data_dir=DIR")
+    assert (code, err.strip()) == (0, "") and "0 cells are there, 2 missing, 0 broken." in out
+    (tmp_path / "udpos").mkdir()
+    (tmp_path / "udpos/test-ta.tsv").write_text("a\tNOUN\n")
+    code, out, err = xling("data", "doctor", "--data_dir=DIR")
+    assert code == 3 and "1 of 2 cells are broken" in err and "by its SHA-256" in out
+    code, out, _ = xling("data", "doctor", "--data_dir=DIR", "--record=DIR/sums.tsv")
+    assert code == 0 and (tmp_path / "sums.tsv").read_text().startswith("udpos/test-ta.tsv\t")
+    code, out, _ = xling("data", "doctor", "--data_dir=DIR", "--checksums=DIR/sums.tsv", "--json")
+    said = json.loads(out)
+    assert code == 0 and said["broken"] == 0 and said["cells"][0]["examples"] == 1
+    assert [cell["state"] for cell in said["cells"]] == ["there", "missing"]
+
+
+def test_coverage(xling):
+    code, out, _ = xling("data", "coverage")
+    assert code == 0 and out == (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
 
 
 def test_help_is_quick_and_says_the_verbs():

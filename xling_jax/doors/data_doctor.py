@@ -98,7 +98,7 @@ def _summary(report: Report) -> Table:
             f"{len(there)} of {len(found)}",
             _counts(there),
             " ".join(sorted({finding.checksums for finding in there})),
-            row.splits[split].labels,
+            "none" if row.kind == "mlm" else row.splits[split].labels,
             row.licence,
             row.source,
             missing if there else "all" if missing else "",

@@ -3,22 +3,21 @@
 import collections
 import json
 import pathlib
-import tempfile
 
+from xling_jax import world
 from xling_jax.data.formats import format_of
 from xling_jax.data.overlaps import texts
 from xling_jax.data.sources import checksum, faults, paths, read, stored
-from xling_jax.data.tokenizers import PieceTokenizer, Tokenizer, load_tokenizer, train_sentencepiece
+from xling_jax.data.tokenizers import PieceTokenizer, Tokenizer, load_tokenizer
 from xling_jax.errors import ConfigError, DataError
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import Cell
 
 LENGTH = 128  # tokens of the example that is shown
-PIECES = 4000  # of a vocabulary that is trained for it
 
 
 def show(cell: Cell, data_dir: pathlib.Path | None, vocabulary: str | None) -> None:
-    """Prints a cell. `vocabulary` is a model file; without one, a small vocabulary is trained on the cell's text."""
+    """Prints a cell. `vocabulary` is a model file; without one, a piece is a character."""
     examples = list(read(cell, data_dir))
     if not examples:
         raise DataError(f"Cell {cell} has no examples.\nAllowed: at least one.")
@@ -75,13 +74,9 @@ def _tokenizer(cell: Cell, everything: list[str], vocabulary: str | None) -> tup
             raise ConfigError(f"--vocabulary={vocabulary} is not there.\nAllowed: a SentencePiece model.")
         return load_tokenizer(path), vocabulary
     if cell.row.reader == "world":
-        from xling_jax import world  # noqa: PLC0415
-
         return PieceTokenizer(world.pieces()), "the generated world's vocabulary"
-    with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder) / "shown.model"
-        train_sentencepiece(everything, PIECES, path)
-        return load_tokenizer(path), "a vocabulary trained on this cell"
+    letters = sorted({letter for text in everything for letter in text if not letter.isspace()})
+    return PieceTokenizer([*letters, *(f"##{x}" for x in letters)]), "one character each (--vocabulary names a model)"
 
 
 def _shown(name: str, values, tokenizer: Tokenizer) -> str:
