@@ -94,6 +94,14 @@ WRONG = {
         lambda c: c["targets"]["pos"].update(task="xnli", split="test_blind", languages="th"),
         "Target 'pos' needs the labels of xnli.test_blind.th.*with labels: train dev test",
     ),
+    "a kind without a head": (
+        lambda c: c["pretrain"].update(data=("squad_retrieval.train.en",)),
+        "Stage 'pretrain' asks for squad_retrieval.train.en, of kind 'dual_encoder', which has no head.*kinds mlm pair",
+    ),
+    "a kind without an evaluator": (
+        lambda c: c["targets"]["pos"].update(task="bucc", split="dev", languages="zh"),
+        "Target 'pos' asks for bucc.dev.zh, of kind 'mining'",
+    ),
     "no data": (lambda c: c["pretrain"].update(data=()), "Stage 'pretrain' has no data"),
     "steps and epochs": (lambda c: c["pretrain"].update(epochs=1.0), "Allowed: one of them above zero"),
     "batch": (lambda c: c["pretrain"].update(accumulate=3), "Allowed: a batch size above zero"),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xling_jax.errors import ConfigError, unknown
+from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import Cell, cells, parse_cells, task
@@ -251,7 +252,14 @@ def _check_lengths(lengths: tuple[int, ...], where: str, positions: int) -> None
 
 
 def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
+    """Raises ConfigError for cells that no model answers yet, and for cells without labels."""
     for cell in cells:
+        if not KINDS[cell.row.kind].modelled:
+            allowed = " ".join(name for name, kind in KINDS.items() if kind.modelled)
+            raise ConfigError(
+                f"{asks} asks for {cell}, of kind '{cell.row.kind}', which has no head and no evaluator.\n"
+                f"Allowed: tasks of the kinds {allowed}.\n{WHERE}"
+            )
         if cell.row.splits[cell.split].labels == "withheld":
             there = " ".join(name for name, split in cell.row.splits.items() if split.labels == "there")
             raise ConfigError(

@@ -158,6 +158,30 @@ def test_the_table_of_checksums_is_of_files_that_are_read():
     }
 
 
+@pytest.fixture(scope="module")
+def real(data_dir):
+    """Examines some real cells that share content, and some that the table of checksums vouches for."""
+    names = "squad.dev.en xquad.test.en+th lareqa.test.en lareqa.candidates.en pawsx.test.all qqp.dev.en udpos.test.de"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(doctor, "all_cells", lambda: [cell for text in names.split() for cell in parse_cells(text)])
+        return examine(data_dir, load_checksums())
+
+
+def test_real_files_are_those_of_the_table(real):
+    found = {str(finding.cell): finding for finding in real.findings}
+    assert real.broken == () and found["udpos.test.de"].state == MISSING
+    assert {finding.checksums for finding in real.findings if finding.state == THERE} == {"listed"}
+    fewer = found["pawsx.test.en"]
+    assert (fewer.examples, fewer.published, fewer.state) == (1983, 2000, THERE)
+
+
+def test_xquad_is_found_inside_squad_dev(real):
+    named = {(row.first, row.second): row for row in real.overlaps}
+    assert named["squad.dev", "xquad.test"].percent == named["squad.dev", "lareqa.test"].percent == 100.0
+    assert named["squad.dev", "xquad.test"].languages == ("en",)
+    assert "SQuAD v1.1 dev" in {kin.name for kin in real.kin} and "MLQA" not in {kin.name for kin in real.kin}
+
+
 def test_a_table_of_checksums(tmp_path):
     save_checksums({"b/x y.tsv": "1" * 64, "a.json": "0" * 64}, tmp_path / "sums.tsv")
     assert (tmp_path / "sums.tsv").read_text().splitlines()[0] == f"a.json\t{'0' * 64}"

@@ -73,7 +73,17 @@ def test_texts_that_become_several_features(seqio, tokenizer, tmp_path):
     assert check_same(seqio, part("world_pos.dev.qdt", max_length=9, first=7), tokenizer, tmp_path) > 30
 
 
-@pytest.mark.parametrize("cell", ["udpos.test.ta", "squad.dev.en"])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "udpos.test.ta",
+        "squad.dev.en",
+        "bucc.dev.zh",
+        "lareqa.candidates.th",
+        "squad_retrieval.train44.en",
+        "ud_text.pud.th",
+    ],
+)
 def test_real_cells(seqio, cell, data_dir, tokenizer, tmp_path):
     assert check_same(seqio, part(cell, count=50, max_length=64), tokenizer, tmp_path, data_dir) >= 50
 

@@ -27,7 +27,8 @@ import dataclasses
 class Kind:
     """A kind of task. `metrics[0]` is the one that is reported; all are per-example ratios of sums.
 
-    `training` are the fields of an example to train on, where they are others.
+    `training` are the fields of an example to train on, where they are others. `modelled` says that models have a
+    head and an evaluator for it; otherwise its tasks can be prepared, shown and scored, but not run.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Kind:
     metrics: tuple[str, ...]
     trained: bool = True
     training: tuple[str, ...] = ()
+    modelled: bool = True
 
 
 _ROWS = (
@@ -44,8 +46,8 @@ _ROWS = (
     Kind("tagging", ("tokens", "tags"), ("f1", "accuracy")),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
     Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False),
-    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False),
-    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair")),
+    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, modelled=False),
+    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair"), modelled=False),
 )
 
 KINDS = {row.name: row for row in _ROWS}
