@@ -77,10 +77,10 @@ def checksum(cell: Cell, data_dir: pathlib.Path | None) -> str:
     return found.hexdigest()
 
 
-def size(cell: Cell, data_dir: pathlib.Path | None) -> int:
-    """Returns how many bytes a cell is read from; about how many for the world, 0 for what TFDS has."""
+def size(cell: Cell, data_dir: pathlib.Path | None, most: int = 0) -> int:
+    """Returns how many bytes a cell is read from; about how many for (the first `most` of) the world, 0 for TFDS's."""
     if cell.row.reader == "world":
-        return 200 * _size(cell)
+        return 200 * min(most or _size(cell), _size(cell))
     if stored(cell, data_dir):
         return 0
     return sum(file.size for file in load_files(cell, data_dir))

@@ -88,7 +88,7 @@ def prepare_all(
     Raises:
       DataError: as `prepare`; what was done before stays.
     """
-    missing = {part: size(part.cell, data_dir) for part in dict.fromkeys(parts)}
+    missing = {part: size(part.cell, data_dir, part.count) for part in dict.fromkeys(parts)}
     for part in list(missing):
         if place(part, tokenizer, root, data_dir).exists():
             del missing[part]
@@ -118,5 +118,5 @@ def prepare_all(
                 "Run the same command again; cells that were finished stay."
             ) from error
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)  # after the cells that are under way, so that no draft is left
             raise

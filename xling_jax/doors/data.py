@@ -77,4 +77,4 @@ def _prepare(words: list[str], values: flags.FlagValues) -> None:
     workdir = pathlib.Path(required(values, "workdir"))
     run = Run(experiment(values), workdir, data_dir(values))
     run.prepare()
-    print(write_report(run.cells.prepared(), workdir / "prepared"))
+    print(write_report([run.cells.prepare(part) for part in run.plan.parts()], workdir / "prepared"))

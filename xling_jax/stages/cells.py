@@ -103,10 +103,6 @@ class Cells:
             self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
         return self._prepared[part]
 
-    def prepared(self) -> list[Prepared]:
-        """Returns the parts that were prepared or found prepared."""
-        return list(self._prepared.values())
-
     def open(self, cell: Cell, target: Target) -> OpenCell:
         """Returns a cell opened for evaluation on a target."""
         with self._lock:  # two stages must not write the same floors at once
