@@ -82,6 +82,8 @@ def test_one_example_of_each_row(name, letters):
         "pair_classification": {"label": last},
         "tagging": {"labels": [-1, 0, -1, -1, last, -1]},
     }.get(row.kind, {})
+    if row.unanswerable:
+        expected = expected | {"spans": [[0, 0], *expected["spans"][1:]]}
     assert {array: value.tolist() for array, value in feature.items()} == expected
 
 
@@ -216,10 +218,10 @@ def sentencepiece(tmp_path_factory):
     return load_tokenizer(path)
 
 
-def windows(tokenizer, context, gold, length):
+def windows(tokenizer, context, gold, length, task="squad"):
     answers = [{"text": context[slice(*gold)], "start": gold[0]}] if gold else []
     example = {"id": "1", "question": context[:3], "context": context, "answers": answers}
-    return span_qa.features(example, tokenizer, length, TASKS["squad"])
+    return span_qa.features(example, tokenizer, length, TASKS[task])
 
 
 def places(made, spans):
@@ -266,13 +268,23 @@ def test_an_answer_inside_pieces_is_covered(language, sentencepiece):
             assert context[slice(*gold)].strip() in said(feature, context), gold
 
 
+@pytest.mark.parametrize("gold", [None, (2, 9)])
+def test_where_questions_may_have_no_answer_a_window_without_one_points_at_its_first_token(gold, sentencepiece):
+    made = windows(sentencepiece, TEXTS["th"], gold, 20, "squad2")
+    without = [feature for feature in made if feature["start"] == feature["end"] == 0]
+    assert len(without) == len(made) if gold is None else 0 < len(without) < len(made)
+    for feature in made:
+        assert feature["spans"][0].tolist() == [0, 0] and (feature["spans"][1:4] < 0).all(), "<s> may be the answer"
+        assert feature["start"] in np.flatnonzero(feature["spans"][:, 0] >= 0), "what is labelled can be answered"
+
+
 @pytest.mark.parametrize("length", [MIN_LENGTH, 13, 20, 60])
 def test_windows_cover_the_context_and_overlap(length, sentencepiece):
     spans = sentencepiece.encode(TEXTS["th"]).spans
     made = windows(sentencepiece, TEXTS["th"], None, length)
     seen, before = 0, -1
     for feature, begin, end in places(made, spans):
-        assert feature["start"] == feature["end"] == 0, "a question without an answer points at <s>"
+        assert feature["start"] == feature["end"] == -1
         assert len(feature["input_ids"]) == len(feature["spans"]) <= length
         assert before < begin <= seen - (end - begin) // 2 * (begin > 0), "the next window repeats half of the last"
         seen, before = end, begin

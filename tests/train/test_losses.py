@@ -55,6 +55,15 @@ def test_tagging_loss_counts_words_not_sentences():
     assert (float(weight), float(right)) == (3, 2)
 
 
+def test_no_answer_is_the_first_token_where_a_task_has_such_questions():
+    logits = jnp.array([[[1.0, 0.5], [3.0, 2.0], [2.0, 4.0]]])
+    spans = jnp.array([[[0, 0], [-1, -1], [2, 5]]])
+    batch = {"spans": spans, "start": jnp.array([0]), "end": jnp.array([0])}
+    loss, weight, right = LOSSES["span_qa"](lambda batch: logits, batch, None, MASK)
+    assert float(loss) == pytest.approx((math.log1p(math.exp(1.0)) + math.log1p(math.exp(3.5))) / 2, rel=1e-5)
+    assert (float(weight), float(right)) == (1.0, 0.0)
+
+
 def test_span_loss_by_hand():
     # One question token, then three of context. Outside the context no logit counts, however large.
     start = jnp.log(jnp.array([[9e9, 6.0, 3.0, 1.0], [9e9, 6.0, 3.0, 1.0], [9e9, 6.0, 3.0, 1.0]]))

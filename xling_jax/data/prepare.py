@@ -32,7 +32,7 @@ from xling_jax.tables.tasks import Cell
 
 FORMAT_VERSION = 4  # raise it when a format's output changes
 # Columns of a task row that decide what is in a cell; licence and source do not.
-CONTENT = ("kind", "reader", "labels", "pivot", "fields", "words", "choices", "faults")
+CONTENT = ("kind", "reader", "labels", "pivot", "fields", "words", "choices", "faults", "unanswerable")
 CHUNK = 256  # examples that are made at once
 STALE = 24 * 3600.0  # seconds after which whoever wrote a draft is dead
 LAZY = 64 << 20  # bytes of raw examples above which they stay on disk

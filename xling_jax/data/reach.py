@@ -27,7 +27,7 @@ def way(example: dict, gold: dict, tokenizer: Tokenizer, max_length: int, row: T
     if gold["start"] < 0:
         return "no slice"
     windows = span_qa.features(example | {"answers": [gold]}, tokenizer, max_length, row)
-    held = [window for window in windows if window["start"] >= 0]
+    held = [window for window in windows if window["start"] > 0]
     if not held:
         return "no window"
     begin, end = (int(held[0]["spans"][held[0][name], at]) for at, name in enumerate(("start", "end")))

@@ -13,8 +13,9 @@ from xling_jax.tables.tasks import Task
 MAX_QUESTION = 64  # tokens
 OVERLAP = 0.5  # share of a window that the next one repeats; SQuAD's 128 of 384 rounded up for small windows
 
-# `start` and `end` are -1 in a window without the answer, and 0, which is <s>, where the question has none (Devlin et
-# al. 2019, section 4.3, on SQuAD v2.0); `spans` are -1 outside the context.
+# `start` and `end` are -1 in a window without the answer; where a task has questions without one they are 0, which is
+# <s>, and mean that there is none (Devlin et al. 2019, section 4.3, on SQuAD v2.0). `spans` are -1 where no answer can
+# begin or end: outside the context, but for that <s>, whose span is empty.
 FEATURES = {
     "input_ids": Feature("L", 1),
     "start": Feature("", -1),
@@ -50,7 +51,7 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     if golds:
         gold = golds[0]
         first, last = _locate(context.spans, gold["start"], gold["start"] + len(gold["text"]))
-    none = 0 if example["answers"] == [] else -1
+    none = 0 if row.unanswerable and example["answers"] is not None else -1
     windows = []
     stride = max(1, int(room * (1 - OVERLAP)))
     for at in range(0, max(1, len(context.ids) - room + stride), stride):
@@ -58,6 +59,8 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
         held = first >= at and last < at + len(ids) and first >= 0
         spans = np.full((offset + len(ids) + len(frame.after), 2), -1, np.int32)
         spans[offset : offset + len(ids)] = context.spans[at : at + room]
+        if row.unanswerable:
+            spans[0] = 0
         windows.append(
             {
                 "input_ids": join(tokenizer, question, ids),

@@ -31,6 +31,7 @@ ROWS = (
             "dev": Split("squad/dev-v2.0.json", "en", "11873", tfds="squad/v2.0:3.0.0/validation"),
             "dev16": Split("squad/dev-v2.0.subset16.json", "en", "6078"),  # 16 of the 35 articles of dev
         },
+        unanswerable=True,
         licence="CC BY-SA 4.0",
         source="rajpurkar/SQuAD-explorer on GitHub",
     ),

@@ -61,7 +61,8 @@ class Task:
     `words` maps the file's words for labels to those of `labels`, or to the number of the right choice, from 0; a
     label that no word maps to is its own word, and a word that maps to "" means that there is no agreed label, so that
     its row is left out.
-    `choices` is how many choices every question has. `faults` are names of FAULTS.
+    `choices` is how many choices every question has; `unanswerable` says that some questions have no answer.
+    `faults` are names of FAULTS.
     Tasks with the same `head` are answered by the same head of a model; "" is a head of the task's own.
     `scorer` is the rule its answers are scored by, "" for the kind's. `train_from` are the training cells that
     its benchmark prescribes for it. `codes` are the publisher's codes of languages where they are not ours.
@@ -77,6 +78,7 @@ class Task:
     fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
     words: Mapping[str, str] = dataclasses.field(default_factory=dict)
     choices: int = 0
+    unanswerable: bool = False
     faults: str = ""
     head: str = ""
     scorer: str = ""
