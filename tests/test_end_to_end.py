@@ -76,8 +76,8 @@ def test_a_run_ends_with_a_table_and_a_report(straight):
 @pytest.mark.timeout(LIMIT)
 def test_it_says_what_is_loaded_fresh_and_skipped(straight):
     _, output = straight
-    assert "loaded encoder; fresh head_world_qa; skipped head_world_text" in output
-    assert "loaded encoder; fresh head_world_pos; skipped head_world_qa" in output
+    assert "loaded body; fresh head_world_qa; skipped head_world_text" in output
+    assert "loaded body; fresh head_world_pos; skipped head_world_qa" in output
 
 
 @pytest.mark.timeout(LIMIT)

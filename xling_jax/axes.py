@@ -10,6 +10,7 @@ An array's name ends in its axes: `tokens_BxL` is batch by length. The letters:
     M  masked positions of a batch   N  items of a data set
     R  draws of a bootstrap          S  seeds; segments of a packed row
     G  languages                     A  averages over languages
+    P  places of keys                J  heads of keys and values, each shared by I heads of queries
 
 Logical names label the axes of *parameters and activations*; which mesh axis each one is
 split over is the business of `partitioning/rules.py` alone.

@@ -130,7 +130,7 @@ def test_sentence_vectors_do_not_depend_on_padding(params):
     def vectors(length):
         how = {"layer": 1, "pooling": "mean", "method": Model.vectors}
         function = jax.jit(lambda params, tokens: Model(network().config).apply({"params": params}, tokens, **how))
-        return function({"encoder": params["encoder"]}, batch("world_nli", length)["input_ids"])
+        return function({"body": params["body"]}, batch("world_nli", length)["input_ids"])
 
     np.testing.assert_allclose(vectors(12), vectors(7), atol=1e-5)
 
@@ -178,7 +178,7 @@ def test_a_published_vocabulary_is_not_changed():
 
 def test_every_parameter_of_the_heads_is_named():
     boxed = jax.eval_shape(lambda: init_params(network(), jax.random.key(0)))
-    assert set(boxed) == {"encoder", *(f"head_{spec.name}" for spec in HEADS)}
+    assert set(boxed) == {"body", *(f"head_{spec.name}" for spec in HEADS)}
     boxes = jax.tree.leaves(boxed, is_leaf=lambda leaf: isinstance(leaf, nn.LogicallyPartitioned))
     for box in boxes:
         assert isinstance(box, nn.LogicallyPartitioned), "a parameter without logical axes"

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from xling_jax import axes
-from xling_jax.models import encoder as encoder_module
+from xling_jax.models import layers as layers_module
 from xling_jax.models.attention import attend
-from xling_jax.models.encoder import PAD_ID, Dropout, Encoder, EncoderConfig, along_row
+from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
+from xling_jax.models.layers import Dropout, along_row
 
 CONFIG = EncoderConfig(layers=2, width=16, heads=2, mlp=32, positions=32, vocab=40)
 ROUNDING = 1e-5  # float32, states of order 1: sums over another length are added in another order
@@ -88,7 +89,7 @@ def test_scanned_layers_equal_unrolled_ones(params, norm, monkeypatch):
 
     batch, found = tokens(2, 6), {}
     for scan_from in (1, 99):
-        monkeypatch.setattr(encoder_module, "SCAN_FROM", scan_from)
+        monkeypatch.setattr(layers_module, "SCAN_FROM", scan_from)
         found[scan_from] = program()(params, batch)
         loops = program().lower(params, batch).compile().as_text().count(" while(")
         assert (loops > 0) == (scan_from == 1), "the flag decides whether there is a loop"

@@ -22,15 +22,15 @@ TEXT = HeadSpec("world_text", "mlm")
 @pytest.mark.parametrize(
     ("handover", "heads", "before", "expected"),
     [
-        (Handover("keep", "reinit"), (QA,), (QA, TEXT), ("encoder", "head_world_qa", "head_world_qa head_world_text")),
-        (Handover("keep", "keep"), (QA,), (QA, TEXT), ("encoder head_world_qa", "", "head_world_text")),
-        (Handover("keep", "keep"), (NLI, QA), (QA, NLI), ("encoder head_world_nli head_world_qa", "", "")),
-        (Handover("keep", "share"), (QA2,), (NLI, QA), ("encoder head_world_qa2<head_world_qa", "", "head_world_nli")),
-        (Handover("keep", "share"), (QA, QA2), (QA,), ("encoder head_world_qa head_world_qa2<head_world_qa", "", "")),
-        (Handover("keep", "share"), (NLI,), (NLI, OTHER_NLI), ("encoder head_world_nli", "", "head_pawsx")),
-        (Handover("reinit", "reinit"), (QA,), (TEXT,), ("", "encoder head_world_qa", "encoder head_world_text")),
-        (Handover("reinit", "keep"), (QA,), (QA,), ("head_world_qa", "encoder", "encoder")),
-        (Handover("reinit", "share"), (QA2,), (QA,), ("head_world_qa2<head_world_qa", "encoder", "encoder")),
+        (Handover("keep", "reinit"), (QA,), (QA, TEXT), ("body", "head_world_qa", "head_world_qa head_world_text")),
+        (Handover("keep", "keep"), (QA,), (QA, TEXT), ("body head_world_qa", "", "head_world_text")),
+        (Handover("keep", "keep"), (NLI, QA), (QA, NLI), ("body head_world_nli head_world_qa", "", "")),
+        (Handover("keep", "share"), (QA2,), (NLI, QA), ("body head_world_qa2<head_world_qa", "", "head_world_nli")),
+        (Handover("keep", "share"), (QA, QA2), (QA,), ("body head_world_qa head_world_qa2<head_world_qa", "", "")),
+        (Handover("keep", "share"), (NLI,), (NLI, OTHER_NLI), ("body head_world_nli", "", "head_pawsx")),
+        (Handover("reinit", "reinit"), (QA,), (TEXT,), ("", "body head_world_qa", "body head_world_text")),
+        (Handover("reinit", "keep"), (QA,), (QA,), ("head_world_qa", "body", "body")),
+        (Handover("reinit", "share"), (QA2,), (QA,), ("head_world_qa2<head_world_qa", "body", "body")),
     ],
 )
 def test_what_is_loaded(handover, heads, before, expected):
@@ -65,10 +65,8 @@ def test_exactly_one_head_must_fit(head, heads, before, count):
 
 def test_a_loading_prints_itself():
     loading = plan_loading(Handover("keep", "share"), (QA2,), (QA, TEXT))
-    assert str(loading) == (
-        "loaded encoder, head_world_qa2 (from head_world_qa); fresh nothing; skipped head_world_text"
-    )
-    assert str(Loading({}, ("encoder",), ())) == "loaded nothing; fresh encoder; skipped nothing"
+    assert str(loading) == ("loaded body, head_world_qa2 (from head_world_qa); fresh nothing; skipped head_world_text")
+    assert str(Loading({}, ("body",), ())) == "loaded nothing; fresh body; skipped nothing"
 
 
 def make_state(heads, seed):

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax.errors import ConfigError
-from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig, along_row
+from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
 from xling_jax.models.heads import ChoiceHead, ClassificationHead, MlmHead, TokenHead, pool
+from xling_jax.models.layers import along_row
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import Task
 
@@ -59,13 +60,13 @@ def of_segment(value_BxS: jax.Array, segments_BxL: jax.Array) -> jax.Array:
 
 
 class Model(nn.Module):
-    """An encoder with named heads. Parameters: {"encoder": ..., "head_<name>": ...}."""
+    """An encoder with named heads. Parameters: {"body": ..., "head_<name>": ...}."""
 
     config: EncoderConfig
     heads: tuple[HeadSpec, ...] = ()
 
     def setup(self):
-        self.encoder = Encoder(self.config)
+        self.body = Encoder(self.config)
         make: dict[str, Callable[[HeadSpec], Any]] = {
             "mlm": lambda spec: MlmHead(self.config),
             "pair_classification": lambda spec: ClassificationHead(self.config, spec.size),
@@ -91,10 +92,10 @@ class Model(nn.Module):
         packed = "first" in batch
         index_BxL = of_segment(index, batch["segments"]) if packed else along(index, tokens)
         segments, positions = batch.get("segments"), batch.get("positions", along_row(tokens))
-        last_BxLxD, _ = self.encoder(tokens, segments, positions, index_BxL, deterministic=deterministic)
+        last_BxLxD, _ = self.body(tokens, segments, positions, index_BxL, deterministic=deterministic)
         if spec.kind == "mlm":
             masked_BxMxD = jnp.take_along_axis(last_BxLxD, batch["masked"][..., None], axis=1)
-            return self.head[head](masked_BxMxD, self.encoder.word.embedding)
+            return self.head[head](masked_BxMxD, self.body.word.embedding)
         if spec.kind == "pair_classification":
             first = jnp.take_along_axis(last_BxLxD, batch["first"][..., None], axis=1) if packed else last_BxLxD[:, 0]
             return self.head[head](first, index, deterministic)
@@ -105,13 +106,13 @@ class Model(nn.Module):
         choices = tokens_BxCxL.shape[1]
         tokens_BCxL = tokens_BxCxL.reshape(-1, tokens_BxCxL.shape[-1])
         index_BC = (choices * index_B[:, None] + jnp.arange(choices)[None, :]).reshape(-1)
-        last_BCxLxD, _ = self.encoder(tokens_BCxL, index_BxL=along(index_BC, tokens_BCxL), deterministic=deterministic)
+        last_BCxLxD, _ = self.body(tokens_BCxL, index_BxL=along(index_BC, tokens_BCxL), deterministic=deterministic)
         logits_BxC = head(last_BCxLxD[:, 0], index_BC, deterministic).reshape(-1, choices)
         return jnp.where(tokens_BxCxL[..., 0] == PAD_ID, -1e9, logits_BxC)  # an example with fewer choices than others
 
     def states(self, tokens_BxL: jax.Array) -> jax.Array:
         """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""
-        return self.encoder(tokens_BxL)[1]
+        return self.body(tokens_BxL)[1]
 
     def vectors(self, tokens_BxL: jax.Array, layer: int, pooling: str) -> jax.Array:
         """Returns sentence vectors BxD: one layer's states, pooled over all tokens but the special ones."""
@@ -121,7 +122,7 @@ class Model(nn.Module):
         """Runs everything once, so that every parameter exists."""
         tokens_BxL = jnp.full((1, INIT_LENGTH), 4, jnp.int32)
         batch = {"input_ids": tokens_BxL, "masked": jnp.zeros((1, 2), jnp.int32)}
-        self.encoder(tokens_BxL)
+        self.body(tokens_BxL)
         for spec in self.heads:
             one_choice = {"input_ids": tokens_BxL[:, None]} if spec.kind == "multiple_choice" else {}
             self(spec.name, batch | one_choice)

@@ -9,15 +9,14 @@ import dataclasses
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.attention import attend
+from xling_jax.models.layers import Dense, Dropout, along_row, gelu, layer_norm, normal, stack
 
 PAD_ID = 1
 FIRST_POSITION = PAD_ID + 1  # XLM-R numbers positions from the padding id upwards
-SCAN_FROM = 5  # up to four layers, unrolled code is faster and compiles in the same time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,88 +34,6 @@ class EncoderConfig:
     dropout: float = 0.1
     dtype: str = "float32"
     remat: bool = False
-
-
-def _init(*names: str | None):
-    return nn.with_logical_partitioning(nn.initializers.normal(0.02), names)
-
-
-def zeros(*names: str):
-    """Returns an initializer of zeros, named for sharding."""
-    return nn.with_logical_partitioning(nn.initializers.zeros, names)
-
-
-def _ones(*names: str):
-    return nn.with_logical_partitioning(nn.initializers.ones, names)
-
-
-class Dense(nn.Module):
-    """A projection from the last axes to new ones, named for sharding.
-
-    Flax's own DenseGeneral makes its kernel flat and gives it a shape afterwards, and under a mesh the
-    flat kernel is refused by the sharding meant for the other shape.
-    """
-
-    features: tuple[int, ...]
-    dtype: str
-    inputs: tuple[str, ...] = (axes.EMBED,)
-    outputs: tuple[str, ...] = (axes.MLP,)
-
-    @nn.compact
-    def __call__(self, x):
-        """Returns x with its last `len(inputs)` axes projected to `features`."""
-        count = len(self.inputs)
-        shape = (*x.shape[-count:], *self.features)
-        kernel = self.param("kernel", _init(*self.inputs, *self.outputs), shape)
-        bias = self.param("bias", zeros(*self.outputs), self.features)
-        y = jnp.tensordot(x.astype(self.dtype), kernel.astype(self.dtype), count)
-        return y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
-
-
-def layer_norm(name: str):
-    """Returns a layer norm in float32."""
-    return nn.LayerNorm(1e-5, dtype=jnp.float32, scale_init=_ones(axes.EMBED), bias_init=zeros(axes.EMBED), name=name)
-
-
-def gelu(x: jax.Array, config: EncoderConfig) -> jax.Array:
-    """Returns GELU, exact (erf, as XLM-R) or by tanh (cheaper on a CPU)."""
-    return jax.nn.gelu(x, approximate=config.gelu == "tanh")
-
-
-def along_row(like_BxL: jax.Array) -> jax.Array:
-    """Returns positions 0, 1, 2 ... in every row."""
-    return jnp.broadcast_to(jnp.arange(like_BxL.shape[1])[None, :], like_BxL.shape)
-
-
-class Dropout(nn.Module):
-    """Dropout whose mask is drawn per example and position.
-
-    So it depends neither on the mesh nor on accumulation, nor on where in a packed row an example stands.
-    """
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x, index, position, deterministic: bool):
-        """Returns x with its elements dropped.
-
-        Args:
-          x: states, (..., D).
-          index: of the same shape without D, the example's number in the global batch.
-          position: of that shape, the token's place in its example.
-          deterministic: drop nothing.
-        """
-        if deterministic or self.rate == 0.0:
-            return x
-        key = self.make_rng("dropout")
-
-        def draw(index, position):
-            mine = jax.random.fold_in(jax.random.fold_in(key, index), position)
-            return jax.random.bernoulli(mine, 1.0 - self.rate, x.shape[-1:])
-
-        for _ in index.shape:
-            draw = jax.vmap(draw)
-        return jnp.where(draw(index, position), x / (1.0 - self.rate), 0).astype(x.dtype)
 
 
 class Layer(nn.Module):
@@ -141,15 +58,15 @@ class Layer(nn.Module):
         def attention(x):
             width = config.width // config.heads
             heads = (axes.HEADS, axes.KV)
-            project = functools.partial(Dense, (config.heads, width), config.dtype, outputs=heads)
+            project = functools.partial(Dense, config, (config.heads, width), outputs=heads)
             qkv = [project(name=name)(x) for name in ("query", "key", "value")]
             y_BxLxHxK = attend(*qkv, segments_BxL)
-            return Dense((config.width,), config.dtype, heads, (axes.EMBED,), name="attention_out")(y_BxLxHxK)
+            return Dense(config, (config.width,), heads, (axes.EMBED,), name="attention_out")(y_BxLxHxK)
 
         def mlp(x):
-            h_BxLxF = gelu(Dense((config.mlp,), config.dtype, name="mlp_in")(x), config)
+            h_BxLxF = gelu(Dense(config, (config.mlp,), name="mlp_in")(x), config)
             h_BxLxF = nn.with_logical_constraint(h_BxLxF, (axes.BATCH, axes.LENGTH, axes.MLP))
-            return Dense((config.width,), config.dtype, (axes.MLP,), (axes.EMBED,), name="mlp_out")(h_BxLxF)
+            return Dense(config, (config.width,), (axes.MLP,), (axes.EMBED,), name="mlp_out")(h_BxLxF)
 
         x_BxLxD = block(x_BxLxD, attention, layer_norm("attention_norm"))
         x_BxLxD = block(x_BxLxD, mlp, layer_norm("mlp_norm"))
@@ -165,9 +82,9 @@ class Encoder(nn.Module):
     def setup(self):
         config = self.config
         table = functools.partial(nn.Embed, features=config.width, dtype=jnp.float32)
-        self.word = table(config.vocab, embedding_init=_init(axes.VOCAB, axes.EMBED))
-        self.position = table(config.positions + FIRST_POSITION, embedding_init=_init(None, axes.EMBED))
-        self.token_type = table(1, embedding_init=_init(None, axes.EMBED))
+        self.word = table(config.vocab, embedding_init=normal(axes.VOCAB, axes.EMBED))
+        self.position = table(config.positions + FIRST_POSITION, embedding_init=normal(None, axes.EMBED))
+        self.token_type = table(1, embedding_init=normal(None, axes.EMBED))
         self.norm = layer_norm("norm")
         self.dropout = Dropout(config.dropout)
 
@@ -199,17 +116,7 @@ class Encoder(nn.Module):
         if index_BxL is None:
             index_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[0])[:, None], tokens_BxL.shape)
         x_BxLxD = self.embed(tokens_BxL, positions_BxL, index_BxL, deterministic)
-        layer = nn.remat(Layer, prevent_cse=False) if config.remat else Layer
-        stack = nn.scan(
-            layer,
-            variable_axes={"params": 0},
-            split_rngs={"params": True, "dropout": True},
-            in_axes=(nn.broadcast,) * 3,
-            length=config.layers,
-            unroll=config.layers if config.layers < SCAN_FROM else 1,
-            metadata_params={nn.PARTITION_NAME: axes.LAYERS},
-        )
-        layers = stack(config, deterministic, name="layers")
+        layers = stack(Layer, config, deterministic, inputs=3)
         last_BxLxD, after = layers(x_BxLxD, segments_BxL, index_BxL, positions_BxL)
         if config.norm == "pre":
             last_BxLxD = self.norm(last_BxLxD)

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax import axes
-from xling_jax.models.encoder import Dense, Dropout, EncoderConfig, gelu, layer_norm, zeros
+from xling_jax.models.encoder import EncoderConfig
+from xling_jax.models.layers import Dense, Dropout, gelu, layer_norm, zeros
 
 
 def _output(size: int, config: EncoderConfig):
-    return Dense((size,), config.dtype, outputs=(axes.LABELS,), name="output")
+    return Dense(config, (size,), outputs=(axes.LABELS,), name="output")
 
 
 class ClassificationHead(nn.Module):
@@ -28,7 +29,7 @@ class ClassificationHead(nn.Module):
         drop = functools.partial(
             Dropout(self.config.dropout), index=index_B, position=jnp.zeros_like(index_B), deterministic=deterministic
         )
-        x_BxD = jnp.tanh(Dense((self.config.width,), self.config.dtype, name="dense")(drop(first_BxD)))
+        x_BxD = jnp.tanh(Dense(self.config, (self.config.width,), name="dense")(drop(first_BxD)))
         return _output(self.size, self.config)(drop(x_BxD)).astype(jnp.float32)
 
 
@@ -65,7 +66,7 @@ class MlmHead(nn.Module):
 
     @nn.compact
     def __call__(self, masked_BxMxD, embedding_VxD):
-        x_BxMxD = gelu(Dense((self.config.width,), self.config.dtype, name="dense")(masked_BxMxD), self.config)
+        x_BxMxD = gelu(Dense(self.config, (self.config.width,), name="dense")(masked_BxMxD), self.config)
         x_BxMxD = layer_norm("norm")(x_BxMxD).astype(self.config.dtype)
         # Not an optimisation: with this axis left to the compiler, JAX 0.10.2 on a mesh with fsdp and tensor
         # axes computes the right loss and a wrong gradient of everything below.

@@ -7,7 +7,7 @@ from xling_jax.errors import CheckpointError
 from xling_jax.experiment import Handover
 from xling_jax.models.build import HeadSpec
 
-BODY = "encoder"
+BODY = "body"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,137 @@
+"""What layers of every family are made of: projections, norms, dropout, and the stack of layers itself."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from xling_jax import axes
+
+SCAN_FROM = 5  # up to four layers, unrolled code is faster and compiles in the same time
+
+
+def normal(*names: str | None):
+    """Returns an initializer from a normal distribution, named for sharding."""
+    return nn.with_logical_partitioning(nn.initializers.normal(0.02), names)
+
+
+def zeros(*names: str):
+    """Returns an initializer of zeros, named for sharding."""
+    return nn.with_logical_partitioning(nn.initializers.zeros, names)
+
+
+def ones(*names: str):
+    """Returns an initializer of ones, named for sharding."""
+    return nn.with_logical_partitioning(nn.initializers.ones, names)
+
+
+class Dense(nn.Module):
+    """A projection from the last axes to new ones, named for sharding.
+
+    Flax's own DenseGeneral makes its kernel flat and gives it a shape afterwards, and under a mesh the
+    flat kernel is refused by the sharding meant for the other shape.
+    """
+
+    config: Any  # the family's configuration: `dtype` is that of the product
+    features: tuple[int, ...]
+    inputs: tuple[str, ...] = (axes.EMBED,)
+    outputs: tuple[str, ...] = (axes.MLP,)
+    bias: bool = True
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns x with its last `len(inputs)` axes projected to `features`."""
+        count = len(self.inputs)
+        shape = (*x.shape[-count:], *self.features)
+        kernel = self.param("kernel", normal(*self.inputs, *self.outputs), shape)
+        dtype = self.config.dtype
+        y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), count)
+        if not self.bias:
+            return y
+        bias = self.param("bias", zeros(*self.outputs), self.features)
+        return y + jnp.broadcast_to(bias.astype(dtype), y.shape)
+
+
+def layer_norm(name: str):
+    """Returns a layer norm in float32."""
+    return nn.LayerNorm(1e-5, dtype=jnp.float32, scale_init=ones(axes.EMBED), bias_init=zeros(axes.EMBED), name=name)
+
+
+class RmsNorm(nn.Module):
+    """Division by the root mean square, in float32, and a learned scale; no mean is subtracted and nothing added."""
+
+    eps: float
+
+    @nn.compact
+    def __call__(self, x):
+        """Returns float32 of the shape of x, normed over its last axis."""
+        x = x.astype(jnp.float32)
+        scale = self.param("scale", ones(axes.EMBED), x.shape[-1:])
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + self.eps)
+        return x * jnp.broadcast_to(scale, x.shape)
+
+
+def gelu(x: jax.Array, config: Any) -> jax.Array:
+    """Returns GELU, exact (erf, as XLM-R) or by tanh (cheaper on a CPU)."""
+    return jax.nn.gelu(x, approximate=config.gelu == "tanh")
+
+
+def along_row(like_BxL: jax.Array) -> jax.Array:
+    """Returns positions 0, 1, 2 ... in every row."""
+    return jnp.broadcast_to(jnp.arange(like_BxL.shape[1])[None, :], like_BxL.shape)
+
+
+class Dropout(nn.Module):
+    """Dropout whose mask is drawn per example and position.
+
+    So it depends neither on the mesh nor on accumulation, nor on where in a packed row an example stands.
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, index, position, deterministic: bool):
+        """Returns x with its elements dropped.
+
+        Args:
+          x: states, (..., D).
+          index: of the same shape without D, the example's number in the global batch.
+          position: of that shape, the token's place in its example.
+          deterministic: drop nothing.
+        """
+        if deterministic or self.rate == 0.0:
+            return x
+        key = self.make_rng("dropout")
+
+        def draw(index, position):
+            mine = jax.random.fold_in(jax.random.fold_in(key, index), position)
+            return jax.random.bernoulli(mine, 1.0 - self.rate, x.shape[-1:])
+
+        for _ in index.shape:
+            draw = jax.vmap(draw)
+        return jnp.where(draw(index, position), x / (1.0 - self.rate), 0).astype(x.dtype)
+
+
+def stack(layer: type[nn.Module], config: Any, *fields: Any, inputs: int, name: str = "layers") -> Any:
+    """Returns `config.layers` layers as one module, one after another, their parameters stacked on a leading axis.
+
+    The tree is the same whether the layers are scanned or, where they are few, unrolled.
+
+    Args:
+      layer: called as (carried, *inputs) -> (carried, kept); what is kept comes back stacked.
+      config: has `layers` and `remat`.
+      fields: of the module, after its config.
+      inputs: how many inputs every layer gets beside what is carried.
+      name: of the module.
+    """
+    layer = nn.remat(layer, prevent_cse=False) if config.remat else layer
+    return nn.scan(
+        layer,
+        variable_axes={"params": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(nn.broadcast,) * inputs,
+        length=config.layers,
+        unroll=config.layers if config.layers < SCAN_FROM else 1,
+        metadata_params={nn.PARTITION_NAME: axes.LAYERS},
+    )(config, *fields, name=name)
