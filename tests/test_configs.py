@@ -78,6 +78,50 @@ WRONG = {
     "type": (lambda c: c["pretrain"].update(steps="3"), "Config field 'config.pretrain.steps' is '3'"),
     "type in a tuple": (lambda c: c.update(seeds=(0, "1")), r"Config field 'config.seeds\[1\]' is '1'"),
     "choice": (lambda c: c["pretrain"]["optim"].update(schedule="cosine"), "Unknown value 'cosine'"),
+    "optimiser": (
+        lambda c: c["pretrain"]["optim"].update(name="adafctor"),
+        "Unknown optimiser 'adafctor' in stage 'pretrain'.\nDid you mean: adafactor",
+    ),
+    "a field of the other optimiser": (
+        lambda c: c["pretrain"]["optim"].update(name="adafactor", b1=0.8),
+        "b1=0.8 and name='adafactor'.\nAllowed: b1 with name='adamw'",
+    ),
+    "more frozen layers than there are": (
+        lambda c: c["pretrain"]["optim"].update(freeze_layers=4),
+        "freeze_layers=4.\nAllowed: 0 to the 3 layers of model 'world'",
+    ),
+    "layer decay": (
+        lambda c: c["pretrain"]["optim"].update(layer_decay=1.5),
+        "layer_decay=1.5.\nAllowed: above 0, up to 1",
+    ),
+    "rank": (
+        lambda c: c["pretrain"]["optim"]["lora"].update(rank=65),
+        "lora.rank=65.\nAllowed: 0 for none, to the width 64",
+    ),
+    "adapters without a rank": (
+        lambda c: c["pretrain"]["optim"]["lora"].update(alpha=8.0),
+        "alpha=8.0.*\nAllowed: a rank of at least 1",
+    ),
+    "alpha": (
+        lambda c: c["pretrain"]["optim"]["lora"].update(rank=2, alpha=0.0),
+        "lora.alpha=0.\nAllowed: a number above zero",
+    ),
+    "adapter dropout": (
+        lambda c: c["pretrain"]["optim"]["lora"].update(rank=2, dropout=1.0),
+        "lora.dropout=1.\nAllowed: 0 to below 1",
+    ),
+    "projection": (
+        lambda c: c["pretrain"]["optim"]["lora"].update(rank=2, targets=("qury",)),
+        "Unknown projection 'qury' in lora.targets of stage 'pretrain'.\nDid you mean: query",
+    ),
+    "no projection": (
+        lambda c: c["pretrain"]["optim"]["lora"].update(rank=2, targets=()),
+        "lora.targets=\\(\\).\nAllowed: projections: query key",
+    ),
+    "adapters of frozen layers": (
+        lambda c: c["targets"]["pos"]["stage"]["optim"].update(freeze_layers=3, lora={"rank": 2}),
+        "stage 'targets.pos' has lora.rank=2 and all 3 layers frozen",
+    ),
     "model": (lambda c: c.update(model="wrld"), "Unknown model 'wrld'.*\nDid you mean: world"),
     "task": (lambda c: c["pretrain"].update(data=("world_txt.train.qen",)), "Unknown task 'world_txt' in stage"),
     "split": (lambda c: c["pretrain"].update(data=("world_text.test.qen",)), "Unknown split 'test'"),

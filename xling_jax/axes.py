@@ -25,5 +25,6 @@ KV = "kv"
 VOCAB = "vocab"
 LABELS = "labels"
 LAYERS = "layers"
+RANK = "rank"  # of low-rank adapters
 
-LOGICAL_AXES = (BATCH, LENGTH, EMBED, MLP, HEADS, KV, VOCAB, LABELS, LAYERS)
+LOGICAL_AXES = (BATCH, LENGTH, EMBED, MLP, HEADS, KV, VOCAB, LABELS, LAYERS, RANK)

@@ -11,30 +11,16 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
+from xling_jax.optim import Optim, check_optim
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import Cell, cells, parse_cells, task, tasks_of_head
-
-
-@dataclasses.dataclass(frozen=True)
-class Optim:
-    """AdamW (Loshchilov and Hutter 2019) with a warm-up, then a constant or linearly falling rate."""
-
-    learning_rate: float = 1e-5
-    schedule: str = "linear"  # linear | constant
-    warmup: float = 0.1  # share of the steps
-    weight_decay: float = 0.01  # not on biases and norms
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    clip: float = 1.0  # global norm of the gradient; 0 for none
-    freeze_embeddings: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +66,7 @@ class Stage:
     max_length: int = 128  # tokens; longer texts are cut or become several
     buckets: tuple[int, ...] = ()  # lengths that batches are padded to, up to max_length; () for that alone
     packing: bool = False
-    optim: Optim = Optim()
+    optim: Optim = dataclasses.field(default_factory=Optim)
     handover: Handover = Handover()
     save_every: int = 0  # steps between checkpoints; 0 for the last one only
     log_every: int = 50
@@ -372,24 +358,29 @@ def _check_head(experiment: Experiment, name: str, target: Target) -> None:
             )
 
 
+def _stages(experiment: Experiment) -> Iterator[tuple[str, Stage]]:
+    """Yields (name, stage) of every training that an experiment declares."""
+    yield "pretrain", experiment.pretrain
+    for what, rows in (("arms", experiment.arms), ("targets", experiment.targets)):
+        yield from ((f"{what}.{name}", row.stage) for name, row in rows.items() if row.stage is not None)
+
+
 def _check(experiment: Experiment) -> None:
-    positions = model(experiment.model, "'config.model'").positions
+    row = model(experiment.model, "'config.model'")
+    positions = row.positions
     if experiment.readers < 0:
         raise ConfigError(f"The experiment has readers={experiment.readers}.\nAllowed: 0 or more processes.\n{WHERE}")
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
-    _check_stage(experiment.pretrain, "pretrain", positions)
-    for name, arm in experiment.arms.items():
-        if arm.stage is not None:
-            _check_stage(arm.stage, f"arms.{name}", positions)
+    for where, stage in _stages(experiment):
+        _check_stage(stage, where, positions)
+        check_optim(stage.optim, where, row)
     for name, target in experiment.targets.items():
         task(target.task, f"'config.targets.{name}'")
         found = cells(target.task, target.split, target.languages, f"'config.targets.{name}'")
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
         _check_labels(found, f"Target '{name}'")
-        if target.stage is not None:
-            _check_stage(target.stage, f"targets.{name}", positions)
         _check_head(experiment, name, target)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     language(experiment.source_language, "'config.source_language'")

@@ -1,6 +1,7 @@
 """A training step means the same on every mesh."""
 
 import contextlib
+import dataclasses
 import functools
 import re
 
@@ -12,6 +13,7 @@ import pytest
 
 from xling_jax.experiment import Experiment, Optim
 from xling_jax.models.build import Model, build_config, head_spec, init_params
+from xling_jax.optim import ALL, Lora
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.stages.programs import Programs
 from xling_jax.tables.meshes import MESHES
@@ -135,6 +137,49 @@ def test_moments_lie_where_their_parameters_lie(strategy, mesh):
     assert bool(split) == (strategy != "data")
     after, _ = here.step(HEADS, head_spec(TASKS["world_nli"]), OPTIM, 1)(state, here.place(batch("world_nli")), 0.01, 5)
     jax.tree.map(assert_placed, after, abstract)
+
+
+# What a stage may train of a model, wide enough for Adafactor to factor.
+WIDE = dataclasses.replace(MODELS["tiny"], name="wide", width=128, heads=8, mlp=128)
+ADAPTED = {
+    "lora": Optim(eps=1e-3, lora=Lora(4, targets=(ALL,), dropout=0.2)),
+    "frozen": Optim(eps=1e-3, freeze_layers=1, layer_decay=0.5),
+    "adafactor": Optim(name="adafactor"),
+}
+
+
+def adapted(optim, strategy, mesh, monkeypatch):
+    """Returns (state, metrics) after one step of a wide model, the state's shapes, and the state before on the host."""
+    monkeypatch.setitem(MODELS, "wide", WIDE)
+    here = Programs(Experiment(model="wide", strategy=strategy, mesh=mesh), VOCAB, MASK)
+    make, abstract = here.state_maker(HEADS, optim)
+    step = here.step(HEADS, head_spec(TASKS["world_nli"]), optim, 2)
+    state = make(3)
+    before = jax.device_get(state)
+    return step(state, here.place(batch("world_nli")), 0.01, 5), abstract, before
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_what_is_trained_in_part_is_split_like_the_rest(name, monkeypatch):
+    expected, _, before = adapted(ADAPTED[name], "data", "one", monkeypatch)
+    found, abstract, _ = adapted(ADAPTED[name], "fsdp_tensor", "data2_fsdp2_tensor2", monkeypatch)
+    jax.tree.map(assert_placed, found[0], abstract)
+    found, expected = jax.device_get((found, expected))
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before["params"]["body"], expected[0]["params"]["body"])
+    assert max(jax.tree.leaves(moved)) > 1e-5, "the step has moved something"
+    assert_same_step(found, expected)
+
+
+def test_factored_moments_lie_where_their_axes_lie(monkeypatch):
+    """An average over columns is split as the rows are; over rows, as the columns are."""
+    (state, _), _, _ = adapted(ADAPTED["adafactor"], "fsdp_tensor", "data2_fsdp2_tensor2", monkeypatch)
+    moments = next(part for part in state["opt"] if hasattr(part, "rows"))
+    for name, columns in {"query": ("tensor", None), "attention_out": ("tensor", None), "mlp_in": ("tensor",)}.items():
+        row, column = (part["body"]["layers"][name]["kernel"] for part in (moments.rows, moments.columns))
+        assert row.sharding.spec == jax.sharding.PartitionSpec(None, "fsdp"), name
+        assert column.sharding.spec == jax.sharding.PartitionSpec(None, *columns), name
+    kept, whole = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (moments, state["params"]))
+    assert kept < 0.2 * whole, "most is factored"
 
 
 def assert_placed(leaf, promised):

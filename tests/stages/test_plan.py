@@ -10,6 +10,7 @@ import pytest
 
 from xling_jax.experiment import Arm, as_json, from_config, seen_languages
 from xling_jax.mixing import Mixing
+from xling_jax.optim import Lora
 from xling_jax.stages.plan import describe, heads_of, make_plan
 from xling_jax.tables.tasks import TASKS
 
@@ -26,6 +27,13 @@ def experiment():
 
 def hashes(experiment, vocabulary="v", checksum=str):
     return {node.name: node.hash for node in make_plan(experiment, vocabulary, checksum).nodes}
+
+
+def with_optim(experiment, **fields):
+    """Returns the experiment with other fields of its pretraining's optimiser."""
+    stage = experiment.pretrain
+    optim = dataclasses.replace(stage.optim, **fields)
+    return dataclasses.replace(experiment, pretrain=dataclasses.replace(stage, optim=optim))
 
 
 def test_tasks_share_a_head(experiment, monkeypatch):
@@ -79,6 +87,10 @@ def test_a_name_depends_on_what_decides_the_result(experiment):
         "optim": dataclasses.replace(
             experiment, pretrain=dataclasses.replace(stage, optim=dataclasses.replace(stage.optim, clip=2.0))
         ),
+        "lora": with_optim(experiment, lora=Lora(2)),
+        "frozen layers": with_optim(experiment, freeze_layers=1),
+        "layer decay": with_optim(experiment, layer_decay=0.9),
+        "optimiser": with_optim(experiment, name="adafactor"),
         "limits": dataclasses.replace(experiment, limits={"train": 401, "test": 40}),
         "model": dataclasses.replace(experiment, model="small"),
         "dtype": dataclasses.replace(experiment, dtype="bfloat16"),
@@ -138,6 +150,16 @@ def test_the_plan_says_how_a_stage_is_mixed(experiment, tmp_path):
     )
     assert "mixing" not in plain
     assert "mixing: rule temperature, temperature 4.0" in mixed
+
+
+def test_the_plan_says_what_is_trained(experiment, tmp_path):
+    def text(**fields):
+        return "\n".join(describe(make_plan(with_optim(experiment, **fields), "v", str), tmp_path))
+
+    assert "adamw" not in text()
+    assert "      adafactor\n" in text(name="adafactor")
+    found = text(freeze_layers=2, layer_decay=0.9, lora=Lora(4))
+    assert "adamw, LoRA of rank 4 on query value, embeddings frozen, layers 1 to 2 frozen, rates fall by 0.9 a" in found
 
 
 def test_languages_are_seen_where_there_were_labels(experiment):

@@ -1,4 +1,4 @@
-"""AdamW against optax's own; what is decayed, what is frozen, and the rates."""
+"""AdamW against optax's own; what is decayed, and the rates."""
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +8,7 @@ import pytest
 
 from xling_jax.experiment import Optim
 from xling_jax.train.optimizer import learning_rate, make_optimizer
+from xling_jax.train.partition import Leaf, take
 
 PARAMS = {
     "encoder": {
@@ -52,11 +53,33 @@ def test_only_matrices_are_decayed():
     }
 
 
-def test_frozen_embeddings_neither_move_nor_shrink():
-    found = steps(make_optimizer(Optim(weight_decay=0.5, freeze_embeddings=True)), GRADIENTS, 0.1)
-    np.testing.assert_array_equal(found["encoder"]["word"]["embedding"], PARAMS["encoder"]["word"]["embedding"])
+def test_rates_multiply_the_whole_update():
+    """Weight decay too, and of stacked layers each by its own factor; what is frozen is not seen."""
+    params = {"layers": {"kernel": jnp.ones((3, 2, 2)), "bias": jnp.ones((3, 2))}, "head": {"kernel": jnp.ones((2, 1))}}
+    leaves = {
+        "layers/kernel": Leaf(("layers", "embed", "mlp"), (0.0, 0.25, 0.5)),
+        "layers/bias": Leaf(("layers", "mlp"), (0.0, 0.25, 0.5)),
+        "head/kernel": Leaf(("embed", "labels")),
+    }
+    trained = take(params, leaves)
+    gradient = jax.tree.map(lambda leaf: 0.3 * leaf, trained)
+    how = {"weight_decay": 0.5, "clip": 0.1}
+    found, expected = (
+        optimizer.update(gradient, optimizer.init(trained), trained)[0]
+        for optimizer in (make_optimizer(Optim(layer_decay=0.5, **how), leaves), make_optimizer(Optim(**how)))
+    )
+    assert float(expected["layers"]["kernel"][0, 0, 0]) == pytest.approx(1.5, abs=1e-4), "Adam's first step, and decay"
     for name in ("kernel", "bias"):
-        assert (found["head"][name] != PARAMS["head"][name]).all()
+        for layer, factor in enumerate((0.25, 0.5)):
+            np.testing.assert_array_equal(found["layers"][name][layer], factor * expected["layers"][name][layer])
+    np.testing.assert_array_equal(found["head"]["kernel"], expected["head"]["kernel"])
+
+
+def test_adapters_are_decayed():
+    params = {"query": {"lora_a": jnp.ones((2, 3)), "lora_b": jnp.ones((3, 2))}}
+    optimizer = make_optimizer(Optim(weight_decay=0.5))
+    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
+    assert (updates["query"]["lora_a"] == 0.5).all() and (updates["query"]["lora_b"] == 0.5).all()
 
 
 @pytest.mark.parametrize(

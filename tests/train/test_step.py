@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from xling_jax.experiment import Optim
+from xling_jax.train.losses import LOSSES
 from xling_jax.train.optimizer import make_optimizer
+from xling_jax.train.partition import Leaf, take
 from xling_jax.train.step import init_state, train_step
 
 OPTIM = Optim(clip=0.0)
@@ -100,3 +102,82 @@ def test_a_gradient_that_is_not_finite_counts_too():
     assert not np.isfinite(metrics["gradient_norm"])
     assert (after["params"]["kernel"] == 0).all()
     assert int(after["bad_step"]) == 0
+
+
+def two(params, dropout_key, batch):
+    """A linear model of two layers, stacked, and a head: some of it may be frozen."""
+    x = batch["x"]
+    for kernel in params["layers"]["kernel"]:
+        x = jnp.tanh(x @ kernel) + params["word"]["embedding"]
+    return x @ params["head"]["kernel"]
+
+
+def partitioned():
+    """Returns (parameters, leaves): the word and the first layer are frozen, the second one learns at half the rate."""
+    draw = np.random.default_rng(0).normal
+    params = {
+        "word": {"embedding": jnp.asarray(draw(size=(1, 3)), jnp.float32)},
+        "layers": {"kernel": jnp.asarray(draw(size=(2, 3, 3)), jnp.float32)},
+        "head": {"kernel": jnp.asarray(draw(size=(3, 2)), jnp.float32)},
+    }
+    leaves = {
+        "word/embedding": Leaf(("vocab", "embed"), (0.0,)),
+        "layers/kernel": Leaf(("layers", "embed", "mlp"), (0.0, 0.5)),
+        "head/kernel": Leaf(("embed", "labels")),
+    }
+    return params, leaves
+
+
+def partitioned_step(accumulate=1, bad=False, **optim):
+    params, leaves = partitioned()
+    optimizer = make_optimizer(Optim(layer_decay=0.5, **optim), leaves)
+    state = init_state(params, optimizer, leaves)
+    how = {"kind": "pair_classification", "optimizer": optimizer, "mask_id": 9, "leaves": leaves}
+    step = jax.jit(functools.partial(train_step, apply=two, accumulate=accumulate, **how))
+    return state, *step(state, batch(bad=bad), RATE, jax.random.key(4))
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_only_what_is_trained_moves_and_has_moments(name):
+    before, after, _ = partitioned_step(name=name)
+    np.testing.assert_array_equal(after["params"]["word"]["embedding"], before["params"]["word"]["embedding"])
+    for layer, moves in enumerate((False, True)):
+        kernels = [state["params"]["layers"]["kernel"][layer] for state in (before, after)]
+        assert bool((kernels[0] != kernels[1]).all()) == moves
+    assert (after["params"]["head"]["kernel"] != before["params"]["head"]["kernel"]).all()
+    moments = [leaf.shape for leaf in jax.tree.leaves(after["opt"]) if leaf.ndim]
+    assert sorted(moments) == sorted([(1, 3, 3), (3, 2)] * (2 if name == "adamw" else 1))
+
+
+def test_the_norm_is_that_of_what_is_trained():
+    """So clipping is, too: a frozen parameter's gradient does not make a step shorter."""
+    params, leaves = partitioned()
+
+    def mean(params):
+        loss, weight, _ = LOSSES["pair_classification"](functools.partial(two, params, None), batch(), None, 9)
+        return loss / weight
+
+    whole = jax.grad(mean)(params)
+    expected = np.sqrt(sum(float((part**2).sum()) for part in jax.tree.leaves(take(whole, leaves))))
+    assert expected < 0.95 * np.sqrt(sum(float((part**2).sum()) for part in jax.tree.leaves(whole)))
+    before, after, metrics = partitioned_step(clip=expected / 2, eps=1e3, weight_decay=0.0)
+    assert float(metrics["gradient_norm"]) == pytest.approx(expected, rel=1e-5)
+    # With an eps that large AdamW is descent: the step is the clipped gradient over eps.
+    moved = before["params"]["head"]["kernel"] - after["params"]["head"]["kernel"]
+    np.testing.assert_allclose(moved, RATE / 1e3 * whole["head"]["kernel"] / 2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_parts_of_a_partition_equal_the_whole(parts, name):
+    whole, parted = (partitioned_step(accumulate, name=name) for accumulate in (1, parts))
+    # float32: see above.
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-7), parted[1], whole[1])
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_a_bad_step_of_a_partition_leaves_everything(name):
+    before, after, metrics = partitioned_step(bad=True, name=name)
+    for part in ("params", "opt"):
+        jax.tree.map(np.testing.assert_array_equal, after[part], before[part])
+    assert int(metrics["bad_step"]) == 0

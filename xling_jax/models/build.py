@@ -12,6 +12,7 @@ from xling_jax.errors import ConfigError
 from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
 from xling_jax.models.heads import ChoiceHead, ClassificationHead, MlmHead, TokenHead, pool
 from xling_jax.models.layers import along_row
+from xling_jax.optim import Lora
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import Task
 
@@ -74,12 +75,13 @@ class Model(nn.Module):
 
     def setup(self):
         self.body = Encoder(self.config)
+        config = dataclasses.replace(self.config, lora=Lora())  # heads are trained whole
         make: dict[str, Callable[[HeadSpec], Any]] = {
-            "mlm": lambda spec: MlmHead(self.config),
-            "pair_classification": lambda spec: ClassificationHead(self.config, spec.size),
-            "multiple_choice": lambda spec: ChoiceHead(self.config),
-            "tagging": lambda spec: TokenHead(self.config, spec.size),
-            "span_qa": lambda spec: TokenHead(self.config, spec.size),
+            "mlm": lambda spec: MlmHead(config),
+            "pair_classification": lambda spec: ClassificationHead(config, spec.size),
+            "multiple_choice": lambda spec: ChoiceHead(config),
+            "tagging": lambda spec: TokenHead(config, spec.size),
+            "span_qa": lambda spec: TokenHead(config, spec.size),
         }
         self.head = {spec.name: make[spec.kind](spec) for spec in self.heads}
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from xling_jax import axes
 from xling_jax.models.attention import attend
 from xling_jax.models.layers import Dense, Dropout, along_row, gelu, layer_norm, normal, stack
+from xling_jax.optim import Lora
 
 PAD_ID = 1
 
@@ -40,6 +41,8 @@ class EncoderConfig:
     dropout: float = 0.1
     dtype: str = "float32"
     remat: bool = False
+    frozen: int = 0
+    lora: Lora = dataclasses.field(default_factory=Lora)
 
 
 class Layer(nn.Module):

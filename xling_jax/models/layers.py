@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax import axes
+from xling_jax.models.lora import SCALE, A, B
 
 SCAN_FROM = 5  # up to four layers, unrolled code is faster and compiles in the same time
 
@@ -27,13 +28,13 @@ def ones(*names: str):
 
 
 class Dense(nn.Module):
-    """A projection from the last axes to new ones, named for sharding.
+    """A projection from the last axes to new ones, named for sharding; with adapters if the config's `lora` says so.
 
     Flax's own DenseGeneral makes its kernel flat and gives it a shape afterwards, and under a mesh the
     flat kernel is refused by the sharding meant for the other shape.
     """
 
-    config: Any  # the family's configuration: `dtype` is that of the product
+    config: Any  # the family's configuration: `dtype` is that of the product, `lora` says which have adapters
     features: tuple[int, ...]
     inputs: tuple[str, ...] = (axes.EMBED,)
     outputs: tuple[str, ...] = (axes.MLP,)
@@ -47,10 +48,28 @@ class Dense(nn.Module):
         kernel = self.param("kernel", normal(*self.inputs, *self.outputs), shape)
         dtype = self.config.dtype
         y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), count)
-        if not self.bias:
-            return y
-        bias = self.param("bias", zeros(*self.outputs), self.features)
-        return y + jnp.broadcast_to(bias.astype(dtype), y.shape)
+        if self.bias:
+            bias = self.param("bias", zeros(*self.outputs), self.features)
+            y = y + jnp.broadcast_to(bias.astype(dtype), y.shape)
+        return y + self._adapted(x) if self.config.lora.adapts(self.name) else y
+
+    @nn.nowrap
+    def _adapted(self, x):
+        """Returns (x A) B * alpha / rank, which is zero at first; no product is larger than x or the output.
+
+        A is drawn as the authors' code draws it, uniform with a third of the variance 1 / inputs.
+        """
+        lora, dtype, count = self.config.lora, self.config.dtype, len(self.inputs)
+        draw = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform", in_axis=tuple(range(count)))
+        named = nn.with_logical_partitioning
+        a: Any = self.param(A, named(draw, (*self.inputs, axes.RANK)), (*x.shape[-count:], lora.rank))
+        b: Any = self.param(B, zeros(axes.RANK, *self.outputs), (lora.rank, *self.features))
+        scale: Any = self.param(SCALE, named(nn.initializers.constant(lora.alpha / lora.rank), ()), ())
+        if lora.dropout and self.has_rng("dropout"):  # which only training has
+            kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - lora.dropout, (*a.shape[:-1], 1))
+            a = jnp.where(kept, a / (1 - lora.dropout), 0)
+        inside = jnp.tensordot(x.astype(dtype), a.astype(dtype), count)
+        return jnp.tensordot(inside, b.astype(dtype), 1) * scale.astype(dtype)
 
 
 def layer_norm(name: str, eps: float):
@@ -113,25 +132,52 @@ class Dropout(nn.Module):
         return jnp.where(draw(index, position), x / (1.0 - self.rate), 0).astype(x.dtype)
 
 
-def stack(layer: type[nn.Module], config: Any, *fields: Any, inputs: int, name: str = "layers") -> Any:
-    """Returns `config.layers` layers as one module, one after another, their parameters stacked on a leading axis.
+def stack(
+    layer: type[nn.Module], config: Any, *fields: Any, inputs: int, stacked: int = 0, name: str = "layers"
+) -> Any:
+    """Returns `config.layers` layers as one function, one after another, their parameters stacked on a leading axis.
 
-    The tree is the same whether the layers are scanned or, where they are few, unrolled.
+    The tree is the same whether the layers are scanned or, where they are few, unrolled. Through the first
+    `config.frozen` layers no gradient is computed: they run before the others, and what they give is a constant.
 
     Args:
-      layer: called as (carried, *inputs) -> (carried, kept); what is kept comes back stacked.
-      config: has `layers` and `remat`.
+      layer: called as (carried, *inputs, *stacked) -> (carried, kept); what is kept comes back stacked.
+      config: has `layers`, `frozen` and `remat`.
       fields: of the module, after its config.
       inputs: how many inputs every layer gets beside what is carried.
+      stacked: how many more follow of which each layer gets its own part, by the first axis (a cache). None is allowed.
       name: of the module.
     """
     layer = nn.remat(layer, prevent_cse=False) if config.remat else layer
-    return nn.scan(
-        layer,
-        variable_axes={"params": 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=(nn.broadcast,) * inputs,
-        length=config.layers,
-        unroll=config.layers if config.layers < SCAN_FROM else 1,
-        metadata_params={nn.PARTITION_NAME: axes.LAYERS},
-    )(config, *fields, name=name)
+    module = layer(config, *fields, name=name)
+    in_axes = (nn.broadcast,) * inputs + (0,) * stacked
+
+    def run(first, last, carried, *given):
+        """Runs the layers from one number up to another; those below `config.frozen` as constants."""
+        scan = nn.scan(
+            lambda module, *given: module(*given),
+            variable_axes={"params": 0},
+            split_rngs={"params": True, "dropout": True},
+            in_axes=in_axes,
+            length=last - first,
+            unroll=last - first if config.layers < SCAN_FROM else 1,
+            metadata_params={nn.PARTITION_NAME: axes.LAYERS},
+        )
+        if module.is_initializing() or not config.frozen:
+            return scan(module, carried, *given)
+        constant = jax.lax.stop_gradient if last <= config.frozen else lambda tree: tree
+
+        def cut(tree):
+            return constant(jax.tree.map(lambda leaf: leaf[first:last], tree))
+
+        given = tuple(cut(part) if axis == 0 else part for axis, part in zip(in_axes, given, strict=True))
+        return nn.map_variables(scan, "params", trans_in_fn=cut)(module, *constant((carried, *given)))
+
+    def call(carried, *given):
+        if module.is_initializing() or config.frozen in (0, config.layers):
+            return run(0, config.layers, carried, *given)
+        carried, below = run(0, config.frozen, carried, *given)
+        carried, above = run(config.frozen, config.layers, carried, *given)
+        return carried, jax.tree.map(lambda *parts: jnp.concatenate(parts), below, above)
+
+    return call

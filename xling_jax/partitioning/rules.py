@@ -18,6 +18,7 @@ RULES = {
     axes.VOCAB: (None, None, TENSOR),
     axes.LABELS: (None, None, None),
     axes.LAYERS: (None, None, None),
+    axes.RANK: (None, None, None),
 }
 STRATEGIES = ("data", "fsdp", "fsdp_tensor")
 

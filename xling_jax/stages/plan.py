@@ -134,6 +134,8 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
         moves = f"body {stage.handover.body}, head {stage.handover.head}" if node.parent else "all fresh"
         yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}{packed}, {amount}{' '.join(stage.data)}"
         yield f"      from {start}: {moves}; seed {node.seed}; learning rate {stage.optim.learning_rate:g}"
+        if stage.optim.name != "adamw" or stage.optim.trains():
+            yield f"      {', '.join((stage.optim.name, *stage.optim.trains()))}"
         if stage.mixing != Mixing():
             yield f"      mixing: {', '.join(_differing(stage.mixing))}"
         for name in plan.targets_of(node):

@@ -1,17 +1,21 @@
 """Compiled functions of a run, each made once and shared by every stage that needs the same one."""
 
+import dataclasses
 import functools
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from xling_jax.eval.suite import kind_module
 from xling_jax.experiment import Experiment, Optim, Target
 from xling_jax.models.build import HeadSpec, Model, build_config, init_params
+from xling_jax.models.rates import relative_rates
 from xling_jax.partitioning.feed import feed
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator
@@ -21,6 +25,7 @@ from xling_jax.tables.meshes import mesh
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import TASKS
 from xling_jax.train.optimizer import make_optimizer
+from xling_jax.train.partition import Leaf, Leaves
 from xling_jax.train.step import init_state, train_step
 
 
@@ -32,6 +37,7 @@ class Programs:
         self._strategy = experiment.strategy
         self._config = build_config(model(experiment.model), vocab, experiment.dtype, experiment.remat)
         self._mask_id = mask_id
+        self.leaves = functools.cache(self._leaves)
         self.state_maker = functools.cache(self._state_maker)
         self.step = functools.cache(self._step)
         self.output = functools.cache(self._output)
@@ -58,18 +64,29 @@ class Programs:
 
         return call
 
+    def _model(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Model:
+        return Model(dataclasses.replace(self._config, lora=optim.lora, frozen=optim.freeze_layers), heads)
+
+    def _leaves(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Leaves:
+        """Returns what training is told of each parameter."""
+        boxed = jax.eval_shape(lambda: init_params(self._model(heads, optim), jax.random.key(0)))
+        rates = relative_rates(nn.meta.unbox(boxed), self._config, optim)
+        names = {path: tuple(box.names) for path, box in flatten_dict(boxed, sep="/").items()}
+        return {path: Leaf(names[path], rates[path]) for path in names}
+
     def _state_maker(self, heads: tuple[HeadSpec, ...], optim: Optim) -> tuple[Callable, Any]:
         """Returns (seed -> state, the state's shapes and shardings)."""
-        optimizer = make_optimizer(optim)
+        leaves = self.leaves(heads, optim)
+        optimizer = make_optimizer(optim, leaves)
 
         def make(seed):
-            return init_state(init_params(Model(self._config, heads), jax.random.key(seed)), optimizer)
+            return init_state(init_params(self._model(heads, optim), jax.random.key(seed)), optimizer, leaves)
 
         return creator(make, self.mesh, self._strategy, np.uint32(0))
 
     def _step(self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int) -> Callable:
         """Returns (state, batch, learning rate, seed) -> (state, metrics). The state is donated."""
-        network = Model(self._config, heads)
+        network, leaves = self._model(heads, optim), self.leaves(heads, optim)
 
         def apply(params, dropout_key, batch):
             return network.apply({"params": params}, head.name, batch, False, rngs={"dropout": dropout_key})
@@ -82,9 +99,10 @@ class Programs:
                 jax.random.key(seed),
                 apply=apply,
                 kind=head.kind,
-                optimizer=make_optimizer(optim),
+                optimizer=make_optimizer(optim, leaves),
                 accumulate=accumulate,
                 mask_id=self._mask_id,
+                leaves=leaves,
             )
 
         _, abstract = self.state_maker(heads, optim)
@@ -93,7 +111,7 @@ class Programs:
         return lambda state, batch, rate, seed: compiled(state, batch, jnp.float32(rate), np.uint32(seed))
 
     def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
-        """Returns (params, batch) -> what the target's evaluator wants of each feature."""
+        """Returns (params without adapters, batch) -> what the target's evaluator wants of each feature."""
         row = TASKS[target.task]
         evaluator = kind_module(row.kind)
         mine = tuple(head for head in heads if head.name == row.head_name)

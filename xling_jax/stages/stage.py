@@ -12,6 +12,7 @@ from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.errors import CheckpointError, DataError, Interrupted
 from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
+from xling_jax.models.lora import merge_lora
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.results import Result, read_results, write_results
 from xling_jax.stages.cells import Cells
@@ -23,6 +24,7 @@ from xling_jax.tables.tasks import Cell
 from xling_jax.train.checkpoint import Checkpoints
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
+from xling_jax.train.partition import count
 from xling_jax.train.writer import Display, open_metrics, write_metrics
 
 POLICY = "last"
@@ -65,7 +67,8 @@ class StageRunner:
         checkpoints = Checkpoints(folder / "checkpoints", background=self.alone)
         try:
             state, steps = self._train(node, checkpoints, stop_asked)
-            self._evaluate(node, state["params"], steps, stop_asked)
+            # What is evaluated is what is handed over and exported: adapters merged.
+            self._evaluate(node, merge_lora(state["params"]), steps, stop_asked)
         finally:
             checkpoints.close()
         write_text(folder / "DONE", "")
@@ -115,9 +118,10 @@ class StageRunner:
         )
         metrics_path = stage_folder(self.workdir, node.folder) / "metrics.jsonl"
         with open_metrics(metrics_path, start) as metrics, self.display.bar(f"  {node.name}", steps, start) as bar:
+            counts = {f"parameters/{name}": number for name, number in self._counts(node).items()}
 
             def log(step, values):
-                write_metrics(metrics, step, values)
+                write_metrics(metrics, step, values | counts)
                 loss = next(value for name, value in values.items() if name.endswith("/loss"))
                 bar.advance(step, f"loss {loss:.3f}")
 
@@ -145,6 +149,12 @@ class StageRunner:
 
         return {head.name: bind(head) for head in node.heads}
 
+    def _counts(self, node: Node) -> dict[str, int]:
+        """Returns the numbers of parameters: those that the stage trains, and all."""
+        _, abstract = self.programs.state_maker(node.heads, node.stage.optim)
+        leaves = self.programs.leaves(node.heads, node.stage.optim)
+        return {"trained": count(abstract["params"], leaves), "all": count(abstract["params"])}
+
     def _start(self, node: Node, checkpoints: Checkpoints) -> tuple[int, Any]:
         """Returns (step, state) of the newest checkpoint, or of step 0 with what the hand-over takes."""
         make, abstract = self.programs.state_maker(node.heads, node.stage.optim)
@@ -153,12 +163,17 @@ class StageRunner:
             self.display.say(f"  {node.name} goes on from its checkpoint at step {step}")
             return step, checkpoints.restore(step, abstract)
         state = make(node.seed)
+        counts = self._counts(node)
+        if counts["trained"] < counts["all"]:
+            self.display.say(f"  {node.name} trains {counts['trained']:,} of {counts['all']:,} parameters")
         if node.parent is None:
             self.display.say(f"  {node.name} starts from random parameters")
             return 0, state
         loading = plan_loading(node.stage.handover, node.heads, node.parent.heads)
         self.display.say(f"  {node.name} from {node.parent.folder}: {loading}")
-        read = self._read_parent(node.parent, source_tree(loading, abstract["params"]))
+        # The parent's parameters are like this stage's, but for adapters.
+        _, before = self.programs.state_maker(node.heads, node.parent.stage.optim)
+        read = self._read_parent(node.parent, source_tree(loading, before["params"]))
         return 0, state | {"params": merge(loading, state["params"], read)}
 
     def _read_parent(self, parent: Node, wanted: Any) -> Any:

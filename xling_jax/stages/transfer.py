@@ -6,6 +6,7 @@ from typing import Any
 from xling_jax.errors import CheckpointError
 from xling_jax.experiment import Handover
 from xling_jax.models.build import HeadSpec
+from xling_jax.models.lora import lay_over, merge_lora
 
 BODY = "body"
 
@@ -64,5 +65,8 @@ def source_tree(loading: Loading, params: Any) -> dict[str, Any]:
 
 
 def merge(loading: Loading, fresh: dict[str, Any], read: dict[str, Any]) -> dict[str, Any]:
-    """Returns the stage's parameters: what was read, under its name here, over what is fresh."""
-    return fresh | {here: read[there] for here, there in loading.loaded.items()}
+    """Returns the stage's parameters: what was read, under its name here, over what is fresh.
+
+    Adapters are merged into what they adapted, and those of this stage are fresh: it starts where the other one ended.
+    """
+    return fresh | {here: lay_over(fresh[here], merge_lora(read[there])) for here, there in loading.loaded.items()}

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import optax
 
 from xling_jax.train.losses import LOSSES
+from xling_jax.train.partition import Leaves, put, take
 
 State = dict[str, Any]  # params, opt, step, bad_step: the first step whose loss was not finite, or -1
 
 
-def init_state(params: Any, optimizer: optax.GradientTransformation) -> State:
+def init_state(params: Any, optimizer: optax.GradientTransformation, leaves: Leaves | None = None) -> State:
     """Returns the state before the first step. Pure; boxed parameters give a boxed state."""
     return {
         "params": params,
-        "opt": optimizer.init(params),
+        "opt": optimizer.init(take(params, leaves)),
         "step": jnp.zeros((), jnp.int32),
         "bad_step": jnp.full((), -1, jnp.int32),
     }
@@ -42,12 +43,13 @@ def train_step(
     optimizer: optax.GradientTransformation,
     accumulate: int,
     mask_id: int,
+    leaves: Leaves | None = None,
 ) -> tuple[State, dict[str, jax.Array]]:
     """Takes one step; metrics describe the parameters before the update.
 
     The order of events: masks and dropout are drawn from (key, step, example); the gradient of the summed
     loss is added up over micro-batches and divided by the whole batch's weight; the optimiser moves the
-    parameters, unless the loss or the gradient is not finite, in which case they stay and `bad_step` is set.
+    trained parameters, unless the loss or the gradient is not finite, in which case they stay and `bad_step` is set.
 
     Args:
       state: see `init_state`.
@@ -59,20 +61,24 @@ def train_step(
       optimizer: see `make_optimizer`.
       accumulate: micro-batches.
       mask_id: id of <mask>.
+      leaves: which parameters are trained; None for all. Of others there is no gradient.
     """
     key = jax.random.fold_in(key, state["step"])
     mask_key, dropout_key = jax.random.split(key)
 
-    def loss_sum(params, part):
+    trained = take(state["params"], leaves)
+
+    def loss_sum(trained, part):
+        params = put(state["params"], trained, leaves)
         loss, weight, right = LOSSES[kind](functools.partial(apply, params, dropout_key), part, mask_key, mask_id)
         return loss, (weight, right)
 
     def add_part(total, part):
-        (loss, (weight, right)), gradient = jax.value_and_grad(loss_sum, has_aux=True)(state["params"], part)
+        (loss, (weight, right)), gradient = jax.value_and_grad(loss_sum, has_aux=True)(trained, part)
         return jax.tree.map(jnp.add, total, (gradient, loss, weight, right)), None
 
     zero = jnp.zeros((), jnp.float32)
-    total = (jax.tree.map(jnp.zeros_like, state["params"]), zero, zero, zero)
+    total = (jax.tree.map(jnp.zeros_like, trained), zero, zero, zero)
     if accumulate == 1:
         total, _ = add_part(total, batch)
     else:
@@ -83,8 +89,9 @@ def train_step(
     norm = optax.global_norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
-    updates, opt = optimizer.update(gradient, state["opt"], state["params"])
-    params = jax.tree.map(lambda p, u: jnp.where(finite, p - rate * u, p), state["params"], updates)
+    updates, opt = optimizer.update(gradient, state["opt"], trained)
+    moved = jax.tree.map(lambda p, u: jnp.where(finite, p - rate * u, p), trained, updates)
+    params = put(state["params"], moved, leaves)
     opt = jax.tree.map(lambda new, old: jnp.where(finite, new, old), opt, state["opt"])
     bad_step = jnp.where(finite | (state["bad_step"] >= 0), state["bad_step"], state["step"])
     state = {"params": params, "opt": opt, "step": state["step"] + 1, "bad_step": bad_step}

@@ -1,0 +1,114 @@
+"""Frozen layers: the same output, no gradient below, and less work."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from xling_jax.models.build import Model, build_config, head_spec, init_params
+from xling_jax.tables.models import MODELS
+from xling_jax.tables.tasks import TASKS
+
+VOCAB = 40
+HEAD = head_spec(TASKS["world_nli"])
+BATCH = {"input_ids": jnp.array([[0, 5, 6, 7, 2, 1], [0, 9, 2, 1, 1, 1]], jnp.int32)}
+SCANNED, UNROLLED = 6, 4
+
+
+def network(layers: int, frozen: int, **more) -> Model:
+    config = dataclasses.replace(build_config(MODELS["tiny"], VOCAB), layers=layers, frozen=frozen, **more)
+    return Model(config, (HEAD,))
+
+
+@functools.cache
+def parameters(layers: int, frozen: int = 0):
+    return nn.meta.unbox(jax.jit(lambda: init_params(network(layers, frozen), jax.random.key(0)))())
+
+
+def loss(params, layers, frozen, key=None, **more):
+    rngs = {} if key is None else {"dropout": key}
+    logits = network(layers, frozen, **more).apply({"params": params}, HEAD.name, BATCH, key is None, rngs=rngs)
+    return (logits**2).sum()
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize(("layers", "frozen"), [(UNROLLED, 1), (UNROLLED, 4), (SCANNED, 1), (SCANNED, 5), (SCANNED, 6)])
+def test_the_gradient_ends_where_it_should(layers, frozen, remat, norm):
+    params = parameters(layers)
+    more = {"remat": remat, "norm": norm}
+    value, gradient = jax.jit(jax.value_and_grad(functools.partial(loss, layers=layers, frozen=frozen, **more)))(params)
+    expected, whole = jax.jit(jax.value_and_grad(functools.partial(loss, layers=layers, frozen=0, **more)))(params)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    for path, leaf in flatten_dict(gradient, sep="/").items():
+        full = flatten_dict(whole, sep="/")[path]
+        if "/layers/" in path:
+            assert (leaf[:frozen] == 0).all(), path
+        elif path.endswith("embedding") or (norm == "post" and path.startswith("body/norm")):
+            assert (leaf == 0).all(), path
+            continue
+        first = frozen if "/layers/" in path else 0
+        # float32: the same sums, compiled another way.
+        np.testing.assert_allclose(leaf[first:], full[first:], rtol=1e-4, atol=1e-7, err_msg=path)
+
+
+def test_the_states_are_all_there():
+    for layers in (UNROLLED, SCANNED):
+        found, expected = (
+            network(layers, frozen).apply({"params": parameters(layers)}, BATCH["input_ids"], method=Model.states)
+            for frozen in (2, 0)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert len(found) == layers + 1
+
+
+def test_the_tree_does_not_depend_on_it():
+    for layers in (UNROLLED, SCANNED):
+        jax.tree.map(np.testing.assert_array_equal, parameters(layers, 2), parameters(layers))
+
+
+@pytest.mark.parametrize("layers", [UNROLLED, SCANNED])
+def test_dropout_is_drawn_anew_in_each_layer(layers):
+    """Frozen and other layers run one after the other; masks of the second run are not those of the first."""
+    params = jax.tree.map(jnp.zeros_like, parameters(layers))  # with bias 1 behind it, a layer adds its mask
+    params["body"]["layers"]["mlp_out"]["bias"] = jnp.ones((layers, 16))
+    model = network(layers, 2, norm="pre", dropout=0.5)
+
+    def states(model, tokens):
+        return model.body(tokens, deterministic=False)[1]
+
+    found = model.apply({"params": params}, BATCH["input_ids"], method=states, rngs={"dropout": jax.random.key(0)})
+    added = np.diff(np.asarray(found), axis=0)[:, 0, :4] != 0  # of the first row's tokens
+    assert 0.3 < added.mean() < 0.7
+    for one in range(layers):
+        for other in range(one):
+            assert (added[one] != added[other]).mean() > 0.2, f"layers {other} and {one} drop the same"
+
+
+@pytest.mark.parametrize("layers", [UNROLLED, SCANNED])
+def test_frozen_layers_cost_no_backward_pass(layers):
+    """Counted by XLA. Backward through a layer is twice its forward pass, so half of the layers frozen saves a third.
+
+    XLA counts the body of a scan once whatever its length, so scanned layers are counted in what a layer needs kept:
+    nothing, where no gradient is computed.
+    """
+
+    def flops(frozen):
+        step = jax.jit(jax.grad(functools.partial(loss, layers=layers, frozen=frozen)))
+        return step.lower(parameters(layers)).compile().cost_analysis()["flops"]
+
+    def kept(frozen):
+        text = str(jax.make_jaxpr(jax.grad(functools.partial(loss, layers=layers, frozen=frozen)))(parameters(layers)))
+        return text.count(f"f32[{layers - frozen},"), text.count(f"f32[{frozen},")
+
+    if layers == UNROLLED:
+        assert flops(2) < 0.72 * flops(0)
+        assert flops(4) < 0.45 * flops(0), "a probe of the states"
+    else:
+        above, below = kept(2)
+        assert above > 100 and below < above / 4, "parameters and states, and nothing for a backward pass"
