@@ -50,8 +50,8 @@ class Optim:
     without warm-up, weight decay and clip.
 
     `freeze_layers` freezes so many layers from the bottom (of an encoder-decoder: of its encoder) and all below them,
-    the embeddings; the gradient is not computed there. `layer_decay` multiplies the rate: heads have all of it, the top layer it times `layer_decay`, the
-    next one its square, and the embeddings the least.
+    the embeddings; the gradient is not computed there. `layer_decay` multiplies the rate: heads have all of it, the top
+    layer it times `layer_decay`, the next one its square, and the embeddings the least.
     """
 
     name: str = "adamw"

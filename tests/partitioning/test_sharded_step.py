@@ -167,6 +167,10 @@ def test_what_is_trained_in_part_is_split_like_the_rest(name, monkeypatch):
     found, expected = jax.device_get((found, expected))
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before["params"]["body"], expected[0]["params"]["body"])
     assert max(jax.tree.leaves(moved)) > 1e-5, "the step has moved something"
+    for state, _ in (found, expected):
+        # Its gradient is zero but for rounding (a softmax does not see what all keys have in common), and Adafactor
+        # divides it by its size.
+        del state["params"]["body"]["layers"]["key"]["bias"]
     assert_same_step(found, expected)
 
 
@@ -176,8 +180,9 @@ def test_factored_moments_lie_where_their_axes_lie(monkeypatch):
     moments = next(part for part in state["opt"] if hasattr(part, "rows"))
     for name, columns in {"query": ("tensor", None), "attention_out": ("tensor", None), "mlp_in": ("tensor",)}.items():
         row, column = (part["body"]["layers"][name]["kernel"] for part in (moments.rows, moments.columns))
-        assert row.sharding.spec == jax.sharding.PartitionSpec(None, "fsdp"), name
-        assert column.sharding.spec == jax.sharding.PartitionSpec(None, *columns), name
+        for average, split in ((row, ("fsdp",)), (column, columns)):
+            wanted = jax.sharding.NamedSharding(average.sharding.mesh, jax.sharding.PartitionSpec(None, *split))
+            assert average.sharding.is_equivalent_to(wanted, average.ndim), f"{name}: {average.sharding}"
     kept, whole = (sum(leaf.size for leaf in jax.tree.leaves(tree)) for tree in (moments, state["params"]))
     assert kept < 0.2 * whole, "most is factored"
 
