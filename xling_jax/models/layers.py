@@ -62,12 +62,13 @@ class RmsNorm(nn.Module):
     """Division by the root mean square, in float32, and a learned scale; no mean is subtracted and nothing added."""
 
     eps: float
+    axis: str = axes.EMBED  # the name of the one it norms over
 
     @nn.compact
     def __call__(self, x):
         """Returns float32 of the shape of x, normed over its last axis."""
         x = x.astype(jnp.float32)
-        scale = self.param("scale", ones(axes.EMBED), x.shape[-1:])
+        scale = self.param("scale", ones(self.axis), x.shape[-1:])
         x = x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + self.eps)
         return x * jnp.broadcast_to(scale, x.shape)
 
@@ -113,7 +114,9 @@ class Dropout(nn.Module):
         return jnp.where(draw(index, position), x / (1.0 - self.rate), 0).astype(x.dtype)
 
 
-def stack(layer: type[nn.Module], config: Any, *fields: Any, inputs: int, name: str = "layers") -> Any:
+def stack(
+    layer: type[nn.Module], config: Any, *fields: Any, inputs: int, stacked: int = 0, name: str = "layers"
+) -> Any:
     """Returns `config.layers` layers as one module, one after another, their parameters stacked on a leading axis.
 
     The tree is the same whether the layers are scanned or, where they are few, unrolled.
@@ -123,6 +126,7 @@ def stack(layer: type[nn.Module], config: Any, *fields: Any, inputs: int, name: 
       config: has `layers` and `remat`.
       fields: of the module, after its config.
       inputs: how many inputs every layer gets beside what is carried.
+      stacked: how many more follow of which each layer gets its own part, by the first axis (a cache).
       name: of the module.
     """
     layer = nn.remat(layer, prevent_cse=False) if config.remat else layer
@@ -130,7 +134,7 @@ def stack(layer: type[nn.Module], config: Any, *fields: Any, inputs: int, name: 
         layer,
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(nn.broadcast,) * inputs,
+        in_axes=(nn.broadcast,) * inputs + (0,) * stacked,
         length=config.layers,
         unroll=config.layers if config.layers < SCAN_FROM else 1,
         metadata_params={nn.PARTITION_NAME: axes.LAYERS},
