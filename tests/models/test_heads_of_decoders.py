@@ -44,7 +44,7 @@ def batch(head: str, length: int = 7, seed: int = 0) -> dict:
     )
     words = jax.random.randint(jax.random.key(0), (*shape[:-1], 7), 0, VOCAB)
     junk = jax.random.randint(jax.random.key(1 + seed), shape, 0, VOCAB)
-    inside = jnp.arange(length) < lengths[..., None]
+    inside = np.arange(length) < np.asarray(lengths)[..., None]
     tokens = jnp.where(inside, jnp.pad(words, [(0, 0)] * (words.ndim - 1) + [(0, length - 7)]), junk)
     return {"input_ids": tokens, "lengths": lengths, "masked": jnp.array([[1, 3], [0, 1], [2, 4]])}
 

@@ -82,7 +82,7 @@ _ROWS = (
     Model("world", layers=3, width=64, heads=2, mlp=128, positions=64, gelu="tanh", dropout=0.0),
     Model("small", layers=3, width=96, heads=4, mlp=256, positions=128, gelu="tanh", dropout=0.0),
     Model("tiny", layers=2, width=16, heads=2, mlp=32, positions=64),
-    Model("tiny_decoder", layers=2, width=16, heads=4, mlp=32, positions=64, family="decoder", groups=2, head_width=8),
+    _decoder("tiny_decoder", 2, 16, 4, 32, 64, groups=2, head_width=8, multiple=1),
 )
 
 MODELS = {row.name: row for row in _ROWS}
