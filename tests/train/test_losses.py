@@ -47,6 +47,14 @@ def test_label_loss(kind):
     assert (float(weight), float(right)) == (2, 1)
 
 
+def test_each_query_picks_its_candidate():
+    logits = jnp.log(jnp.array([[3.0, 1.0, 1.0], [2.0, 1.0, 2.0], [1.0, 1.0, 1.0]]))
+    tokens = jnp.array([[[0, 5], [0, 6]], [[0, 7], [0, 8]], [[1, 1], [1, 1]]])  # the third is padding
+    loss, weight, right = LOSSES["dual_encoder"](lambda batch: logits, {"input_ids": tokens}, None, MASK)
+    assert float(loss) == pytest.approx(math.log(5 / 3) + math.log(5))
+    assert (float(weight), float(right)) == (2, 1)
+
+
 def test_tagging_loss_counts_words_not_sentences():
     logits = jnp.log(jnp.array([[[1.0, 3.0], [3.0, 1.0]], [[1.0, 3.0], [1.0, 1.0]]]))
     batch = {"labels": jnp.array([[1, 0], [0, -1]])}
