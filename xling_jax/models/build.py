@@ -11,7 +11,17 @@ import jax.numpy as jnp
 from xling_jax.errors import ConfigError
 from xling_jax.models.decoder import Cache, Decoder, DecoderConfig
 from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
-from xling_jax.models.heads import ChoiceHead, ClassificationHead, LmHead, MlmHead, ScoreHead, TokenHead, pool
+from xling_jax.models.heads import (
+    ChoiceHead,
+    ClassificationHead,
+    DualHead,
+    LmHead,
+    MlmHead,
+    ScoreHead,
+    TokenHead,
+    pool,
+    pool_packed,
+)
 from xling_jax.models.layers import along_row
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import Task
@@ -89,6 +99,7 @@ HEADS: dict[type, dict[str, Callable[[Any, int], nn.Module]]] = {
         "mlm": lambda config, size: MlmHead(config),
         "pair_classification": ClassificationHead,
         "multiple_choice": lambda config, size: ChoiceHead(config),
+        "dual_encoder": lambda config, size: DualHead(config),
         "tagging": TokenHead,
         "span_qa": TokenHead,
     },
@@ -132,16 +143,19 @@ class Model(nn.Module):
         return next(spec for spec in self.heads if spec.name == name)
 
     def __call__(self, head: str, batch: dict, deterministic: bool = True) -> jax.Array:
-        """Returns the logits of one head: BxMxV, BxY (packed: BxSxY), BxC or BxLxY.
+        """Returns the logits of one head: BxMxV, BxY (packed: BxSxY), BxC, BxLxY, or BxB (a query by all candidates).
 
-        `batch` has input_ids BxL (BxCxL for choices), and index or masked where they are needed. A packed batch
-        also has segments and positions BxL, first BxS (where a segment begins) and its index is BxS. One that is not
-        packed may have lengths B (BxC) of its rows; a decoder knows no other sign of padding.
+        `batch` has input_ids BxL (BxCxL for choices, and for a query and its candidate), and index or masked where
+        they are needed. A packed batch also has segments and positions BxL, first BxS (where a segment begins) and
+        its index is BxS. One that is not packed may have lengths B (BxC) of its rows; a decoder knows no other sign
+        of padding.
         """
         spec, tokens = self._spec(head), batch["input_ids"]
         index = batch.get("index", jnp.arange(tokens.shape[0]))
         if spec.kind == "multiple_choice":
             return self._choices(self.head[head], batch, index, deterministic)
+        if spec.kind == "dual_encoder":
+            return self._pairs(self.head[head], batch, index, deterministic)
         packed, segments = "first" in batch, _segments(batch)
         index_BxL = of_segment(index, batch["segments"]) if packed else along(index, tokens)
         positions = batch.get("positions", along_row(tokens))
@@ -163,22 +177,36 @@ class Model(nn.Module):
             first_BxS = last_of_segment(first_BxS, segments_BxL)
         return jnp.take_along_axis(last_BxLxD, first_BxS[..., None], axis=1)
 
-    def _choices(self, head: Any, batch: dict, index_B: jax.Array, deterministic: bool):
-        """Returns logits BxC for any number of choices; every choice is encoded as an example of its own."""
+    def _each(self, batch: dict, index_B: jax.Array, deterministic: bool):
+        """Returns (summaries BCxD, index BC, whether there is a text BxC) of examples of several texts.
+
+        Every text is encoded as an example of its own; an example may have fewer than others.
+        """
         tokens_BxCxL, segments_BxCxL = batch["input_ids"], _segments(batch)
-        choices, length = tokens_BxCxL.shape[1:]
-        tokens_BCxL = tokens_BxCxL.reshape(-1, length)
-        segments_BCxL = None if segments_BxCxL is None else segments_BxCxL.reshape(-1, length)
-        index_BC = (choices * index_B[:, None] + jnp.arange(choices)[None, :]).reshape(-1)
-        index_BCxL = along(index_BC, tokens_BCxL)
-        last_BCxLxD, _ = self.body(tokens_BCxL, segments_BCxL, index_BxL=index_BCxL, deterministic=deterministic)
-        first_BCx1 = jnp.zeros_like(index_BC)[:, None]
-        summary_BCxD = self._summary(last_BCxLxD, first_BCx1, segments_BCxL)[:, 0]
-        logits_BxC = head(summary_BCxD, index_BC, deterministic).reshape(-1, choices)
-        # An example may have fewer choices than others.
+        texts, length = tokens_BxCxL.shape[1:]
+        tokens_NxL = tokens_BxCxL.reshape(-1, length)
+        segments_NxL = None if segments_BxCxL is None else segments_BxCxL.reshape(-1, length)
+        index_N = (texts * index_B[:, None] + jnp.arange(texts)[None, :]).reshape(-1)
+        index_NxL = along(index_N, tokens_NxL)
+        last_NxLxD, _ = self.body(tokens_NxL, segments_NxL, index_BxL=index_NxL, deterministic=deterministic)
+        summary_NxD = self._summary(last_NxLxD, jnp.zeros_like(index_N)[:, None], segments_NxL)[:, 0]
         if segments_BxCxL is not None:
-            return jnp.where(segments_BxCxL[..., 0] == 0, -1e9, logits_BxC)
-        return logits_BxC if self._causal else jnp.where(tokens_BxCxL[..., 0] == PAD_ID, -1e9, logits_BxC)
+            return summary_NxD, index_N, segments_BxCxL[..., 0] > 0
+        first_BxC = tokens_BxCxL[..., 0]
+        return summary_NxD, index_N, jnp.ones_like(first_BxC, bool) if self._causal else first_BxC != PAD_ID
+
+    def _choices(self, head: Any, batch: dict, index_B: jax.Array, deterministic: bool):
+        """Returns logits BxC for any number of choices."""
+        summary_NxD, index_N, there_BxC = self._each(batch, index_B, deterministic)
+        return jnp.where(there_BxC, head(summary_NxD, index_N, deterministic).reshape(there_BxC.shape), -1e9)
+
+    def _pairs(self, head: DualHead, batch: dict, index_B: jax.Array, deterministic: bool):
+        """Returns BxB: each query against the candidates of all examples; an empty one answers nothing."""
+        summary_NxD, _, there_Bx2 = self._each(batch, index_B, deterministic)
+        vectors_NxD, scale = head(summary_NxD)
+        vectors_Bx2xD = vectors_NxD.reshape(-1, 2, vectors_NxD.shape[-1])
+        logits_BxB = vectors_Bx2xD[:, 0] @ vectors_Bx2xD[:, 1].T * scale[None]
+        return jnp.where(there_Bx2[:, 1][None], logits_BxB, -1e9)
 
     def prefill(self, prompt_BxL: jax.Array, lengths_B: jax.Array, room: int) -> Cache:
         """Returns the cache of prompts, of a decoder: see `Decoder.prefill`."""
@@ -193,17 +221,28 @@ class Model(nn.Module):
         """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""
         return self.body(tokens_BxL, segments_BxL, positions_BxL)[1]
 
-    def vectors(self, tokens_BxL: jax.Array, layer: int, pooling: str, lengths_B: jax.Array | None = None) -> jax.Array:
+    def vectors(
+        self,
+        tokens_BxL: jax.Array,
+        layer: int,
+        pooling: str,
+        packed: dict | None = None,
+        lengths_B: jax.Array | None = None,
+    ) -> jax.Array:
         """Returns sentence vectors BxD: one layer's states, pooled over all tokens but the special ones.
 
-        For a decoder all tokens are ordinary, up to the lengths of the rows if these are given.
+        `packed` has what a packed batch has, segments and positions BxL and first BxS; then they are BxSxD. To a
+        decoder all tokens are ordinary, of rows that are not packed up to their lengths, if these are given.
         """
-        if not self._causal:
-            return pool(self.states(tokens_BxL)[layer], tokens_BxL > EOS_ID, pooling)
-        batch = {"input_ids": tokens_BxL} | ({} if lengths_B is None else {"lengths": lengths_B})
+        batch = {"input_ids": tokens_BxL} | (packed or {}) | ({} if lengths_B is None else {"lengths": lengths_B})
         segments_BxL = _segments(batch)
-        ordinary_BxL = jnp.ones_like(tokens_BxL) if segments_BxL is None else segments_BxL
-        return pool(self.states(tokens_BxL, segments_BxL)[layer], ordinary_BxL > 0, pooling)
+        ordinary_BxL = tokens_BxL > EOS_ID
+        if self._causal:
+            ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if segments_BxL is None else segments_BxL > 0
+        states_BxLxD = self.states(tokens_BxL, segments_BxL, batch.get("positions"))[layer]
+        if packed is None:
+            return pool(states_BxLxD, ordinary_BxL, pooling)
+        return pool_packed(states_BxLxD, ordinary_BxL, pooling, packed["segments"], packed["first"])
 
     def initialise(self):
         """Runs everything once, so that every parameter exists."""
@@ -211,8 +250,9 @@ class Model(nn.Module):
         batch = {"input_ids": tokens_BxL, "masked": jnp.zeros((1, 2), jnp.int32)}
         self.body(tokens_BxL)
         for spec in self.heads:
-            one_choice = {"input_ids": tokens_BxL[:, None]} if spec.kind == "multiple_choice" else {}
-            self(spec.name, batch | one_choice)
+            texts = {"multiple_choice": 1, "dual_encoder": 2}.get(spec.kind, 0)
+            several = {"input_ids": jnp.tile(tokens_BxL[:, None], (1, texts, 1))} if texts else {}
+            self(spec.name, batch | several)
 
 
 def init_params(model: Model, key: jax.Array):

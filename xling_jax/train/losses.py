@@ -153,6 +153,16 @@ def lm_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     return cross_entropy(logits_BxMxV.reshape(-1, logits_BxMxV.shape[-1]), batch["labels"].reshape(-1))
 
 
+def dual_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
+    """Each query picks its candidate among those of the batch, and no candidate picks a query, as in XTREME-R.
+
+    So an example's loss depends on its company, and with micro-batches on that of its own alone, as there.
+    """
+    logits_BxB = apply(batch)
+    there_B = batch["input_ids"][:, 0, 0] != PAD
+    return cross_entropy(logits_BxB, jnp.where(there_B, jnp.arange(len(logits_BxB)), -1))
+
+
 LOSSES = {
     "lm": lm_loss,
     "mlm": mlm_loss,
@@ -160,4 +170,5 @@ LOSSES = {
     "multiple_choice": label_loss,
     "tagging": tagging_loss,
     "span_qa": span_loss,
+    "dual_encoder": dual_loss,
 }
