@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from xling_jax.errors import ConfigError
 from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
 from xling_jax.models.heads import ChoiceHead, ClassificationHead, MlmHead, TokenHead, pool
-from xling_jax.models.layers import along_row
+from xling_jax.models.layers import along, along_row, of_segment
+from xling_jax.models.seq2seq import Seq2SeqConfig
+from xling_jax.models.text import TextToText
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import Task
 
@@ -33,7 +35,7 @@ def head_spec(row: Task) -> HeadSpec:
     return HeadSpec(row.head_name, row.kind, 2 if row.kind == "span_qa" else len(row.labels))
 
 
-CONFIGS: dict[str, Any] = {"encoder": EncoderConfig}  # by the family of a model row
+CONFIGS: dict[str, Any] = {"encoder": EncoderConfig, "seq2seq": Seq2SeqConfig}  # by the family of a model row
 
 
 def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool = False) -> Any:
@@ -54,16 +56,6 @@ def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool 
     }
     pieces = row.vocab or vocab
     return config(**sizes | {"vocab": pieces, "spare": -pieces % row.multiple}, dtype=dtype, remat=remat)
-
-
-def along(index_B: jax.Array, tokens_BxL: jax.Array) -> jax.Array:
-    """Returns each token's example, where a row is one example."""
-    return jnp.broadcast_to(index_B[:, None], tokens_BxL.shape)
-
-
-def of_segment(value_BxS: jax.Array, segments_BxL: jax.Array) -> jax.Array:
-    """Returns for each token the value of its segment; for padding that of some segment."""
-    return jnp.take_along_axis(value_BxS, jnp.maximum(segments_BxL - 1, 0), axis=1)
 
 
 class Model(nn.Module):
@@ -135,12 +127,17 @@ class Model(nn.Module):
             self(spec.name, batch | one_choice)
 
 
-def init_params(model: Model, key: jax.Array):
+def build_model(config: Any, heads: tuple[HeadSpec, ...] = ()) -> nn.Module:
+    """Returns the model of a configuration; parameters of all are {"body": ..., "head_<name>": ...}."""
+    return TextToText(config) if isinstance(config, Seq2SeqConfig) else Model(config, heads)
+
+
+def init_params(model: nn.Module, key: jax.Array):
     """Returns the parameters, boxed with their logical axis names. Pure: use under `jit` or `eval_shape`."""
-    return model.init(key, method=Model.initialise)["params"]
+    return model.init(key, method="initialise")["params"]
 
 
-def count_params(model: Model) -> int:
+def count_params(model: nn.Module) -> int:
     """Returns the number of parameters, from shapes alone."""
     shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     return sum(leaf.size for leaf in jax.tree.leaves(nn.meta.unbox(shapes)))
