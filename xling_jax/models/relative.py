@@ -67,7 +67,7 @@ class RelativeBias(nn.Module):
 
 
 def _slide(value_HxN: jax.Array, length: int) -> jax.Array:
-    """Returns HxLxL from the values of offsets 1-L ... L-1: the row of each token is that of the one before, moved by one.
+    """Returns HxLxL from the values of offsets 1-L ... L-1: each token's row is that of the one before, moved by one.
 
     Rows of 2L values that are read as rows of 2L-1 move by one each. A gather would say the same, but its gradient
     adds H * L * L numbers up one by one.

@@ -242,6 +242,7 @@ class Seq2Seq(nn.Module):
         memory_BxLxD,
         memory_segments_BxL,
         segments_NxT=None,
+        *,
         positions_NxT=None,
         index_NxT=None,
         deterministic: bool = True,

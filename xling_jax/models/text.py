@@ -37,11 +37,11 @@ class TextToText(nn.Module):
         of = of_segment if packed else along
         segments = batch.get("segments", (tokens != self.config.pad).astype(jnp.int32))
         targets = batch.get("target_segments", jnp.ones_like(labels))
-        place = (batch.get("positions"), of(index, segments))
-        memory, _ = self.body.encode(tokens, segments, *place, deterministic=deterministic)
-        inputs = shifted(labels, self.config.pad, batch.get("target_positions"))
-        place = (batch.get("target_positions"), of(index, targets))
-        last, _ = self.body.decode(inputs, memory, segments, targets, *place, deterministic=deterministic)
+        positions, target_positions = batch.get("positions"), batch.get("target_positions")
+        memory, _ = self.body.encode(tokens, segments, positions, of(index, segments), deterministic)
+        inputs = shifted(labels, self.config.pad, target_positions)
+        place = {"positions_NxT": target_positions, "index_NxT": of(index, targets)}
+        last, _ = self.body.decode(inputs, memory, segments, targets, **place, deterministic=deterministic)
         return self.body.logits(last)
 
     def rank(self, tokens_BxL: jax.Array, answers_BxCxT: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -74,7 +74,7 @@ class TextToText(nn.Module):
 
 
 def generate(
-    config: Seq2SeqConfig, params: Any, tokens_BxL: jax.Array, limit: int, beams: int = 1, penalty: float = 1.0
+    config: Seq2SeqConfig, params: Any, tokens_BxL: jax.Array, *, limit: int, beams: int = 1, penalty: float = 1.0
 ) -> jax.Array:
     """Returns the targets BxT, T = limit, that the model writes for texts: greedily, or the best of a beam search.
 
@@ -87,9 +87,10 @@ def generate(
         return apply(tokens_N, positions_N, cache, memory, segments_BxL, method="step")
 
     cache, start_B = empty_cache(config, len(tokens_BxL), limit), jnp.full(len(tokens_BxL), config.pad, jnp.int32)
+    ends = {"limit": limit, "eos": config.eos, "pad": config.pad}
     if beams == 1:
-        return greedy(step, cache, start_B, limit, config.eos, config.pad)
-    return beam(step, cache, start_B, limit, config.eos, config.pad, beams, penalty)[0][:, 0]
+        return greedy(step, cache, start_B, **ends)
+    return beam(step, cache, start_B, beams=beams, penalty=penalty, **ends)[0][:, 0]
 
 
 def shifted(labels_BxT: jax.Array, start: int, positions_BxT: jax.Array | None = None) -> jax.Array:
