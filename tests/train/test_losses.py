@@ -36,7 +36,8 @@ def test_losses_are_float32():
 
 
 def test_every_trained_kind_has_a_loss():
-    assert set(LOSSES) == {kind.name for kind in KINDS.values() if kind.trained and kind.modelled}
+    tasks = {kind.name for kind in KINDS.values() if kind.trained and kind.modelled}
+    assert set(LOSSES) == tasks | {"text_to_text"}, "how every kind is asked of an encoder-decoder"
 
 
 @pytest.mark.parametrize("kind", ["pair_classification", "multiple_choice"])
@@ -75,6 +76,24 @@ def test_span_loss_by_hand():
     second = (-math.log(3 / 10) - math.log(8 / 10)) / 2
     assert float(loss) == pytest.approx(first + second)
     assert (float(weight), float(right)) == (2, 1), "a window without the answer is not scored"
+
+
+def test_text_loss_by_hand():
+    """Odds 1:3 and 1:1 are scored, 8:2 is padding; the normalisers are log 4 and log 2."""
+    logits = jnp.log(jnp.array([[[1.0, 3.0], [8.0, 2.0]], [[1.0, 1.0], [8.0, 2.0]]]))
+    batch = {"labels": jnp.array([[1, -1], [1, -1]])}
+    plain, weight, right = losses.text_loss(lambda batch: logits, batch, None, MASK, z_loss=0.0)
+    assert float(plain) == pytest.approx(math.log(4 / 3) + math.log(2))
+    assert (float(weight), float(right)) == (2, 1), "tokens, not texts; of two alike the first is the answer"
+    loss, *_ = LOSSES["text_to_text"](lambda batch: logits, batch, None, MASK)
+    assert float(loss - plain) == pytest.approx(1e-4 * (math.log(4) ** 2 + math.log(2) ** 2), rel=1e-2)
+
+
+def test_z_loss_pulls_on_what_the_softmax_does_not_see():
+    def loss(shift):
+        return losses.text_loss(lambda batch: jnp.ones((1, 1, 3)) + shift, {"labels": jnp.array([[1]])}, None, MASK)[0]
+
+    assert float(jax.grad(loss)(0.0)) == pytest.approx(2e-4 * (1 + math.log(3)), rel=1e-3)
 
 
 def keys(*numbers):
