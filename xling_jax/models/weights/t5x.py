@@ -84,14 +84,17 @@ def open_tensors(folder: pathlib.Path) -> dict[str, Stored]:
 def _apart(found: Mapping[str, Any]) -> Iterator[tuple[str, Stored]]:
     """Yields name and tensor; scanned layers one by one, under the names they have apart."""
     for name, source in found.items():
-        split = 2 if re.search(r"attention/out/kernel$", name) else 1
+        split = 2 if name.endswith("attention/out/kernel") else 1
         scanned = re.match(r"(encoder|decoder)/(?:\1|layers)/(.+)", name)
-        if scanned is None or scanned[2].endswith("_norm/scale") and not scanned[2].startswith("pre_"):
-            yield (f"{scanned[1]}/{scanned[2]}" if scanned else name), Stored(source, split=split)
+        if scanned is None:
+            yield _renamed(name), Stored(source, split=split)
             continue
-        rest = scanned[2].replace("relative_posemb", "relpos_bias")
         for layer in range(source.shape[1]):
-            yield f"{scanned[1]}/layers_{layer}/{rest}", Stored(source, layer, split)
+            yield _renamed(f"{scanned[1]}/layers_{layer}/{scanned[2]}"), Stored(source, layer, split)
+
+
+def _renamed(name: str) -> str:
+    return name.replace("relative_posemb", "relpos_bias")  # the networks of t5x's two examples call it so
 
 
 def _legacy(folder: pathlib.Path) -> Iterator[tuple[str, Any]]:
@@ -173,7 +176,8 @@ def _opened(store: dict[str, str], place: str, shape: tuple[int, ...] | None = N
         raise CheckpointError(f"Array {place} is missing or cannot be read.\nCopy the checkpoint again.") from error
     if shape is not None and array.shape != shape:
         raise CheckpointError(
-            f"Array {place} has shape {array.shape}, the tree says {shape}.\nIt is of another checkpoint; copy it again."
+            f"Array {place} has shape {array.shape}, the tree says {shape}.\n"
+            "It is of another checkpoint. Copy all of it again from one place."
         )
     if driver == "zarr" and array.fill_value is None:  # then every chunk is written; a lost one would read as zeros
         held = sum(not key.endswith(b".zarray") for key in array.kvstore.list().result())
@@ -266,7 +270,7 @@ def tensors(config: Seq2SeqConfig, heads: tuple[HeadSpec, ...] = ()) -> tuple[Te
 
 
 def write_legacy(folder: pathlib.Path, step: int, arrays: Iterable[tuple[str, Callable[[], np.ndarray]]]) -> None:
-    """Writes parameters in the legacy layout, one array at a time.
+    """Writes parameters in the legacy layout, one array at a time, for t5x's minimal T5: mT5, and not umT5.
 
     t5x begins from it with a fresh optimiser (RestoreCheckpointConfig: mode='specific', fallback_to_scratch=True,
     assignment_map=((r'state/param_states.*', None),)).
