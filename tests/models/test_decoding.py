@@ -38,7 +38,7 @@ def slow_greedy(start: int, limit: int, eos: tuple[int, ...], place: int = 0) ->
     return text + [PAD] * (limit - len(text))
 
 
-def slow_beam(start, limit, eos, beams, penalty, place=0):
+def slow_beam(start, limit, eos, *, beams, penalty, place):
     """Returns (texts, scores), best first: what `beam` promises, with lists."""
     running, finished = [([], 0.0)], []
     while True:
@@ -100,7 +100,7 @@ def test_beam_against_a_slow_reading(beams, penalty, eos):
     texts, scores = jax.jit(lambda: beam(step, empty(4), starts, **how))()
     ends = (eos,) if isinstance(eos, int) else eos
     for row, (start, place) in enumerate(zip(starts, places, strict=True)):
-        expected = slow_beam(int(start), limit, ends, beams, penalty, int(place))
+        expected = slow_beam(int(start), limit, ends, beams=beams, penalty=penalty, place=int(place))
         for number, (text, score) in enumerate(expected):
             assert texts[row, number].tolist() == text + [PAD] * (limit - len(text))
             assert float(scores[row, number]) == pytest.approx(score, rel=1e-5)

@@ -49,7 +49,7 @@ def states_here(model, tokens, labels):
 
 
 def assert_states(pair, tokens, labels):
-    encoded, memory, decoded, last, logits = pair.here(states_here, tokens, labels)
+    encoded, memory, decoded, _, logits = pair.here(states_here, tokens, labels)
     call = given(tokens, labels)
     theirs = []
     expected = torch_states(pair.theirs.encoder, lambda: theirs.append(pair.theirs(**call)))
