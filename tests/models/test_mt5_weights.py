@@ -54,7 +54,7 @@ def test_names_and_shapes_as_published():
         shape = shapes[tensor.ours]
         own = shape[1:] if "{}" in tensor.theirs else shape
         found |= dict.fromkeys(names(tensor, shape[0]), theirs_shape(tensor, own, config.vocab))
-    assert len(found) == 2 + 2 * 2 + 8 * (8 + 13 - 0) - 8 * 0, "tables, norms and relative positions; 8 and 13 a layer"
+    assert len(found) == 2 + 2 + 2 + 8 * (9 + 14), "tables, last norms, relative positions; and those of each layer"
     assert found["shared.weight"] == found["lm_head.weight"] == (250_112, 512)
     assert found["encoder.block.7.layer.0.SelfAttention.q.weight"] == (384, 512)
     assert found["decoder.block.0.layer.1.EncDecAttention.o.weight"] == (512, 384)

@@ -144,7 +144,7 @@ def _orbax(folder: pathlib.Path) -> Iterator[tuple[str, Any]]:
     state = folder / "state" if (folder / "state").is_dir() else folder
     if (state / "manifest.ocdbt").is_file():
         store = {"driver": "ocdbt", "base": f"file://{state.absolute()}/"}
-    elif next(state.glob(f"{TARGET}.*"), None):
+    elif state != folder or (state / "_METADATA").is_file():
         store = {"driver": "file", "path": f"{state.absolute()}/"}
     else:
         inside = sorted(path.name for path in folder.iterdir())[:8] if folder.is_dir() else []
