@@ -94,7 +94,7 @@ class Layer(nn.Module):
             self.relative = relative_bias(config, self.decoder)
         self.dropout = Dropout(config.dropout)
 
-    def __call__(self, x_BxLxD, here: dict[str, Any], held: Arrays | None = None):
+    def __call__(self, x_BxLxD, here: dict[str, Any], held: Any = None):
         """Returns (output, what is kept of this layer: `state` BxLxD, or keys and values).
 
         Args:
@@ -186,7 +186,7 @@ class Stack(nn.Module):
     decoder: bool
 
     @nn.compact
-    def __call__(self, x_BxLxD, here: dict[str, Any], held=None, does: str = "all", deterministic: bool = True):
+    def __call__(self, x_BxLxD, here: dict[str, Any], held: Any = None, does: str = "all", deterministic: bool = True):
         """Returns (last state BxLxD, what the layers kept, stacked); for the arguments see `Layer`.
 
         `held` has the layers of a cache on the first axis.

@@ -87,7 +87,7 @@ def generate(
         return apply(tokens_N, positions_N, cache, memory, segments_BxL, method="step")
 
     cache, start_B = empty_cache(config, len(tokens_BxL), limit), jnp.full(len(tokens_BxL), config.pad, jnp.int32)
-    ends = {"limit": limit, "eos": config.eos, "pad": config.pad}
+    ends: dict[str, Any] = {"limit": limit, "eos": config.eos, "pad": config.pad}
     if beams == 1:
         return greedy(step, cache, start_B, **ends)
     return beam(step, cache, start_B, beams=beams, penalty=penalty, **ends)[0][:, 0]

@@ -180,15 +180,13 @@ def _opened(store: dict[str, str], place: str, shape: tuple[int, ...] | None = N
             "It is of another checkpoint. Copy all of it again from one place."
         )
     if driver == "zarr" and array.fill_value is None:  # then every chunk is written; a lost one would read as zeros
-        held = sum(not key.endswith(b".zarray") for key in array.kvstore.list().result())
-        size = math.prod(-(-size // chunk) for size, chunk in zip(array.shape, _chunks(array), strict=True))
+        keys = tensorstore.KvStore.open(store).result().list().result()
+        held = sum(not key.endswith(b".zarray") for key in keys)
+        chunks: Any = array.chunk_layout.read_chunk.shape
+        size = math.prod(-(-size // chunk) for size, chunk in zip(array.shape, chunks, strict=True))
         if held < size:
             raise CheckpointError(f"Array {place} has {held} of {size} chunks.\nCopy the checkpoint again.")
     return array
-
-
-def _chunks(array: tensorstore.TensorStore) -> tuple[int, ...]:
-    return array.chunk_layout.read_chunk.shape
 
 
 def row_of(stored: Mapping[str, Stored]) -> Model:
