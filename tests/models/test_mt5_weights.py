@@ -62,10 +62,14 @@ def test_names_and_shapes_as_published():
     assert found["decoder.block.3.layer.2.DenseReluDense.wi_1.weight"] == (1024, 512)
 
 
+@pytest.mark.parametrize("spare", [0, 24])
 @pytest.mark.parametrize("row", TINY)
-def test_there_and_back(row):
+def test_there_and_back(row, spare):
+    """With rows of zeros here that the vocabulary there has not, and without."""
     shapes = leaves(row)
     theirs = published(row, shapes)
+    tables = ("body/word/embedding", "body/output/kernel")
+    shapes |= {path: (VOCAB + spare, *shapes[path][1:]) for path in tables}
     rows = tensors(build_config(MODELS[row], VOCAB))
     tree = read_tree(rows, shapes, theirs.__getitem__)
     for tensor in rows:

@@ -150,7 +150,7 @@ def expected(kind: str) -> dict:
         names[f"{kind or 'attention_'}out"] = "out"
         return {ours: {"kernel": stacked(stack, module, theirs, "kernel")} for ours, theirs in names.items()}
 
-    body: dict = {"word": tree["token_embedder"], "output": tree["decoder"]["logits_dense"]}
+    body: dict = {"word": tree["token_embedder"], "output": {"kernel": tree["decoder"]["logits_dense"]["kernel"].T}}
     norms = {
         "encoder": {"attention_norm": "pre_attention_layer_norm"},
         "decoder": {

@@ -84,6 +84,8 @@ def make_pair(kind: str, seed: int, published: bool = False) -> Pair:
     theirs.config.tie_word_embeddings = False  # else umT5's logits are scaled as those of tied weights
     for name, value in theirs.named_parameters():
         drawn = rng.standard_normal(tuple(value.shape))
+        if name.endswith(".q.weight"):  # scores are not scaled: a softmax of large ones would magnify rounding
+            drawn *= row.head_width**-0.5
         value.data = torch.tensor(1 + 0.2 * drawn if "norm" in name else 0.4 * drawn, dtype=torch.float32)
     config = build_config(row_from(fields), 2)
     model = build_model(config)

@@ -202,6 +202,21 @@ class Stack(nn.Module):
         return last_BxLxD, kept
 
 
+class Output(nn.Module):
+    """The product with the vocabulary, in float32 whatever the dtype, as T5 has it."""
+
+    shape: tuple[int, int]
+
+    @nn.compact
+    def __call__(self, last_NxTxD):
+        """Returns logits NxTxV."""
+        kernel_VxD = self.param("kernel", normal(axes.VOCAB, axes.EMBED, std=self.shape[1] ** -0.5), self.shape)
+        # See MlmHead: without it a mesh with fsdp and tensor axes gets a wrong gradient of everything below.
+        last_NxTxD = nn.with_logical_constraint(last_NxTxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
+        logits_NxTxV = jnp.einsum("ntd,vd->ntv", last_NxTxD, kernel_VxD)
+        return nn.with_logical_constraint(logits_NxTxV, (axes.BATCH, axes.LENGTH, axes.VOCAB))
+
+
 class Seq2Seq(nn.Module):
     """Tokens to states of the encoder; these and tokens to states of the decoder, and to logits."""
 
@@ -213,9 +228,7 @@ class Seq2Seq(nn.Module):
         self.word = nn.Embed(rows, config.width, embedding_init=normal(axes.VOCAB, axes.EMBED, std=1.0))
         self.encoder = Stack(config, decoder=False)
         self.decoder = Stack(dataclasses.replace(config, layers=config.decoder_layers), decoder=True)
-        # A product in float32 whatever the dtype, as T5 has it: differences among large logits are small.
-        exact = dataclasses.replace(config, dtype="float32")
-        self.output = Dense(exact, (rows,), outputs=(axes.VOCAB,), bias=False, std=config.width**-0.5)
+        self.output = Output((rows, config.width))
 
     def _embed(self, tokens_BxL):
         return nn.with_logical_constraint(self.word(tokens_BxL), (axes.BATCH, axes.LENGTH, axes.EMBED))
@@ -267,11 +280,7 @@ class Seq2Seq(nn.Module):
 
     def logits(self, last_NxTxD):
         """Returns NxTxV in float32; rows beyond the vocabulary's pieces get no weight."""
-        # See MlmHead: without it a mesh with fsdp and tensor axes gets a wrong gradient of everything below.
-        last_NxTxD = nn.with_logical_constraint(last_NxTxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
-        logits_NxTxV = self.output(last_NxTxD)
-        logits_NxTxV = nn.with_logical_constraint(logits_NxTxV, (axes.BATCH, axes.LENGTH, axes.VOCAB))
-        return without_spare(logits_NxTxV, self.config.vocab)
+        return without_spare(self.output(last_NxTxD), self.config.vocab)
 
     def remember(self, memory_BxLxD) -> Arrays:
         """Returns the decoder's keys and values of the encoder's states, layers first: what no step changes."""

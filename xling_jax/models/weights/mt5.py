@@ -115,7 +115,7 @@ def tensors(config: Seq2SeqConfig, heads: tuple[HeadSpec, ...] = ()) -> tuple[Te
         Tensor("body/word/embedding", "shared.weight", rows=True, also=embedded),
         *_stack("body/encoder", "encoder", {"attention": _ATTENTION, "mlp": _MLP}, per_layer),
         *_stack("body/decoder", "decoder", {"attention": _ATTENTION, "memory": _MEMORY, "mlp": _MLP}, per_layer),
-        Tensor("body/output/kernel", "lm_head.weight", turned=True),
+        Tensor("body/output/kernel", "lm_head.weight", rows=True),
     )
 
 

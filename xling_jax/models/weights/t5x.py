@@ -247,7 +247,7 @@ def tensors(config: Seq2SeqConfig, heads: tuple[HeadSpec, ...] = ()) -> tuple[Te
     """Returns the rows of a model under t5x's names; see `mt5.tensors`."""
     rows = [
         Tensor("body/word/embedding", "token_embedder/embedding", rows=True),
-        Tensor("body/output/kernel", "decoder/logits_dense/kernel"),
+        Tensor("body/output/kernel", "decoder/logits_dense/kernel", turned=True, rows=True),
     ]
     for stack, parts in (("encoder", _ENCODER), ("decoder", _DECODER)):
         rows.append(Tensor(f"body/{stack}/norm/scale", f"{stack}/{stack}_norm/scale"))
