@@ -87,7 +87,7 @@ def make_pair(kind: str, seed: int, published: bool = False) -> Pair:
         if name.endswith(".q.weight"):  # scores are not scaled: a softmax of large ones would magnify rounding
             drawn *= row.head_width**-0.5
         value.data = torch.tensor(1 + 0.2 * drawn if "norm" in name else 0.4 * drawn, dtype=torch.float32)
-    config = build_config(row_from(fields), 2)
+    config = build_config(dataclasses.replace(row_from(fields), multiple=8), 2)  # so most have rows to spare
     model = build_model(config)
     assert isinstance(model, TextToText)
     held = {name: value.detach().numpy() for name, value in theirs.state_dict().items()}

@@ -57,8 +57,8 @@ class Model:
 _xlmr = functools.partial(Model, positions=512, vocab=250_002, multiple=MULTIPLE)
 _xlmr_xl = functools.partial(Model, positions=512, vocab=250_880, multiple=MULTIPLE, norm="pre")
 _t5 = functools.partial(Model, family="seq2seq", pad=0, eps=1e-6, gelu="tanh")
-_mt5 = functools.partial(_t5, positions=1024, head_width=64, vocab=250_112)
-_umt5 = functools.partial(_t5, positions=1024, head_width=64, vocab=256_384, relative="layer")
+_mt5 = functools.partial(_t5, multiple=MULTIPLE, positions=1024, head_width=64, vocab=250_112)
+_umt5 = functools.partial(_t5, multiple=MULTIPLE, positions=1024, head_width=64, vocab=256_384, relative="layer")
 
 _ROWS = (
     # layers, width, heads, mlp

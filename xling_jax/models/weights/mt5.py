@@ -12,7 +12,7 @@ from xling_jax.errors import CheckpointError
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.models.weights.tensors import Family, Tensor
-from xling_jax.tables.models import Model
+from xling_jax.tables.models import MULTIPLE, Model
 
 RELATIVE = {"mt5": "shared", "umt5": "layer"}  # model_type -> where the tables of relative positions are
 PRETRAINED_LENGTH = 1024  # of every published size; config.json has no such field
@@ -62,7 +62,7 @@ def row_from(config_json: Mapping[str, Any]) -> Model:
         if not isinstance(found.get(field), int | float):
             raise _refused(field, found.get(field), "a number")
     sizes: dict[str, Any] = {column: found[field] for field, column in _COLUMNS.items()}
-    return Model(name="", family="seq2seq", gelu="tanh", relative=RELATIVE[kind], **sizes)
+    return Model(name="", family="seq2seq", gelu="tanh", relative=RELATIVE[kind], multiple=MULTIPLE, **sizes)
 
 
 def config_of(row: Model) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from xling_jax.models.build import HeadSpec
 from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.models.weights.mt5 import PRETRAINED_LENGTH
 from xling_jax.models.weights.tensors import Tensor
-from xling_jax.tables.models import Model
+from xling_jax.tables.models import MULTIPLE, Model
 
 TARGET = "target"  # of the tree, what holds the parameters
 VERSION, OLDEST = 3, 2  # of the legacy layout: what is written, and the first whose tree has an `optimizer`
@@ -222,6 +222,7 @@ def row_of(stored: Mapping[str, Stored]) -> Model:
         relative="layer" if per_layer else "shared",
         buckets=buckets,
         positions=PRETRAINED_LENGTH,
+        multiple=MULTIPLE,
         pad=0,
         eps=1e-6,
         gelu="tanh",
