@@ -16,7 +16,7 @@ from xling_jax.errors import CheckpointError
 from xling_jax.models.build import build_config, build_model, init_params
 from xling_jax.models.weights import t5x
 from xling_jax.models.weights.tensors import read_tree, to_theirs
-from xling_jax.tables.models import MODELS
+from xling_jax.tables.models import MODELS, MULTIPLE
 
 VOCAB = 40
 WIDTH, HEADS, HEAD, MLP, BUCKETS = 16, 2, 6, 32, 8
@@ -150,7 +150,11 @@ def expected(kind: str) -> dict:
         names[f"{kind or 'attention_'}out"] = "out"
         return {ours: {"kernel": stacked(stack, module, theirs, "kernel")} for ours, theirs in names.items()}
 
-    body: dict = {"word": tree["token_embedder"], "output": {"kernel": tree["decoder"]["logits_dense"]["kernel"].T}}
+    spare = ((0, -VOCAB % MULTIPLE), (0, 0))  # rows of zeros
+    body: dict = {
+        "word": {"embedding": np.pad(tree["token_embedder"]["embedding"], spare)},
+        "output": {"kernel": np.pad(tree["decoder"]["logits_dense"]["kernel"].T, spare)},
+    }
     norms = {
         "encoder": {"attention_norm": "pre_attention_layer_norm"},
         "decoder": {
