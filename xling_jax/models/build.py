@@ -22,7 +22,9 @@ from xling_jax.models.heads import (
     pool,
     pool_packed,
 )
-from xling_jax.models.layers import along_row
+from xling_jax.models.layers import along, along_row, of_segment
+from xling_jax.models.seq2seq import Seq2SeqConfig
+from xling_jax.models.text import TextToText
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import Task
 
@@ -44,7 +46,11 @@ def head_spec(row: Task) -> HeadSpec:
     return HeadSpec(row.head_name, row.kind, 2 if row.kind == "span_qa" else len(row.labels))
 
 
-CONFIGS: dict[str, Any] = {"encoder": EncoderConfig, "decoder": DecoderConfig}  # by the family of a model row
+CONFIGS: dict[str, Any] = {  # by the family of a model row
+    "encoder": EncoderConfig,
+    "seq2seq": Seq2SeqConfig,
+    "decoder": DecoderConfig,
+}
 
 
 def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool = False) -> Any:
@@ -65,16 +71,6 @@ def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool 
     }
     pieces = row.vocab or vocab
     return config(**sizes | {"vocab": pieces, "spare": -pieces % row.multiple}, dtype=dtype, remat=remat)
-
-
-def along(index_B: jax.Array, tokens_BxL: jax.Array) -> jax.Array:
-    """Returns each token's example, where a row is one example."""
-    return jnp.broadcast_to(index_B[:, None], tokens_BxL.shape)
-
-
-def of_segment(value_BxS: jax.Array, segments_BxL: jax.Array) -> jax.Array:
-    """Returns for each token the value of its segment; for padding that of some segment."""
-    return jnp.take_along_axis(value_BxS, jnp.maximum(segments_BxL - 1, 0), axis=1)
 
 
 def last_of_segment(first_BxS: jax.Array, segments_BxL: jax.Array) -> jax.Array:
@@ -255,12 +251,17 @@ class Model(nn.Module):
             self(spec.name, batch | several)
 
 
-def init_params(model: Model, key: jax.Array):
+def build_model(config: Any, heads: tuple[HeadSpec, ...] = ()) -> nn.Module:
+    """Returns the model of a configuration; parameters of all are {"body": ..., "head_<name>": ...}."""
+    return TextToText(config) if isinstance(config, Seq2SeqConfig) else Model(config, heads)
+
+
+def init_params(model: nn.Module, key: jax.Array):
     """Returns the parameters, boxed with their logical axis names. Pure: use under `jit` or `eval_shape`."""
-    return model.init(key, method=Model.initialise)["params"]
+    return model.init(key, method="initialise")["params"]
 
 
-def count_params(model: Model) -> int:
+def count_params(model: nn.Module) -> int:
     """Returns the number of parameters, from shapes alone."""
     shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     return sum(leaf.size for leaf in jax.tree.leaves(nn.meta.unbox(shapes)))

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from xling_jax.tables.kinds import SHORTEST
 
 MASKED_SHARE = 0.15  # of the tokens; of these 80% become <mask>, 10% another token, 10% stay (Devlin et al. 2019)
+Z_LOSS = 1e-4  # t5x's, for every T5, mT5 and umT5
 FIRST_PIECE = 4  # ids below are special
 PAD = 1
 
@@ -163,6 +164,20 @@ def dual_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     return cross_entropy(logits_BxB, jnp.where(there_B, jnp.arange(len(logits_BxB)), -1))
 
 
+def text_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int, z_loss: float = Z_LOSS):
+    """One label for each token of the target text.
+
+    `z_loss` times the square of the softmax's normaliser, in logarithms, is added for each token, as mT5 and T5 were
+    trained: it keeps logits from drifting away together, which the softmax does not see.
+    """
+    logits_BxTxV = apply(batch)
+    labels_N = batch["labels"].reshape(-1)
+    logits_NxV = logits_BxTxV.reshape(-1, logits_BxTxV.shape[-1])
+    loss, weight, right = cross_entropy(logits_NxV, labels_N)
+    drift_N = jnp.square(jax.nn.logsumexp(logits_NxV.astype(jnp.float32), axis=-1))
+    return loss + z_loss * jnp.where(labels_N >= 0, drift_N, 0.0).sum(), weight, right
+
+
 LOSSES = {
     "lm": lm_loss,
     "mlm": mlm_loss,
@@ -171,4 +186,5 @@ LOSSES = {
     "tagging": tagging_loss,
     "span_qa": span_loss,
     "dual_encoder": dual_loss,
+    "text_to_text": text_loss,
 }
