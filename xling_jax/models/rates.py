@@ -1,10 +1,11 @@
 """How fast each parameter learns, beside the learning rate: what is frozen, and what learns more slowly below."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flax.traverse_util import flatten_dict
 
+from xling_jax.models.build import HeadSpec
 from xling_jax.models.lora import ADAPTERS, TRAINED
 from xling_jax.optim import Optim
 
@@ -12,7 +13,9 @@ Path = tuple[str, ...]
 BELOW = ("embedding", "table")  # of tokens and positions, and of relative positions, which all layers may share
 
 
-def relative_rates(params: Mapping[str, Any], config: Any, optim: Optim) -> dict[str, tuple[float, ...]]:
+def relative_rates(
+    params: Mapping[str, Any], config: Any, optim: Optim, heads: Iterable[HeadSpec] = ()
+) -> dict[str, tuple[float, ...]]:
     """Returns a factor of the learning rate for each parameter by its path; 0 is frozen.
 
     A parameter whose layers are stacked has one factor for each layer, others have one.
@@ -21,9 +24,13 @@ def relative_rates(params: Mapping[str, Any], config: Any, optim: Optim) -> dict
       params: shapes of a model's parameters, without boxes.
       config: the family's.
       optim: what a stage declares.
+      heads: the model's. Beside adapters they are trained whole, but for a decoder's language-model head, which is
+        published with the body and may be as large as its embeddings.
     """
     leaves = flatten_dict(dict(params))
-    return {"/".join(path): _rates(path, leaf.shape, config, optim) for path, leaf in leaves.items()}
+    rates = {"/".join(path): _rates(path, leaf.shape, config, optim) for path, leaf in leaves.items()}
+    published = tuple(f"head_{head.name}/" for head in heads if head.kind == "lm" and optim.lora.rank)
+    return {path: (0.0,) if path.startswith(published) else each for path, each in rates.items()}
 
 
 def _rates(path: Path, shape: tuple[int, ...], config: Any, optim: Optim) -> tuple[float, ...]:

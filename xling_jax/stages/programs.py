@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 
 from xling_jax.eval.suite import kind_module
 from xling_jax.experiment import Experiment, Optim, Target
-from xling_jax.models.build import HeadSpec, Model, build_config, init_params
+from xling_jax.models.build import HeadSpec, Model, build_config, build_model, init_params
 from xling_jax.models.rates import relative_rates
 from xling_jax.partitioning.feed import feed
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
@@ -64,13 +64,13 @@ class Programs:
 
         return call
 
-    def _model(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Model:
-        return Model(dataclasses.replace(self._config, lora=optim.lora, frozen=optim.freeze_layers), heads)
+    def _model(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Any:
+        return build_model(dataclasses.replace(self._config, lora=optim.lora, frozen=optim.freeze_layers), heads)
 
     def _leaves(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Leaves:
         """Returns what training is told of each parameter."""
         boxed = jax.eval_shape(lambda: init_params(self._model(heads, optim), jax.random.key(0)))
-        rates = relative_rates(nn.meta.unbox(boxed), self._config, optim)
+        rates = relative_rates(nn.meta.unbox(boxed), self._config, optim, heads)
         names = {path: tuple(box.names) for path, box in flatten_dict(boxed, sep="/").items()}
         return {path: Leaf(names[path], rates[path]) for path in names}
 
