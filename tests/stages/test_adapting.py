@@ -1,9 +1,9 @@
 """Whole tiny runs with what a stage may train in part: trained, stopped and gone on with, handed over, evaluated."""
 
-import dataclasses
 import itertools
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -12,7 +12,7 @@ from xling_jax.experiment import from_config
 from xling_jax.models.lora import ADAPTERS, merge_lora
 from xling_jax.stages.run import Run
 from xling_jax.stages.stage import StageRunner
-from xling_jax.stages.transfer import plan_loading, source_tree
+from xling_jax.stages.transfer import with_adapters
 from xling_jax.train.checkpoint import Checkpoints, paths
 
 LORA = {"lora": {"rank": 2, "targets": ("all",), "dropout": 0.1}}
@@ -171,12 +171,20 @@ def test_lora_after_lora_begins_with_fresh_adapters(root, tmp_path):
     assert after["layers/query/lora_a"].shape[-1] == 3 and (after["layers/query/lora_b"] != 0).any()
 
 
-def test_the_tree_to_read_is_the_parents(root):
-    run = Run(experiment("lora"), root / "unused", None)
-    _, nli, pos = run.plan.nodes
-    loading = plan_loading(pos.stage.handover, pos.heads, nli.heads)
-    assert dataclasses.astuple(loading)[0] == {"body": "body"}
-    run.cells.tokenizer()
-    _, before = run._programs().state_maker(pos.heads, nli.stage.optim)
-    tree = source_tree(loading, before["params"])
-    assert any(path.endswith("lora_a") for path in paths(tree)) and set(tree) == {"body"}
+def test_adapters_of_a_checkpoint_are_read_whoever_wrote_it():
+    """A tree to read knows nothing of adapters; the checkpoint does. Those of parts that are not read stay there."""
+    mesh = jax.make_mesh((8,), ("fsdp",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(None, "fsdp"))
+    kernel = jax.ShapeDtypeStruct((2, 8, 4), np.float32, sharding=split)
+    adapters = {"lora_a": [2, 8, 3], "lora_b": [2, 3, 4], "lora_scale": [2]}
+    shapes = {
+        f"{part}/layers/query/{name}": [shape, "float32"]
+        for part in ("body", "other")
+        for name, shape in (adapters | {"kernel": [2, 8, 4]}).items()
+    }
+    found = with_adapters({"body": {"layers": {"query": {"kernel": kernel}}}}, shapes)
+    assert set(found) == {"body"} and found["body"]["layers"]["query"]["kernel"] is kernel
+    read = {name: leaf for name, leaf in found["body"]["layers"]["query"].items() if name != "kernel"}
+    assert {name: list(leaf.shape) for name, leaf in read.items()} == adapters
+    assert all(leaf.sharding.is_fully_replicated and leaf.dtype == np.float32 for leaf in read.values())
+    assert with_adapters({"body": {"a": {"kernel": kernel}}}, shapes) == {"body": {"a": {"kernel": kernel}}}

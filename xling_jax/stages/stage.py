@@ -13,15 +13,16 @@ from xling_jax.data.prepare import Prepared
 from xling_jax.errors import CheckpointError, DataError, Interrupted
 from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
 from xling_jax.models.lora import merge_lora
+from xling_jax.optim import Optim
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.results import Result, read_results, write_results
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
-from xling_jax.stages.transfer import merge, plan_loading, source_tree
+from xling_jax.stages.transfer import merge, plan_loading, source_tree, with_adapters
 from xling_jax.tables.tasks import Cell
-from xling_jax.train.checkpoint import Checkpoints
+from xling_jax.train.checkpoint import PARAMS, Checkpoints
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
 from xling_jax.train.partition import count
@@ -171,13 +172,12 @@ class StageRunner:
             return 0, state
         loading = plan_loading(node.stage.handover, node.heads, node.parent.heads)
         self.display.say(f"  {node.name} from {node.parent.folder}: {loading}")
-        # The parent's parameters are like this stage's, but for adapters.
-        _, before = self.programs.state_maker(node.heads, node.parent.stage.optim)
-        read = self._read_parent(node.parent, source_tree(loading, before["params"]))
+        _, plain = self.programs.state_maker(node.heads, Optim())
+        read = self._read_parent(node.parent, source_tree(loading, plain["params"]))
         return 0, state | {"params": merge(loading, state["params"], read)}
 
     def _read_parent(self, parent: Node, wanted: Any) -> Any:
-        """Returns some parameters of a stage's last checkpoint."""
+        """Returns some parameters of a stage's last checkpoint, merged with the adapters that it has beside them."""
         folder = stage_folder(self.workdir, parent.folder)
         checkpoints = Checkpoints(folder / "checkpoints", background=self.alone)
         try:
@@ -187,7 +187,8 @@ class StageRunner:
                     f"Stage {parent.folder} is marked done and has no checkpoint.\n"
                     f"Delete {folder}; the next run trains it again."
                 )
-            return checkpoints.restore_params(step, wanted)
+            shapes = checkpoints.meta(step)[PARAMS]["shapes"]
+            return merge_lora(checkpoints.restore_params(step, with_adapters(wanted, shapes)))
         finally:
             checkpoints.close()
 

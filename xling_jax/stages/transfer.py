@@ -1,12 +1,17 @@
 """What a stage takes from the checkpoint before it, declared and printed."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
+
+import jax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import NamedSharding, PartitionSpec
 
 from xling_jax.errors import CheckpointError
 from xling_jax.experiment import Handover
 from xling_jax.models.build import HeadSpec
-from xling_jax.models.lora import lay_over, merge_lora
+from xling_jax.models.lora import ADAPTERS, lay_over
 
 BODY = "body"
 
@@ -64,9 +69,27 @@ def source_tree(loading: Loading, params: Any) -> dict[str, Any]:
     return {there: params[here] for here, there in loading.loaded.items()}
 
 
+def with_adapters(wanted: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the tree to read with the adapters that a checkpoint has beside its projections.
+
+    The checkpoint says so, whoever wrote it: adapters that were not read would be lost without a word.
+
+    Args:
+      wanted: shapes with shardings, of a model without adapters.
+      shapes: path -> (shape, dtype) of the checkpoint's parameters.
+    """
+    flat = flatten_dict(wanted, sep="/")
+    for path, (shape, dtype) in shapes.items():
+        module, _, name = path.rpartition("/")
+        if name in ADAPTERS and f"{module}/kernel" in flat:
+            everywhere = NamedSharding(flat[f"{module}/kernel"].sharding.mesh, PartitionSpec())
+            flat[path] = jax.ShapeDtypeStruct(tuple(shape), dtype, sharding=everywhere)
+    return unflatten_dict(flat, sep="/")
+
+
 def merge(loading: Loading, fresh: dict[str, Any], read: dict[str, Any]) -> dict[str, Any]:
     """Returns the stage's parameters: what was read, under its name here, over what is fresh.
 
-    Adapters are merged into what they adapted, and those of this stage are fresh: it starts where the other one ended.
+    What was read has no adapters any more, and those of this stage are fresh: it starts where the other one ended.
     """
-    return fresh | {here: lay_over(fresh[here], merge_lora(read[there])) for here, there in loading.loaded.items()}
+    return fresh | {here: lay_over(fresh[here], read[there]) for here, there in loading.loaded.items()}
