@@ -1,10 +1,31 @@
-"""One row for each tensor of a published checkpoint: its name there, its path here, and how it is turned."""
+"""Published weights and ours: one row for each tensor, and what a family of models says of how it is published.
+
+A module of a family (`weights/xlmr.py`, `weights/mt5.py`, `weights/llama.py`) has one `Family`, as `FAMILY`, and
+`weights/families.py` lists them. The family says names and shapes; whatever reads, checks and writes files goes by
+that and is the same for all. What the functions of a family promise:
+
+    tensors(config, heads) -> rows
+        `config` is what `build_config` makes of a row, `heads` are the HeadSpecs of the model. One `Tensor` for each
+        leaf of the parameters, no leaf twice, no leaf without a row: ours are "body/..." and "head_<name>/...".
+        Names there are those of an architecture with a head, so with the prefix of the body.
+    row_from(config_json) -> tables.models.Model
+        A row called "" from the contents of a config.json. Raises CheckpointError, naming the field, for whatever
+        would change the computation and is not modelled. Sizes that a published row has give a row that is equal to
+        it but for `name`, `params` and `source`.
+    config_of(row) -> dict
+        The inverse: all fields of config.json that decide the computation, "model_type" among them. The caller adds
+        architectures, labels, dtype and the ids of special tokens. `row_from(config_of(row))` is the row again.
+"""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+from xling_jax.models.build import HeadSpec
+from xling_jax.tables.models import Model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,14 +35,38 @@ class Tensor:
     `ours` is a path in the tree of parameters, "body/layers/query/kernel". `theirs` is the name there; if it has a
     "{}", that is the number of the layer, and ours has all layers on its first axis. `turned`: theirs is
     (outputs, inputs), as PyTorch's linear layers are, ours (inputs, outputs). Beyond that only the division of axes
-    may differ (heads x width there in one axis, here in two). `rows`: the first axis is the vocabulary, and ours may
-    have more rows, of zeros, so that it divides among devices.
+    may differ: theirs has one axis where ours has those before `split` (without that of layers), and one where ours
+    has the others; a kernel (D, H, K) has split 1, its bias (H, K) has split 0, a kernel (H, K, D) has split 2.
+    `rows`: the first axis is the vocabulary, and ours may have more rows, of zeros, so that it divides among devices.
+    `also`: other names of the same tensor there, because it is tied. A file may have it under any of them, and the
+    values under all that it has are the same.
     """
 
     ours: str
     theirs: str
     turned: bool = False
     rows: bool = False
+    split: int = 1
+    also: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """How a family is published.
+
+    `name` is that of the column `family` in tables/models.py. `architectures`: for each model_type of config.json, the
+    kind of head that each class name of transformers means, "" for the body alone; a kind has one class.
+    `prefix` begins the names of the body's tensors, and is left out by the class that is the body alone. `ignored` are
+    patterns (fnmatch, prefix included) of tensors that hold nothing learned, like buffers of positions.
+    """
+
+    name: str
+    architectures: Mapping[str, Mapping[str, str]]
+    tensors: Callable[[Any, tuple[HeadSpec, ...]], tuple[Tensor, ...]]
+    row_from: Callable[[Mapping[str, Any]], Model]
+    config_of: Callable[[Model], dict[str, Any]]
+    prefix: str = ""
+    ignored: tuple[str, ...] = ()
 
 
 def to_ours(tensor: Tensor, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -37,6 +82,20 @@ def to_theirs(tensor: Tensor, array: np.ndarray, shape: tuple[int, ...]) -> np.n
     if tensor.rows:
         array = array[: shape[0]]
     return array.reshape(shape[::-1]).T if tensor.turned else array.reshape(shape)
+
+
+def theirs_shape(tensor: Tensor, shape: tuple[int, ...], vocab: int) -> tuple[int, ...]:
+    """Returns the shape there of one layer's array, or of a tensor without layers.
+
+    Args:
+      tensor: the row.
+      shape: here, without the axis of layers.
+      vocab: rows of the vocabulary there.
+    """
+    if tensor.rows:
+        shape = (vocab, *shape[1:])
+    merged = tuple(math.prod(axes) for axes in (shape[: tensor.split], shape[tensor.split :]) if axes)
+    return merged[::-1] if tensor.turned else merged
 
 
 def names(tensor: Tensor, layers: int) -> list[str]:
