@@ -33,8 +33,11 @@ def head_spec(row: Task) -> HeadSpec:
     return HeadSpec(row.head_name, row.kind, 2 if row.kind == "span_qa" else len(row.labels))
 
 
-def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool = False) -> EncoderConfig:
-    """Returns the encoder's configuration for a model row and a vocabulary of `vocab` pieces.
+CONFIGS: dict[str, Any] = {"encoder": EncoderConfig}  # by the family of a model row
+
+
+def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool = False) -> Any:
+    """Returns the family's configuration for a model row and a vocabulary of `vocab` pieces.
 
     Raises ConfigError if the row belongs to a published vocabulary of another size.
     """
@@ -44,9 +47,13 @@ def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool 
             f"Use the vocabulary the model was published with, or a model row with vocab=0.\n"
             f"Models are rows of xling_jax/tables/models.py."
         )
-    fields = {field.name for field in dataclasses.fields(EncoderConfig)} & set(dataclasses.asdict(row))
-    sizes: dict[str, Any] = {name: getattr(row, name) for name in fields} | {"vocab": row.vocab or vocab}
-    return EncoderConfig(**sizes, dtype=dtype, remat=remat)
+    config = CONFIGS[row.family]
+    columns = dataclasses.asdict(row)
+    sizes: dict[str, Any] = {
+        field.name: columns[field.name] for field in dataclasses.fields(config) if field.name in columns
+    }
+    pieces = row.vocab or vocab
+    return config(**sizes | {"vocab": pieces, "spare": -pieces % row.multiple}, dtype=dtype, remat=remat)
 
 
 def along(index_B: jax.Array, tokens_BxL: jax.Array) -> jax.Array:

@@ -16,12 +16,15 @@ from xling_jax.models.attention import attend
 from xling_jax.models.layers import Dense, Dropout, along_row, gelu, layer_norm, normal, stack
 
 PAD_ID = 1
-FIRST_POSITION = PAD_ID + 1  # XLM-R numbers positions from the padding id upwards
 
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """Sizes and numerics of an encoder. `dtype` is that of the matrix products; parameters stay float32."""
+    """Sizes and numerics of an encoder.
+
+    `dtype` is that of the matrix products; parameters stay float32. `spare`: rows that the vocabulary has beyond its
+    pieces, so that it divides among devices; no input has them and no output may be one of them.
+    """
 
     layers: int
     width: int
@@ -29,7 +32,10 @@ class EncoderConfig:
     mlp: int
     positions: int
     vocab: int
+    spare: int = 0
+    pad: int = 1
     norm: str = "post"
+    eps: float = 1e-5
     gelu: str = "erf"
     dropout: float = 0.1
     dtype: str = "float32"
@@ -68,8 +74,8 @@ class Layer(nn.Module):
             h_BxLxF = nn.with_logical_constraint(h_BxLxF, (axes.BATCH, axes.LENGTH, axes.MLP))
             return Dense(config, (config.width,), (axes.MLP,), (axes.EMBED,), name="mlp_out")(h_BxLxF)
 
-        x_BxLxD = block(x_BxLxD, attention, layer_norm("attention_norm"))
-        x_BxLxD = block(x_BxLxD, mlp, layer_norm("mlp_norm"))
+        x_BxLxD = block(x_BxLxD, attention, layer_norm("attention_norm", config.eps))
+        x_BxLxD = block(x_BxLxD, mlp, layer_norm("mlp_norm", config.eps))
         x_BxLxD = nn.with_logical_constraint(x_BxLxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
         return x_BxLxD, x_BxLxD
 
@@ -81,16 +87,17 @@ class Encoder(nn.Module):
 
     def setup(self):
         config = self.config
+        self.first_position = config.pad + 1  # XLM-R numbers positions from the padding id upwards
         table = functools.partial(nn.Embed, features=config.width, dtype=jnp.float32)
-        self.word = table(config.vocab, embedding_init=normal(axes.VOCAB, axes.EMBED))
-        self.position = table(config.positions + FIRST_POSITION, embedding_init=normal(None, axes.EMBED))
+        self.word = table(config.vocab + config.spare, embedding_init=normal(axes.VOCAB, axes.EMBED))
+        self.position = table(self.first_position + config.positions, embedding_init=normal(None, axes.EMBED))
         self.token_type = table(1, embedding_init=normal(None, axes.EMBED))
-        self.norm = layer_norm("norm")
+        self.norm = layer_norm("norm", config.eps)
         self.dropout = Dropout(config.dropout)
 
     def embed(self, tokens_BxL, positions_BxL, index_BxL, deterministic):
         """Returns BxLxD: word, position and the single token-type embedding, summed."""
-        x_BxLxD = self.word(tokens_BxL) + self.position(positions_BxL + FIRST_POSITION)
+        x_BxLxD = self.word(tokens_BxL) + self.position(self.first_position + positions_BxL)
         x_BxLxD = x_BxLxD + self.token_type(jnp.zeros_like(tokens_BxL))
         x_BxLxD = self.norm(x_BxLxD) if self.config.norm == "post" else x_BxLxD
         x_BxLxD = self.dropout(x_BxLxD, index_BxL, positions_BxL, deterministic)
@@ -109,7 +116,7 @@ class Encoder(nn.Module):
         """
         config = self.config
         if segments_BxL is None:
-            segments_BxL = (tokens_BxL != PAD_ID).astype(jnp.int32)
+            segments_BxL = (tokens_BxL != config.pad).astype(jnp.int32)
         if positions_BxL is None:
             # Padding stays at the last position that exists, which nothing attends to.
             positions_BxL = along_row(tokens_BxL)

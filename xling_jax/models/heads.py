@@ -59,7 +59,7 @@ class MlmHead(nn.Module):
     """Dense, GELU, norm, then the word embeddings as output matrix with a bias of its own: logits BxMxV.
 
     It is given the states of the M masked positions only, because the product with the vocabulary is the
-    most expensive one of the model.
+    most expensive one of the model. Rows beyond the pieces of the vocabulary, if it has such, are never the answer.
     """
 
     config: EncoderConfig
@@ -67,13 +67,25 @@ class MlmHead(nn.Module):
     @nn.compact
     def __call__(self, masked_BxMxD, embedding_VxD):
         x_BxMxD = gelu(Dense(self.config, (self.config.width,), name="dense")(masked_BxMxD), self.config)
-        x_BxMxD = layer_norm("norm")(x_BxMxD).astype(self.config.dtype)
+        x_BxMxD = layer_norm("norm", self.config.eps)(x_BxMxD).astype(self.config.dtype)
         # Not an optimisation: with this axis left to the compiler, JAX 0.10.2 on a mesh with fsdp and tensor
         # axes computes the right loss and a wrong gradient of everything below.
         x_BxMxD = nn.with_logical_constraint(x_BxMxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
-        bias_V = self.param("bias", zeros(axes.VOCAB), (self.config.vocab,))
+        bias_V = self.param("bias", zeros(axes.VOCAB), (self.config.vocab + self.config.spare,))
         logits_BxMxV = jnp.einsum("bmd,vd->bmv", x_BxMxD, embedding_VxD.astype(self.config.dtype))
-        return logits_BxMxV.astype(jnp.float32) + bias_V[None, None]
+        logits_BxMxV = logits_BxMxV.astype(jnp.float32) + bias_V[None, None]
+        return without_spare(logits_BxMxV, self.config.vocab)
+
+
+def without_spare(logits_BxMxV: jax.Array, vocab: int) -> jax.Array:
+    """Returns logits that give no weight to the rows of a vocabulary beyond its pieces.
+
+    They stay in the array, because an array cut to the number of pieces would not divide among devices.
+    """
+    if logits_BxMxV.shape[-1] == vocab:
+        return logits_BxMxV
+    piece_V = jnp.arange(logits_BxMxV.shape[-1]) < vocab
+    return jnp.where(piece_V[None, None], logits_BxMxV, -1e9)
 
 
 def pool(states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str) -> jax.Array:

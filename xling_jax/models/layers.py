@@ -53,9 +53,9 @@ class Dense(nn.Module):
         return y + jnp.broadcast_to(bias.astype(dtype), y.shape)
 
 
-def layer_norm(name: str):
-    """Returns a layer norm in float32."""
-    return nn.LayerNorm(1e-5, dtype=jnp.float32, scale_init=ones(axes.EMBED), bias_init=zeros(axes.EMBED), name=name)
+def layer_norm(name: str, eps: float):
+    """Returns a layer norm in float32; `eps` is added to the variance."""
+    return nn.LayerNorm(eps, dtype=jnp.float32, scale_init=ones(axes.EMBED), bias_init=zeros(axes.EMBED), name=name)
 
 
 class RmsNorm(nn.Module):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from xling_jax.experiment import Experiment, Part, Stage, digest
 from xling_jax.mixing import Mixing
 from xling_jax.models.build import HeadSpec, head_spec
-from xling_jax.tables.models import model
+from xling_jax.tables.models import decides, model
 from xling_jax.tables.tasks import TASKS, Cell
 
 STAGE_VERSION = 4  # raise it when training changes what it computes
@@ -81,7 +81,8 @@ def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, chec
     data = {str(cell): checksum(cell) for cell in stage.cells()}
     limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
     heads = heads_of(stage)
-    return digest(STAGE_VERSION, model(experiment.model), experiment.dtype, body, fields, data, limits, heads, seed)
+    row = decides(model(experiment.model))
+    return digest(STAGE_VERSION, row, experiment.dtype, body, fields, data, limits, heads, seed)
 
 
 def make_plan(experiment: Experiment, vocabulary: str, checksum: Callable[[Cell], str]) -> Plan:
