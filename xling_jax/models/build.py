@@ -135,12 +135,17 @@ class Model(nn.Module):
             self(spec.name, batch | one_choice)
 
 
-def init_params(model: Model, key: jax.Array):
+def build_model(config: Any, heads: tuple[HeadSpec, ...] = ()) -> nn.Module:
+    """Returns the model of a configuration; parameters of all are {"body": ..., "head_<name>": ...}."""
+    return Model(config, heads)
+
+
+def init_params(model: nn.Module, key: jax.Array):
     """Returns the parameters, boxed with their logical axis names. Pure: use under `jit` or `eval_shape`."""
-    return model.init(key, method=Model.initialise)["params"]
+    return model.init(key, method="initialise")["params"]
 
 
-def count_params(model: Model) -> int:
+def count_params(model: nn.Module) -> int:
     """Returns the number of parameters, from shapes alone."""
     shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     return sum(leaf.size for leaf in jax.tree.leaves(nn.meta.unbox(shapes)))
