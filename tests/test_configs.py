@@ -95,12 +95,28 @@ WRONG = {
         "Target 'pos' needs the labels of xnli.test_blind.th.*with labels: train dev test",
     ),
     "a kind without a head": (
-        lambda c: c["pretrain"].update(data=("squad_retrieval.train.en",)),
-        "Stage 'pretrain' asks for squad_retrieval.train.en, of kind 'dual_encoder', which has no head.*kinds mlm pair",
+        lambda c: c["pretrain"].update(data=("tatoeba.test.de",)),
+        "Stage 'pretrain' asks for tatoeba.test.de, of kind 'retrieval', which is not trained here.*kinds mlm pair",
     ),
     "a kind without an evaluator": (
         lambda c: c["targets"]["pos"].update(task="bucc", split="dev", languages="zh"),
-        "Target 'pos' asks for bucc.dev.zh, of kind 'mining'",
+        "Target 'pos' asks for bucc.dev.zh, of kind 'mining', which is not evaluated here.*kinds pair_classification",
+    ),
+    "a trained kind without an evaluator": (
+        lambda c: c["targets"]["pos"].update(task="lareqa", split="test", languages="th"),
+        "Target 'pos' asks for lareqa.test.th, of kind 'dual_encoder', which is not evaluated here",
+    ),
+    "masked words to score": (
+        lambda c: c["targets"]["pos"].update(task="world_text", split="dev", languages="qda"),
+        "Target 'pos' asks for world_text.dev.qda, of kind 'mlm', which is not evaluated here",
+    ),
+    "queries to train on": (
+        lambda c: c["pretrain"].update(data=("mewslix.dev.en",)),
+        "Stage 'pretrain' asks for mewslix.dev.en, which has queries and candidates apart.*of pairs: train dev_pairs",
+    ),
+    "candidates to train on": (
+        lambda c: c["pretrain"].update(data=("lareqa.candidates.en",)),
+        "asks for lareqa.candidates.en, which has queries and candidates apart.*of other tasks",
     ),
     "no data": (lambda c: c["pretrain"].update(data=()), "Stage 'pretrain' has no data"),
     "steps and epochs": (lambda c: c["pretrain"].update(epochs=1.0), "Allowed: one of them above zero"),

@@ -288,14 +288,14 @@ def _check_lengths(lengths: tuple[int, ...], where: str, positions: int) -> None
         )
 
 
-def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
-    """Raises ConfigError for cells that no model answers yet, and for cells without labels."""
+def _check_labels(cells: tuple[Cell, ...], asks: str, done: str) -> None:
+    """Raises ConfigError for cells without labels, and of kinds that are not `done`: trained or evaluated."""
     for cell in cells:
-        if not KINDS[cell.row.kind].modelled:
-            allowed = " ".join(name for name, kind in KINDS.items() if kind.modelled)
+        if not getattr(KINDS[cell.row.kind], done):
+            allowed = " ".join(name for name, kind in KINDS.items() if getattr(kind, done))
             raise ConfigError(
-                f"{asks} asks for {cell}, of kind '{cell.row.kind}', which has no head and no evaluator.\n"
-                f"Allowed: tasks of the kinds {allowed}.\n{WHERE}"
+                f"{asks} asks for {cell}, of kind '{cell.row.kind}', which is not {done} here.\n"
+                f"Allowed: tasks of the kinds {allowed}.\nKinds are rows of xling_jax/tables/kinds.py."
             )
         if cell.row.splits[cell.split].labels == "withheld":
             there = " ".join(name for name, split in cell.row.splits.items() if split.labels == "there")
@@ -305,11 +305,26 @@ def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
             )
 
 
+def _check_pairs(cells: tuple[Cell, ...], asks: str) -> None:
+    """Raises ConfigError for cells of queries or of candidates: a model is trained on pairs of them."""
+    for cell in cells:
+        splits = cell.row.splits
+        searched = {split.among for split in splits.values()} - {""}
+        if splits[cell.split].among or cell.split in searched:
+            pairs = [name for name, split in splits.items() if not split.among and name not in searched]
+            raise ConfigError(
+                f"{asks} asks for {cell}, which has queries and candidates apart.\n"
+                f"Allowed: splits of pairs: {' '.join(pairs) or 'of other tasks, as this one has none'}.\n{WHERE}"
+            )
+
+
 def _check_stage(stage: Stage, where: str, positions: int) -> None:
     if not stage.data:
         raise ConfigError(f"Stage '{where}' has no data.\nAllowed: cells, for example mnli.dev.en.\n{WHERE}")
     for text in stage.data:
-        _check_labels(parse_cells(text, f"stage '{where}'"), f"Stage '{where}'")
+        found = parse_cells(text, f"stage '{where}'")
+        _check_labels(found, f"Stage '{where}'", "trained")
+        _check_pairs(found, f"Stage '{where}'")
     if (stage.steps > 0) == (stage.epochs > 0):
         raise ConfigError(
             f"Stage '{where}' has steps={stage.steps} and epochs={stage.epochs}.\n"
@@ -387,7 +402,7 @@ def _check(experiment: Experiment) -> None:
         found = cells(target.task, target.split, target.languages, f"'config.targets.{name}'")
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
-        _check_labels(found, f"Target '{name}'")
+        _check_labels(found, f"Target '{name}'", "evaluated")
         if target.stage is not None:
             _check_stage(target.stage, f"targets.{name}", positions)
         _check_head(experiment, name, target)

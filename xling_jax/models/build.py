@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from xling_jax.errors import ConfigError
 from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
-from xling_jax.models.heads import ChoiceHead, ClassificationHead, MlmHead, TokenHead, pool
+from xling_jax.models.heads import ChoiceHead, ClassificationHead, DualHead, MlmHead, TokenHead, pool, pool_packed
 from xling_jax.models.layers import along_row
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import Task
@@ -78,6 +78,7 @@ class Model(nn.Module):
             "mlm": lambda spec: MlmHead(self.config),
             "pair_classification": lambda spec: ClassificationHead(self.config, spec.size),
             "multiple_choice": lambda spec: ChoiceHead(self.config),
+            "dual_encoder": lambda spec: DualHead(self.config),
             "tagging": lambda spec: TokenHead(self.config, spec.size),
             "span_qa": lambda spec: TokenHead(self.config, spec.size),
         }
@@ -87,15 +88,18 @@ class Model(nn.Module):
         return next(spec for spec in self.heads if spec.name == name)
 
     def __call__(self, head: str, batch: dict, deterministic: bool = True) -> jax.Array:
-        """Returns the logits of one head: BxMxV, BxY (packed: BxSxY), BxC or BxLxY.
+        """Returns the logits of one head: BxMxV, BxY (packed: BxSxY), BxC, BxLxY, or BxB (a query by all candidates).
 
-        `batch` has input_ids BxL (BxCxL for choices), and index or masked where they are needed. A packed batch
-        also has segments and positions BxL, first BxS (where a segment begins) and its index is BxS.
+        `batch` has input_ids BxL (BxCxL for choices, and for a query and its candidate), and index or masked where
+        they are needed. A packed batch also has segments and positions BxL, first BxS (where a segment begins) and
+        its index is BxS.
         """
         spec, tokens = self._spec(head), batch["input_ids"]
         index = batch.get("index", jnp.arange(tokens.shape[0]))
         if spec.kind == "multiple_choice":
             return self._choices(self.head[head], tokens, index, deterministic)
+        if spec.kind == "dual_encoder":
+            return self._pairs(self.head[head], tokens, index, deterministic)
         packed = "first" in batch
         index_BxL = of_segment(index, batch["segments"]) if packed else along(index, tokens)
         segments, positions = batch.get("segments"), batch.get("positions", along_row(tokens))
@@ -108,22 +112,42 @@ class Model(nn.Module):
             return self.head[head](first, index, deterministic)
         return self.head[head](last_BxLxD, index_BxL, positions, deterministic)
 
-    def _choices(self, head: ChoiceHead, tokens_BxCxL: jax.Array, index_B: jax.Array, deterministic: bool):
-        """Returns logits BxC for any number of choices; every choice is encoded as an example of its own."""
+    def _each(self, tokens_BxCxL: jax.Array, index_B: jax.Array, deterministic: bool):
+        """Returns (first states BCxD, index BC) of examples of several texts, each encoded as one of its own."""
         choices = tokens_BxCxL.shape[1]
         tokens_BCxL = tokens_BxCxL.reshape(-1, tokens_BxCxL.shape[-1])
         index_BC = (choices * index_B[:, None] + jnp.arange(choices)[None, :]).reshape(-1)
         last_BCxLxD, _ = self.body(tokens_BCxL, index_BxL=along(index_BC, tokens_BCxL), deterministic=deterministic)
-        logits_BxC = head(last_BCxLxD[:, 0], index_BC, deterministic).reshape(-1, choices)
+        return last_BCxLxD[:, 0], index_BC
+
+    def _choices(self, head: ChoiceHead, tokens_BxCxL: jax.Array, index_B: jax.Array, deterministic: bool):
+        """Returns logits BxC for any number of choices."""
+        first_BCxD, index_BC = self._each(tokens_BxCxL, index_B, deterministic)
+        logits_BxC = head(first_BCxD, index_BC, deterministic).reshape(tokens_BxCxL.shape[:2])
         return jnp.where(tokens_BxCxL[..., 0] == PAD_ID, -1e9, logits_BxC)  # an example with fewer choices than others
 
-    def states(self, tokens_BxL: jax.Array) -> jax.Array:
-        """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""
-        return self.body(tokens_BxL)[1]
+    def _pairs(self, head: DualHead, tokens_Bx2xL: jax.Array, index_B: jax.Array, deterministic: bool):
+        """Returns BxB: each query against the candidates of all examples; an empty one answers nothing."""
+        first_NxD, _ = self._each(tokens_Bx2xL, index_B, deterministic)
+        vectors_NxD, scale = head(first_NxD)
+        vectors_Bx2xD = vectors_NxD.reshape(-1, 2, vectors_NxD.shape[-1])
+        logits_BxB = vectors_Bx2xD[:, 0] @ vectors_Bx2xD[:, 1].T * scale[None]
+        return jnp.where(tokens_Bx2xL[:, 1, 0][None] == PAD_ID, -1e9, logits_BxB)
 
-    def vectors(self, tokens_BxL: jax.Array, layer: int, pooling: str) -> jax.Array:
-        """Returns sentence vectors BxD: one layer's states, pooled over all tokens but the special ones."""
-        return pool(self.states(tokens_BxL)[layer], tokens_BxL > EOS_ID, pooling)
+    def states(self, tokens_BxL: jax.Array, segments_BxL=None, positions_BxL=None) -> jax.Array:
+        """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""
+        return self.body(tokens_BxL, segments_BxL, positions_BxL)[1]
+
+    def vectors(self, tokens_BxL: jax.Array, layer: int, pooling: str, packed: dict | None = None) -> jax.Array:
+        """Returns sentence vectors BxD: one layer's states, pooled over all tokens but the special ones.
+
+        `packed` has what a packed batch has, segments and positions BxL and first BxS; then they are BxSxD.
+        """
+        ordinary_BxL = tokens_BxL > EOS_ID
+        if packed is None:
+            return pool(self.states(tokens_BxL)[layer], ordinary_BxL, pooling)
+        states_BxLxD = self.states(tokens_BxL, packed["segments"], packed["positions"])[layer]
+        return pool_packed(states_BxLxD, ordinary_BxL, pooling, packed["segments"], packed["first"])
 
     def initialise(self):
         """Runs everything once, so that every parameter exists."""
@@ -131,8 +155,9 @@ class Model(nn.Module):
         batch = {"input_ids": tokens_BxL, "masked": jnp.zeros((1, 2), jnp.int32)}
         self.body(tokens_BxL)
         for spec in self.heads:
-            one_choice = {"input_ids": tokens_BxL[:, None]} if spec.kind == "multiple_choice" else {}
-            self(spec.name, batch | one_choice)
+            texts = {"multiple_choice": 1, "dual_encoder": 2}.get(spec.kind, 0)
+            several = {"input_ids": jnp.tile(tokens_BxL[:, None], (1, texts, 1))} if texts else {}
+            self(spec.name, batch | several)
 
 
 def build_model(config: Any, heads: tuple[HeadSpec, ...] = ()) -> nn.Module:

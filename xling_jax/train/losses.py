@@ -135,10 +135,21 @@ def span_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     return (start + end) / 2, weight, (start_right_N & end_right_N).astype(jnp.float32).sum()
 
 
+def dual_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
+    """Each query picks its candidate among those of the batch, and no candidate picks a query, as in XTREME-R.
+
+    So an example's loss depends on its company, and with micro-batches on that of its own alone, as there.
+    """
+    logits_BxB = apply(batch)
+    there_B = batch["input_ids"][:, 0, 0] != PAD
+    return cross_entropy(logits_BxB, jnp.where(there_B, jnp.arange(len(logits_BxB)), -1))
+
+
 LOSSES = {
     "mlm": mlm_loss,
     "pair_classification": label_loss,
     "multiple_choice": label_loss,
     "tagging": tagging_loss,
     "span_qa": span_loss,
+    "dual_encoder": dual_loss,
 }
