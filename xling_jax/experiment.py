@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -185,12 +186,17 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A pretrained model, arms, targets, seeds: everything that decides the numbers."""
+    """A pretrained model, arms, targets, seeds: everything that decides the numbers.
+
+    The model is pretrained here: then it has a `model`, a `vocabulary` and a stage `pretrain`. Or it is that of
+    `checkpoint`, a folder that `xling convert from-hf` wrote or that of a stage: then these come from there.
+    """
 
     name: str = ""
     question: str = ""
     synthetic: bool = False
     model: str = ""
+    checkpoint: str = ""  # a folder; "" to pretrain
     vocabulary: Vocabulary = Vocabulary()
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> most examples of a cell
     pretrain: Stage = Stage()
@@ -376,6 +382,8 @@ def _check_head(experiment: Experiment, name: str, target: Target) -> None:
     if not KINDS[row.kind].trained:
         return
     arms = {f"arms.{arm}": made.stage or experiment.pretrain for arm, made in experiment.arms.items()}
+    if experiment.checkpoint:  # its heads are known when it is opened
+        arms = {f"arms.{arm}": made.stage for arm, made in experiment.arms.items() if made.stage}
     for where, stage in {f"targets.{name}": target.stage}.items() if target.stage else arms.items():
         heads = {cell.row.head_name for cell in stage.cells()}
         if row.head_name not in heads:
@@ -387,13 +395,37 @@ def _check_head(experiment: Experiment, name: str, target: Target) -> None:
             )
 
 
+def _check_start(experiment: Experiment) -> None:
+    """Raises ConfigError if a field says otherwise what the checkpoint says."""
+    for name in ("model", "vocabulary", "pretrain"):
+        if getattr(experiment, name) != getattr(Experiment(), name):
+            raise ConfigError(
+                f"The config has checkpoint='{experiment.checkpoint}', and {name} beside it.\n"
+                f"Allowed: one of them. A checkpoint has its model and vocabulary, and is pretrained; text to go on "
+                f"with is the data of an arm's stage.\n{WHERE}"
+            )
+
+
+def check_positions(experiment: Experiment, positions: int) -> None:
+    """Raises ConfigError for inputs that are longer than a checkpoint's model has positions."""
+    for name, arm in experiment.arms.items():
+        if arm.stage is not None:
+            _check_lengths(arm.stage.lengths(), f"stage 'arms.{name}'", positions)
+    for name, target in experiment.targets.items():
+        _check_lengths(target.lengths(), f"target '{name}'", positions)
+
+
 def _check(experiment: Experiment) -> None:
-    positions = model(experiment.model, "'config.model'").positions
+    positions = sys.maxsize  # those of a checkpoint are known when it is opened
+    if experiment.checkpoint:
+        _check_start(experiment)
+    else:
+        positions = model(experiment.model, "'config.model'").positions
+        _check_stage(experiment.pretrain, "pretrain", positions)
     if experiment.readers < 0:
         raise ConfigError(f"The experiment has readers={experiment.readers}.\nAllowed: 0 or more processes.\n{WHERE}")
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
-    _check_stage(experiment.pretrain, "pretrain", positions)
     for name, arm in experiment.arms.items():
         if arm.stage is not None:
             _check_stage(arm.stage, f"arms.{name}", positions)
