@@ -91,9 +91,9 @@ def test_one_head_of_several_is_named(publish, convert, tmp_path):
     card = read_card(out)
     two = dataclasses.replace(card, heads=(*card.heads, dataclasses.replace(card.heads[0], name="other")))
     (out / NAME).write_text(as_text(two))
-    with pytest.raises(CheckpointError, match="has 2 heads: mlm, other.\nAllowed: one"):
+    with pytest.raises(CheckpointError, match=r"has 2 heads: mlm, other.\nAllowed: one"):
         exported(out, tmp_path / "back")
-    with pytest.raises(ConfigError, match="Unknown head 'mlm2' in '--head'.\nDid you mean: mlm"):
+    with pytest.raises(ConfigError, match=r"Unknown head 'mlm2' in '--head'.\nDid you mean: mlm"):
         exported(out, tmp_path / "back", head="mlm2")
     assert_bits(exported(out, tmp_path / "back", head="mlm"), tensors)
     body = {name.removeprefix("roberta."): array for name, array in tensors.items() if name.startswith("roberta.")}
@@ -141,5 +141,5 @@ def test_an_export_that_is_stopped_leaves_nothing(publish, convert, tmp_path):
 
 def test_nothing_is_overwritten(publish, convert, tmp_path):
     folder, _ = publish()
-    with pytest.raises(CheckpointError, match="is there.\nAllowed: a folder that does not exist yet"):
+    with pytest.raises(CheckpointError, match=r"is there.\nAllowed: a folder that does not exist yet"):
         exported(convert(folder), folder)

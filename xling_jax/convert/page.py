@@ -23,8 +23,8 @@ Sizes are rows: what has the shape of a family comes in whether it has a row or 
 published, and `tests/models` counts them again from shapes. Parity: logits, hidden states, loss and a step of training
 equal those of `transformers` with random weights, at tiny sizes drawn at random.
 
-"Fits": the least number of chips, a power of two, whose memory holds parameters, gradients and the two moments of AdamW
-in float32, {adamw} bytes a parameter, and nothing else: no activations, no batch. It is a bound from below, and no plan.
+"Fits": the least number of chips, a power of two, whose memory holds parameters, gradients and AdamW's two moments in
+float32, {adamw} bytes a parameter, and nothing else: no activations, no batch. It is a bound from below, and no plan.
 """
 COLUMNS = "model, family, layers, width, parameters, published as, parity, converts, fits"
 
@@ -33,9 +33,7 @@ def page() -> str:
     """Returns the page, in Markdown."""
     rows = [row for row in MODELS.values() if row.source]
     parts = [HEAD.format(adamw=ADAMW), _table(COLUMNS, map(_line, rows))]
-    parts.append(
-        "## Heads that come over\n\nFrom and to the classes of `transformers`, by `architectures` of config.json.\n"
-    )
+    parts.append("## Heads that come over\n\nClasses of `transformers`, by `architectures` of config.json.\n")
     parts.append(_table("model_type, class, head", _classes()))
     return "\n".join(parts)
 
@@ -65,9 +63,8 @@ def _line(row: Model) -> tuple[str, ...]:
 
 def fits(params: int) -> str:
     """Returns the least number of chips of each kind that hold a model in training."""
-    counts = {
-        chip: 2 ** max(0, math.ceil(math.log2(params * ADAMW / (gigabytes * 1e9)))) for chip, gigabytes in CHIPS.items()
-    }
+    least = {chip: params * ADAMW / (gigabytes * 1e9) for chip, gigabytes in CHIPS.items()}
+    counts = {chip: 2 ** max(0, math.ceil(math.log2(chips))) for chip, chips in least.items()}
     return ", ".join(f"{count} {chip}" for chip, count in counts.items())
 
 
