@@ -25,6 +25,7 @@ CORE = [
     "sentencepiece>=0.2.3",
     "seqio",
     "tensorflow-datasets",
+    "tensorstore",
     "tokenizers",
 ]
 

@@ -36,7 +36,7 @@ _ROWS = (
     ),
     # Layer 1: parts.
     Group("data", "data", "words"),
-    Group("models", "models", "words", outside="flax jax numpy"),
+    Group("models", "models", "words", outside="flax jax numpy tensorstore"),
     Group("partitioning", "partitioning", "words", outside="flax jax numpy"),
     # Layer 2: motion.
     Group("train", "train", "words partitioning"),

@@ -33,7 +33,7 @@ def plain(query, key, value, segments, causal=False):
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_fused_kernel_is_the_plain_one(causal, heads, groups):
     """Interpreted, as there is no TPU here: values, and gradients of everything."""
-    *given, segments = inputs(256, heads, groups)
+    *given, segments = inputs(128, heads, groups)
     inside = (segments > 0)[..., None, None]
 
     def total(function):
@@ -46,7 +46,7 @@ def test_the_fused_kernel_is_the_plain_one(causal, heads, groups):
     (_, expected), gradient = total(plain)(*given)
     (_, found), fused = total(functools.partial(_splash, interpret=True))(*given)
     assert jnp.isfinite(found).all(), "padding is finite, too"
-    # float32: sums of 85 terms, in another order; values and gradients are of order 1.
+    # float32: sums of up to 43 terms, in another order; values and gradients are of order 1.
     np.testing.assert_allclose(jnp.where(inside, found, 0), jnp.where(inside, expected, 0), atol=1e-5)
     for mine, other in zip(fused, gradient, strict=True):
         assert jnp.abs(other).max() > 0.01
@@ -103,12 +103,12 @@ def test_on_a_cpu_long_rows_are_the_plain_ones(causal):
 
 
 def test_each_device_has_its_own_examples_and_heads():
-    """The compiler cannot divide a kernel: it is told to run on what a device has, 1 of 4 examples and 2 of 4 heads."""
-    sizes = {"rows": 4, "heads": 4, "groups": 2}
+    """The compiler cannot divide a kernel: it is told to run on what a device has, 2 of 8 examples and 2 of 4 heads."""
+    sizes = {"rows": 8, "heads": 4, "groups": 2}
     mesh = build_mesh(MESHES["data2_fsdp2_tensor2"])
     text = lowered("tpu", 512, use_mesh(mesh, "fsdp_tensor"), sizes=sizes)
     calls = [line for line in text.splitlines() if FUSED in line]
-    assert len(calls) == 1 and "tensor<1x2x512x8xf32>" in calls[0], calls
+    assert len(calls) == 1 and "tensor<2x2x512x8xf32>" in calls[0], calls
     given = inputs(512, **sizes)
     with use_mesh(mesh, "fsdp_tensor"):
         found = jax.jit(attend)(*given)

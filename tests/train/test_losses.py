@@ -36,7 +36,8 @@ def test_losses_are_float32():
 
 
 def test_every_trained_kind_has_a_loss():
-    assert set(LOSSES) == {kind.name for kind in KINDS.values() if kind.trained}
+    kinds = {kind.name for kind in KINDS.values() if kind.trained}
+    assert set(LOSSES) == kinds | {"lm", "text_to_text"}, "how every kind is asked of decoders and encoder-decoders"
 
 
 @pytest.mark.parametrize("kind", ["pair_classification", "multiple_choice"])
@@ -45,6 +46,47 @@ def test_label_loss(kind):
     loss, weight, right = LOSSES[kind](lambda batch: logits, {"label": jnp.array([1, 1])}, None, MASK)
     assert float(loss) == pytest.approx(math.log(4 / 3) + math.log(4))
     assert (float(weight), float(right)) == (2, 1)
+
+
+def test_each_query_picks_its_candidate():
+    logits = jnp.log(jnp.array([[3.0, 1.0, 1.0], [2.0, 1.0, 2.0], [1.0, 1.0, 1.0]]))
+    tokens = jnp.array([[[0, 5], [0, 6]], [[0, 7], [0, 8]], [[1, 1], [1, 1]]])  # the third is padding
+    loss, weight, right = LOSSES["dual_encoder"](lambda batch: logits, {"input_ids": tokens}, None, MASK)
+    assert float(loss) == pytest.approx(math.log(5 / 3) + math.log(5))
+    assert (float(weight), float(right)) == (2, 1)
+
+
+def next_token(batch):
+    """Returns (loss, weight, right) where token t + 1 is three times as likely as another one after token t."""
+    seen = {}
+
+    def apply(batch):
+        seen.update(batch)
+        before_BxM = jnp.take_along_axis(batch["input_ids"], batch["masked"], axis=1)
+        return jnp.log(1.0 + 2.0 * jax.nn.one_hot(before_BxM + 1, 8))
+
+    return [float(part) for part in LOSSES["lm"](apply, batch, None, MASK)], seen
+
+
+def test_next_tokens_by_hand():
+    """After 2 comes 3, expected with odds 3 of 10, then 4, then 6, which is expected with odds 1 of 10."""
+    tokens = jnp.array([[2, 3, 4, 6, 7], [5, 6, 0, 0, 0]])
+    labels = jnp.array([[2, -1, 4, 6, -1], [5, 6, -1, -1, -1]])
+    (loss, weight, right), seen = next_token({"input_ids": tokens, "labels": labels})
+    assert loss == pytest.approx(2 * math.log(10 / 3) + math.log(10), rel=1e-5)
+    assert (weight, right) == (3, 2), "the first token of a row has none before it"
+    assert seen["masked"].shape == (2, 4)
+    places = {"masked": jnp.array([[1, 2], [0, 0]]), "labels": jnp.array([[4, 6], [6, -1]])}
+    given, seen = next_token({"input_ids": tokens} | places)
+    assert given == [pytest.approx(loss), weight, right]
+    assert seen["masked"].shape == (2, 2), "as many logits as places are given"
+
+
+def test_a_packed_text_does_not_predict_the_next_one():
+    tokens = jnp.array([[2, 3, 4, 5]])
+    packed = {"input_ids": tokens, "labels": tokens, "positions": jnp.array([[0, 1, 0, 1]])}
+    (loss, weight, _), _ = next_token(packed)
+    assert (loss, weight) == (pytest.approx(2 * math.log(10 / 3), rel=1e-5), 2)
 
 
 def test_tagging_loss_counts_words_not_sentences():
@@ -75,6 +117,24 @@ def test_span_loss_by_hand():
     second = (-math.log(3 / 10) - math.log(8 / 10)) / 2
     assert float(loss) == pytest.approx(first + second)
     assert (float(weight), float(right)) == (2, 1), "a window without the answer is not scored"
+
+
+def test_text_loss_by_hand():
+    """Odds 1:3 and 1:1 are scored, 8:2 is padding; the normalisers are log 4 and log 2."""
+    logits = jnp.log(jnp.array([[[1.0, 3.0], [8.0, 2.0]], [[1.0, 1.0], [8.0, 2.0]]]))
+    batch = {"labels": jnp.array([[1, -1], [1, -1]])}
+    plain, weight, right = losses.text_loss(lambda batch: logits, batch, None, MASK, z_loss=0.0)
+    assert float(plain) == pytest.approx(math.log(4 / 3) + math.log(2))
+    assert (float(weight), float(right)) == (2, 1), "tokens, not texts; of two alike the first is the answer"
+    loss, *_ = LOSSES["text_to_text"](lambda batch: logits, batch, None, MASK)
+    assert float(loss - plain) == pytest.approx(1e-4 * (math.log(4) ** 2 + math.log(2) ** 2), rel=1e-2)
+
+
+def test_z_loss_pulls_on_what_the_softmax_does_not_see():
+    def loss(shift):
+        return losses.text_loss(lambda batch: jnp.ones((1, 1, 3)) + shift, {"labels": jnp.array([[1]])}, None, MASK)[0]
+
+    assert float(jax.grad(loss)(0.0)) == pytest.approx(2e-4 * (1 + math.log(3)), rel=1e-3)
 
 
 def keys(*numbers):

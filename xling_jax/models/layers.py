@@ -11,9 +11,9 @@ from xling_jax import axes
 SCAN_FROM = 5  # up to four layers, unrolled code is faster and compiles in the same time
 
 
-def normal(*names: str | None):
+def normal(*names: str | None, std: float = 0.02):
     """Returns an initializer from a normal distribution, named for sharding."""
-    return nn.with_logical_partitioning(nn.initializers.normal(0.02), names)
+    return nn.with_logical_partitioning(nn.initializers.normal(std), names)
 
 
 def zeros(*names: str):
@@ -38,13 +38,14 @@ class Dense(nn.Module):
     inputs: tuple[str, ...] = (axes.EMBED,)
     outputs: tuple[str, ...] = (axes.MLP,)
     bias: bool = True
+    std: float = 0.02  # of a fresh kernel
 
     @nn.compact
     def __call__(self, x):
         """Returns x with its last `len(inputs)` axes projected to `features`."""
         count = len(self.inputs)
         shape = (*x.shape[-count:], *self.features)
-        kernel = self.param("kernel", normal(*self.inputs, *self.outputs), shape)
+        kernel = self.param("kernel", normal(*self.inputs, *self.outputs, std=self.std), shape)
         dtype = self.config.dtype
         y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), count)
         if not self.bias:
@@ -62,12 +63,13 @@ class RmsNorm(nn.Module):
     """Division by the root mean square, in float32, and a learned scale; no mean is subtracted and nothing added."""
 
     eps: float
+    axis: str = axes.EMBED  # the name of the one it norms over
 
     @nn.compact
     def __call__(self, x):
         """Returns float32 of the shape of x, normed over its last axis."""
         x = x.astype(jnp.float32)
-        scale = self.param("scale", ones(axes.EMBED), x.shape[-1:])
+        scale = self.param("scale", ones(self.axis), x.shape[-1:])
         x = x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + self.eps)
         return x * jnp.broadcast_to(scale, x.shape)
 
@@ -80,6 +82,16 @@ def gelu(x: jax.Array, config: Any) -> jax.Array:
 def along_row(like_BxL: jax.Array) -> jax.Array:
     """Returns positions 0, 1, 2 ... in every row."""
     return jnp.broadcast_to(jnp.arange(like_BxL.shape[1])[None, :], like_BxL.shape)
+
+
+def along(index_B: jax.Array, tokens_BxL: jax.Array) -> jax.Array:
+    """Returns each token's example, where a row is one example."""
+    return jnp.broadcast_to(index_B[:, None], tokens_BxL.shape)
+
+
+def of_segment(value_BxS: jax.Array, segments_BxL: jax.Array) -> jax.Array:
+    """Returns for each token the value of its segment; for padding that of some segment."""
+    return jnp.take_along_axis(value_BxS, jnp.maximum(segments_BxL - 1, 0), axis=1)
 
 
 class Dropout(nn.Module):
@@ -113,7 +125,9 @@ class Dropout(nn.Module):
         return jnp.where(draw(index, position), x / (1.0 - self.rate), 0).astype(x.dtype)
 
 
-def stack(layer: type[nn.Module], config: Any, *fields: Any, inputs: int, name: str = "layers") -> Any:
+def stack(
+    layer: type[nn.Module], config: Any, *fields: Any, inputs: int, stacked: int = 0, name: str = "layers"
+) -> Any:
     """Returns `config.layers` layers as one module, one after another, their parameters stacked on a leading axis.
 
     The tree is the same whether the layers are scanned or, where they are few, unrolled.
@@ -123,6 +137,7 @@ def stack(layer: type[nn.Module], config: Any, *fields: Any, inputs: int, name: 
       config: has `layers` and `remat`.
       fields: of the module, after its config.
       inputs: how many inputs every layer gets beside what is carried.
+      stacked: how many more follow of which each layer gets its own part, by the first axis (a cache).
       name: of the module.
     """
     layer = nn.remat(layer, prevent_cse=False) if config.remat else layer
@@ -130,7 +145,7 @@ def stack(layer: type[nn.Module], config: Any, *fields: Any, inputs: int, name: 
         layer,
         variable_axes={"params": 0},
         split_rngs={"params": True, "dropout": True},
-        in_axes=(nn.broadcast,) * inputs,
+        in_axes=(nn.broadcast,) * inputs + (0,) * stacked,
         length=config.layers,
         unroll=config.layers if config.layers < SCAN_FROM else 1,
         metadata_params={nn.PARTITION_NAME: axes.LAYERS},

@@ -1,4 +1,4 @@
-"""Losses, one per kind of task: (sum over what is scored, how much of it there is, how much was right).
+"""Losses, one per kind of task and one of texts: (sum over what is scored, how much there is, how much was right).
 
 All three are sums over a batch, so that micro-batches and hosts add up to exactly the global batch. They
 are in float32. What has label -1 is not scored.
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from xling_jax.tables.kinds import SHORTEST
 
 MASKED_SHARE = 0.15  # of the tokens; of these 80% become <mask>, 10% another token, 10% stay (Devlin et al. 2019)
+Z_LOSS = 1e-4  # t5x's, for every T5, mT5 and umT5
 FIRST_PIECE = 4  # ids below are special
 PAD = 1
 
@@ -135,6 +136,24 @@ def span_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     return (start + end) / 2, weight, (start_right_N & end_right_N).astype(jnp.float32).sum()
 
 
+def lm_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
+    """Next-token prediction, of the tokens that have labels: of a prompt and its answer those of the answer, say.
+
+    `labels` BxL are the tokens themselves, -1 for those that are not scored; a token is predicted by the one before it,
+    so the first of a segment never is. If the batch has `masked` BxM, `labels` are BxM: the tokens that follow those
+    places. Then logits are computed for M places of each row and not for all L.
+    """
+    if "masked" not in batch:
+        labels_BxL = batch["labels"]
+        if "positions" in batch:
+            labels_BxL = jnp.where(batch["positions"] == 0, -1, labels_BxL)
+        places_L = jnp.arange(labels_BxL.shape[1] - 1)
+        masked_BxM = jnp.broadcast_to(places_L[None], (len(labels_BxL), len(places_L)))
+        batch = batch | {"labels": labels_BxL[:, 1:], "masked": masked_BxM}
+    logits_BxMxV = apply(batch)
+    return cross_entropy(logits_BxMxV.reshape(-1, logits_BxMxV.shape[-1]), batch["labels"].reshape(-1))
+
+
 def dual_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     """Each query picks its candidate among those of the batch, and no candidate picks a query, as in XTREME-R.
 
@@ -145,11 +164,27 @@ def dual_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     return cross_entropy(logits_BxB, jnp.where(there_B, jnp.arange(len(logits_BxB)), -1))
 
 
+def text_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int, z_loss: float = Z_LOSS):
+    """One label for each token of the target text.
+
+    `z_loss` times the square of the softmax's normaliser, in logarithms, is added for each token, as mT5 and T5 were
+    trained: it keeps logits from drifting away together, which the softmax does not see.
+    """
+    logits_BxTxV = apply(batch)
+    labels_N = batch["labels"].reshape(-1)
+    logits_NxV = logits_BxTxV.reshape(-1, logits_BxTxV.shape[-1])
+    loss, weight, right = cross_entropy(logits_NxV, labels_N)
+    drift_N = jnp.square(jax.nn.logsumexp(logits_NxV.astype(jnp.float32), axis=-1))
+    return loss + z_loss * jnp.where(labels_N >= 0, drift_N, 0.0).sum(), weight, right
+
+
 LOSSES = {
+    "lm": lm_loss,
     "mlm": mlm_loss,
     "pair_classification": label_loss,
     "multiple_choice": label_loss,
     "tagging": tagging_loss,
     "span_qa": span_loss,
     "dual_encoder": dual_loss,
+    "text_to_text": text_loss,
 }

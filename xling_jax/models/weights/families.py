@@ -6,11 +6,11 @@ from typing import Any
 
 from xling_jax.errors import CheckpointError, unknown
 from xling_jax.models.build import HeadSpec
-from xling_jax.models.weights import xlmr
+from xling_jax.models.weights import llama, mt5, xlmr
 from xling_jax.models.weights.tensors import Family
 from xling_jax.tables.models import MODELS, Model, decides
 
-FAMILIES = {family.name: family for family in (xlmr.FAMILY,)}
+FAMILIES = {family.name: family for family in (xlmr.FAMILY, mt5.FAMILY, llama.FAMILY)}
 WHERE = "Families are listed in xling_jax/models/weights/families.py."
 LABELLED = ("pair_classification", "tagging")  # kinds of heads that have a size, and words for their labels
 

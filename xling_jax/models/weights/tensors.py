@@ -80,7 +80,7 @@ def to_ours(tensor: Tensor, array: np.ndarray, shape: tuple[int, ...]) -> np.nda
 def to_theirs(tensor: Tensor, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the array in the shape it has there; undoes `to_ours`."""
     if tensor.rows:
-        array = array[: shape[0]]
+        array = array[: shape[-1 if tensor.turned else 0]]
     return array.reshape(shape[::-1]).T if tensor.turned else array.reshape(shape)
 
 
