@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from subjects import conditions
 
-from xling_jax.convert.from_hf import boxed_shapes
+from xling_jax.convert.importing import boxed_shapes
 from xling_jax.models.build import build_config
 from xling_jax.models.weights.families import FAMILIES, class_of, head_of
 from xling_jax.models.weights.folder import CONFIG, INDEX

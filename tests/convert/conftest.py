@@ -6,7 +6,7 @@ from collections.abc import Callable
 import hub_folders
 import pytest
 
-from xling_jax.convert.from_hf import Options, from_hf
+from xling_jax.convert.importing import Options, bring_in, plan_import
 from xling_jax.data.tokenizers import train_sentencepiece
 from xling_jax.train.writer import Display
 
@@ -36,7 +36,7 @@ def convert(tmp_path) -> Callable:
     """Returns a function that imports a folder, with options, and returns OUT."""
 
     def run(folder, out="out", stop_asked=lambda: False, **options):
-        from_hf(folder, tmp_path / out, Options(**options), Display(), stop_asked)
+        bring_in(plan_import(folder, Options(**options)), tmp_path / out, Display(), stop_asked)
         return tmp_path / out
 
     return run

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from hub_folders import NLI, POST, with_norm, write_tensors
 
-from xling_jax.convert.from_hf import Options, boxed_shapes, plan_import
+from xling_jax.convert.importing import Options, boxed_shapes, plan_import
 from xling_jax.errors import CheckpointError, ConfigError, Interrupted, XlingError
 from xling_jax.models.build import HeadSpec, Model, build_config, init_params
 from xling_jax.models.card import read_card
 from xling_jax.models.weights import matching, safetensors
-from xling_jax.models.weights.families import FAMILIES, row_of
+from xling_jax.models.weights.families import FAMILIES, row_named
 from xling_jax.models.weights.folder import INDEX, SINGLE
 from xling_jax.models.weights.tensors import read_tree
 from xling_jax.partitioning.mesh import build_mesh
@@ -109,7 +109,7 @@ def test_labels_get_the_order_of_the_task(publish, convert):
 def test_a_published_size_is_the_row_of_the_table():
     for row in (row for row in MODELS.values() if row.source):
         family = FAMILIES[row.family]
-        assert row_of(family, family.config_of(row), row.multiple) == row
+        assert row_named(family.row_from(family.config_of(row)), row.multiple) == row
 
 
 def test_no_more_than_a_piece_is_read_at_a_time(publish, convert, monkeypatch):

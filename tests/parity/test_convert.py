@@ -12,7 +12,7 @@ transformers = pytest.importorskip("transformers", reason="the extra `parity` is
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
-from xling_jax.convert.from_hf import Options, boxed_shapes, from_hf  # noqa: E402
+from xling_jax.convert.importing import Options, boxed_shapes, bring_in, plan_import  # noqa: E402
 from xling_jax.convert.to_hf import Options as Export  # noqa: E402
 from xling_jax.convert.to_hf import to_hf  # noqa: E402
 from xling_jax.models.build import build_config, build_model  # noqa: E402
@@ -79,7 +79,7 @@ def tensors_of(folder) -> dict[str, np.ndarray]:
 def test_there_and_back_is_bit_equal_and_loads(tmp_path, row, dtype, seed):
     _, name, _ = row
     model = published(tmp_path / "there", *row, seed, dtype=dtype, shard="20KB")
-    from_hf(tmp_path / "there", tmp_path / "ours", Options(dtype=dtype), Display())
+    bring_in(plan_import(tmp_path / "there", Options(dtype=dtype)), tmp_path / "ours", Display())
     to_hf(tmp_path / "ours", tmp_path / "back", Export(shard_size=3e-5), Display())
     before, after = tensors_of(tmp_path / "there"), tensors_of(tmp_path / "back")
     unused = set(read_card(tmp_path / "ours").origin["unused"])
@@ -101,7 +101,7 @@ def test_there_and_back_is_bit_equal_and_loads(tmp_path, row, dtype, seed):
 def test_logits_of_an_export_are_ours(tmp_path, row, seed):
     """After a change here, as training makes: the numbers go out, not those that came in."""
     published(tmp_path / "there", *row, seed)
-    from_hf(tmp_path / "there", tmp_path / "ours", Options(multiple=8), Display())
+    bring_in(plan_import(tmp_path / "there", Options(multiple=8)), tmp_path / "ours", Display())
     card = read_card(tmp_path / "ours")
     config = build_config(card.model, card.model.vocab)
     checkpoints = Checkpoints(tmp_path / "ours" / CHECKPOINTS, background=False)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "convert
 
 import hub_folders
 
-from xling_jax.convert.from_hf import Options, from_hf
+from xling_jax.convert.importing import Options
 from xling_jax.convert.to_hf import Options as Export
 from xling_jax.convert.to_hf import to_hf
 from xling_jax.data.prepare import raw_examples
@@ -48,7 +48,7 @@ def published(tmp_path_factory):
 @pytest.fixture(scope="module")
 def imported(published, tmp_path_factory):
     out = tmp_path_factory.mktemp("imported") / "tiny"
-    from_hf(published, out, Options(task="world_nli"), Display())
+    bring_in(plan_import(published, Options(task="world_nli")), out, Display())
     return out
 
 
@@ -129,7 +129,7 @@ def test_another_checkpoint_is_another_stage_and_another_run(published, finished
     tensors = {name: stored.read() for name, stored in open_tensors(published).items()}
     tensors["classifier.out_proj.bias"] = tensors["classifier.out_proj.bias"] + np.float32(1e-3)
     hub_folders.write_tensors(other, tensors)
-    from_hf(other, tmp_path / "out", Options(task="world_nli"), Display())
+    bring_in(plan_import(other, Options(task="world_nli")), tmp_path / "out", Display())
     run = finished["one"]
     changed = Run(experiment(tmp_path / "out", mesh="one"), run.workdir, None)
     assert not {node.hash for node in changed.plan.nodes} & {node.hash for node in run.plan.nodes}
@@ -145,7 +145,7 @@ def test_a_stage_goes_out_as_a_folder_that_comes_in_again(finished, tmp_path):
     said = json.loads((tmp_path / "hub" / "config.json").read_text())
     assert said["architectures"] == ["XLMRobertaForTokenClassification"] and "NOUN" in said["label2id"]
     assert (said["vocab_size"], said["bos_token_id"], said["eos_token_id"]) == (120, 0, 2)
-    from_hf(tmp_path / "hub", tmp_path / "back", Options(), Display())
+    bring_in(plan_import(tmp_path / "hub", Options()), tmp_path / "back", Display())
     first, second = read_card(folder), read_card(tmp_path / "back")
     assert dataclasses.replace(first.model, name="") == dataclasses.replace(second.model, name="")
     assert first.vocabulary and second.vocabulary
@@ -173,7 +173,7 @@ def test_the_plan_says_where_it_starts(finished, tmp_path):
 
 
 def test_parameters_kept_as_bfloat16_are_a_start(published, tmp_path):
-    from_hf(published, tmp_path / "narrow", Options(dtype="bfloat16", task="world_nli"), Display())
+    bring_in(plan_import(published, Options(dtype="bfloat16", task="world_nli")), tmp_path / "narrow", Display())
     target = {"task": "world_parallel", "languages": "qda", "max_length": 44}
     run = Run(experiment(tmp_path / "narrow", mesh="one", targets={"parallel": target}), tmp_path / "work", None)
     run(jobs=1)
@@ -230,7 +230,7 @@ def test_a_wrong_start_is_one_clear_error(imported, tmp_path, case):
 
 def test_labels_in_another_order_are_not_shared(published, tmp_path):
     """Without --task the head keeps the publisher's order, which is not that of the task."""
-    from_hf(published, tmp_path / "out", Options(), Display())
+    bring_in(plan_import(published, Options()), tmp_path / "out", Display())
     shared = stage("world_nli.train.qen", handover={"body": "keep", "head": "share"})
     target = {"task": "world_nli", "languages": "qda", "stage": shared}
     asked = experiment(tmp_path / "out", mesh="one", targets={"nli": target})

@@ -11,6 +11,7 @@ from xling_jax.doors.run import catch_signals, quiet_libraries
 from xling_jax.errors import ConfigError, unknown
 
 ABOUT = """xling convert from-hf FOLDER OUT     a Hugging Face folder (config, safetensors, tokenizer) -> a checkpoint
+xling convert from-t5x FOLDER OUT    a t5x checkpoint of mT5 or umT5 (checkpoint_1000000) -> a checkpoint
 xling convert to-hf CHECKPOINT OUT   a stage's folder, or what from-hf wrote -> a folder that transformers loads
 xling convert list                   models, sizes, where they are published, as the page docs/models.md
 
@@ -24,12 +25,12 @@ def main(argv: list[str]) -> None:
     values = flags.FlagValues()
     _define_flags(values)
     words = parse(values, "convert", argv, ABOUT)
-    verbs = {"from-hf": _from_hf, "to-hf": _to_hf, "list": _list}
+    verbs = {"from-hf": _import, "from-t5x": _import, "to-hf": _to_hf, "list": _list}
     if not words or words[0] not in verbs:
         raise unknown("conversion", words[0] if words else "", verbs, "`xling convert --help` says more.")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here needs an accelerator
     quiet_libraries()
-    verbs[words[0]](words[1:], values)
+    verbs[words[0]](words[0], words[1:], values)
 
 
 def _define_flags(values: flags.FlagValues) -> None:
@@ -61,20 +62,22 @@ def _options(cls: Any, named: dict[str, Any]) -> Any:
     return cls(**{name: value for name, value in named.items() if value is not None})
 
 
-def _from_hf(words: list[str], values: flags.FlagValues) -> None:
-    folder, out = _two_paths("from-hf", words)
+def _import(verb: str, words: list[str], values: flags.FlagValues) -> None:
+    folder, out = _two_paths(verb, words)
 
-    from xling_jax.convert.from_hf import Options, from_hf  # noqa: PLC0415 - after the flags, which answer at once
+    from xling_jax.convert import importing  # noqa: PLC0415 - after the flags, which answer at once
     from xling_jax.train.writer import Display  # noqa: PLC0415
 
     named = {name: values[name].value for name in ("dtype", "head", "task", "tokenizer", "multiple")}
     if named["head"] not in ("auto", "none"):
         raise unknown("value", named["head"], ("auto", "none"), "`xling convert --help` says more.", "'--head'")
-    from_hf(folder, out, _options(Options, named), Display(), catch_signals())
+    opened = {"from-hf": importing.open_hf, "from-t5x": importing.open_t5x}[verb]
+    planned = importing.plan_import(folder, _options(importing.Options, named), opened)
+    importing.bring_in(planned, out, Display(), catch_signals())
 
 
-def _to_hf(words: list[str], values: flags.FlagValues) -> None:
-    folder, out = _two_paths("to-hf", words)
+def _to_hf(verb: str, words: list[str], values: flags.FlagValues) -> None:
+    folder, out = _two_paths(verb, words)
 
     from xling_jax.convert.to_hf import Options, to_hf  # noqa: PLC0415
     from xling_jax.train.writer import Display  # noqa: PLC0415
@@ -83,7 +86,7 @@ def _to_hf(words: list[str], values: flags.FlagValues) -> None:
     to_hf(folder, out, _options(Options, named), Display(), catch_signals())
 
 
-def _list(words: list[str], values: flags.FlagValues) -> None:
+def _list(verb: str, words: list[str], values: flags.FlagValues) -> None:
     from xling_jax.convert.page import page  # noqa: PLC0415
 
     print(page(), end="")

@@ -76,15 +76,14 @@ def head_of(kind: str, name: str, labels: tuple[str, ...]) -> HeadSpec:
     return HeadSpec(name, kind, 2 if kind == "span_qa" else len(labels))
 
 
-def row_of(family: Family, config: Mapping[str, Any], multiple: int) -> Model:
-    """Returns the row of a config.json: one of the table, if one has these sizes, else a new one, called "imported".
+def row_named(row: Model, multiple: int) -> Model:
+    """Returns the row of the table that has these sizes; the row itself, called "imported", if none has.
 
     Args:
-      family: that of the config.
-      config: the contents of config.json.
+      row: as a family reads it from what is published.
       multiple: what the rows of the vocabulary are filled up to a multiple of.
     """
-    row = dataclasses.replace(family.row_from(config), multiple=multiple)
+    row = dataclasses.replace(row, multiple=multiple)
     for known in MODELS.values():
         if decides(dataclasses.replace(known, multiple=multiple)) == decides(row) and known.source:
             return dataclasses.replace(known, multiple=multiple)

@@ -3,17 +3,27 @@
 import dataclasses
 import fnmatch
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
 
 from xling_jax.errors import CheckpointError
-from xling_jax.models.weights.safetensors import Stored
 from xling_jax.models.weights.tensors import Family, Tensor, names, theirs_shape, to_ours
 
 PIECE = 1 << 26  # bytes of a piece of ours, where a tensor can be cut between two rows
 SHOWN = 6
+
+
+class Stored(Protocol):
+    """A tensor in a file."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Returns the tensor, or the rows [start, stop) of its first axis."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +182,7 @@ def _check_shapes(leaf: Leaf, vocab: int) -> None:
         if stored.shape != expected:
             likely = _cause(leaf.tensor, stored.shape, expected)
             raise CheckpointError(
-                f"{name} has shape {list(stored.shape)} in {stored.path}; {leaf.tensor.ours}, here "
+                f"{name} has shape {list(stored.shape)}; {leaf.tensor.ours}, here "
                 f"{list(leaf.shape)}, needs {list(expected)} there.\nLikely: {likely}.\n"
                 "Allowed: a config.json that was written with these tensors."
             )

@@ -1,4 +1,4 @@
-"""From a folder as Hugging Face lays it out to a checkpoint that a stage can start from, tensor by tensor."""
+"""From a folder of weights, in whatever layout, to a checkpoint that a stage can start from, tensor by tensor."""
 
 import dataclasses
 import hashlib
@@ -18,9 +18,11 @@ from xling_jax.convert.vocabulary import copy_vocabulary, read_vocabulary
 from xling_jax.errors import CheckpointError, Interrupted
 from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
 from xling_jax.models.card import CHECKPOINTS, NAME, TOKENIZER, Card, VocabularyCard, as_text, read_card
-from xling_jax.models.weights.families import family_of, head_of, kind_of, labels_of, row_of
+from xling_jax.models.weights import mt5, t5x
+from xling_jax.models.weights.families import family_of, head_of, kind_of, labels_of, row_named
 from xling_jax.models.weights.folder import CONFIG, open_tensors, read_json, weight_files
-from xling_jax.models.weights.matching import Leaf, Matching, match
+from xling_jax.models.weights.matching import Leaf, Matching, Stored, match
+from xling_jax.models.weights.tensors import Family
 from xling_jax.tables.models import MULTIPLE, Model
 from xling_jax.tables.tasks import task
 from xling_jax.train.streaming import Stream, save_streams
@@ -79,28 +81,60 @@ class Import:
         return lines
 
 
-def plan_import(folder: pathlib.Path, options: Options) -> Import:
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A folder that was opened: what its model is, and where its tensors lie. `files` decide what is in them."""
+
+    family: Family
+    row: Model
+    kind: str  # of its head; "" for none
+    config: Mapping[str, Any]
+    stored: Mapping[str, Stored]
+    files: tuple[pathlib.Path, ...]
+
+
+def open_hf(folder: pathlib.Path, options: Options) -> Source:
+    """Returns a folder as Hugging Face lays it out."""
+    config = read_json(folder / CONFIG)
+    family = family_of(config)
+    row = row_named(family.row_from(config), options.multiple)
+    kind = kind_of(family, config) if options.head == "auto" else ""
+    return Source(family, row, kind, config, open_tensors(folder), (folder / CONFIG, *weight_files(folder)))
+
+
+def open_t5x(folder: pathlib.Path, options: Options) -> Source:
+    """Returns a checkpoint of t5x: mT5 or umT5."""
+    stored = t5x.open_tensors(folder)
+    family = dataclasses.replace(mt5.FAMILY, tensors=t5x.tensors, prefix="", ignored=())
+    row = row_named(t5x.row_of(stored), options.multiple)
+    files = tuple(sorted(path for path in folder.rglob("*") if path.is_file()))
+    return Source(family, row, mt5.KIND, family.config_of(row), stored, files)
+
+
+def plan_import(folder: pathlib.Path, options: Options, opened: Callable[..., Source] = open_hf) -> Import:
     """Returns what a folder is imported as. Reads no numbers.
+
+    Args:
+      folder: what is there.
+      options: see there.
+      opened: opens it, by its layout.
 
     Raises:
       CheckpointError: something is missing, damaged, not modelled, or does not fit.
       ConfigError: an option is wrong.
       DataError: the vocabulary's files are damaged.
     """
-    config = read_json(folder / CONFIG)
-    family = family_of(config)
-    row = row_of(family, config, options.multiple)
-    kind = kind_of(family, config) if options.head == "auto" else ""
-    stored = open_tensors(folder)
-    heads, labels, order = _heads(config, kind, options)
-    built = build_config(row, row.vocab)
-    boxed = boxed_shapes(built, heads)
+    source = opened(folder, options)
+    row, config = source.row, build_config(source.row, source.row.vocab)
+    heads, labels, order = _heads(source, options)
+    boxed = boxed_shapes(config, heads)
     shapes = {path: leaf.unbox().shape for path, leaf in boxed.items()}
-    matching = match(family, family.tensors(built, heads), shapes, stored, row.vocab)
-    vocabulary = _vocabulary(folder, config, row, options)
-    origin = {"config": config, "unused": matching.unused, MARK: _mark(folder, options, vocabulary)}
+    matching = match(source.family, source.family.tensors(config, heads), shapes, source.stored, row.vocab)
+    vocabulary = _vocabulary(folder, source, options)
+    origin = {"config": source.config, "unused": matching.unused, MARK: _mark(source.files, options, vocabulary)}
+    ids = source.config.items()
+    special = {name: number for name, number in ids if name.endswith("_token_id") and number is not None}
     turned = {path: leaf.names.index(LABELS) for path, leaf in boxed.items() if order and LABELS in leaf.names}
-    special = {name: number for name, number in config.items() if name.endswith("_token_id") and number is not None}
     return Import(Card(row, heads, labels, vocabulary, special, origin), matching, options, order, turned)
 
 
@@ -111,13 +145,12 @@ def boxed_shapes(config: Any, heads: tuple[HeadSpec, ...]) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat}
 
 
-def _heads(config: Mapping[str, Any], kind: str, options: Options):
+def _heads(source: Source, options: Options):
     """Returns the head, if there is one, the words of its labels, and the order in which they are there."""
+    kind = source.kind
     if not kind:
         return (), {}, ()
-    labels = labels_of(config, kind)
-    order: tuple[int, ...] = ()
-    name = kind
+    labels, name, order = labels_of(source.config, kind), kind, ()
     if options.task:
         row = task(options.task, "--task")
         if row.kind != kind:
@@ -143,28 +176,24 @@ def _order(there: tuple[str, ...], here: tuple[str, ...], name: str) -> tuple[in
     return tuple(spelled.index(word.casefold()) for word in here)
 
 
-def _vocabulary(folder: pathlib.Path, config: Mapping, row: Model, options: Options) -> VocabularyCard | None:
+def _vocabulary(folder: pathlib.Path, source: Source, options: Options) -> VocabularyCard | None:
     if options.tokenizer == "none":
         return None
     path = pathlib.Path(options.tokenizer) if options.tokenizer else folder
-    return read_vocabulary(path, config["model_type"], row.vocab)
+    return read_vocabulary(path, source.config["model_type"], source.row.vocab)
 
 
-def _mark(folder: pathlib.Path, options: Options, vocabulary: VocabularyCard | None) -> str:
-    """Returns a hash of what is converted and how: headers, sizes and times of the files stand for their contents."""
-    files = []
-    for path in (folder / CONFIG, *weight_files(folder)):
-        about = path.stat()
-        files.append([path.name, about.st_size, about.st_mtime_ns])
-    print_ = vocabulary.fingerprint if vocabulary else ""
+def _mark(files: tuple[pathlib.Path, ...], options: Options, vocabulary: VocabularyCard | None) -> str:
+    """Returns a hash of what is converted and how: sizes and times of the files stand for their contents."""
+    found = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
+    pieces = vocabulary.fingerprint if vocabulary else ""
     asked = dataclasses.asdict(dataclasses.replace(options, tokenizer=""))
-    return hashlib.sha256(json.dumps([__version__, files, asked, print_]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([__version__, found, asked, pieces]).encode()).hexdigest()[:16]
 
 
-def from_hf(
-    folder: pathlib.Path,
+def bring_in(
+    planned: Import,
     out: pathlib.Path,
-    options: Options,
     display: Display,
     stop_asked: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -173,11 +202,9 @@ def from_hf(
     Memory: about one tensor of the folder, or one layer of a leaf here, at a time.
 
     Raises:
-      CheckpointError, ConfigError, DataError: see `plan_import`; and numbers that are not finite, tied tensors that
-        differ, another thing at OUT, a full disk.
+      CheckpointError: numbers that are not finite, tied tensors that differ, another thing at OUT, a full disk.
       Interrupted: it was asked to stop.
     """
-    planned = plan_import(folder, options)
     for line in planned.lines():
         display.say(line)
     if out.exists():
