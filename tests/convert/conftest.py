@@ -1,6 +1,7 @@
 """Fixtures that make and convert folders of tiny models."""
 
 import pathlib
+import random
 from collections.abc import Callable
 
 import hub_folders
@@ -10,7 +11,8 @@ from xling_jax.convert.importing import Options, bring_in, plan_import
 from xling_jax.data.tokenizers import train_sentencepiece
 from xling_jax.train.writer import Display
 
-TEXTS = [" ".join(f"{word}{number % 7}" for word in "der die das ein eine haus baum".split()) for number in range(300)]
+SYLLABLES = [one + other for one in "bdfgklmnprst" for other in "aeiou"]
+TEXTS = [" ".join(random.Random(number).choices(SYLLABLES, k=30)) for number in range(200)]
 
 
 @pytest.fixture

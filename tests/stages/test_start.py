@@ -13,7 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "convert
 
 import hub_folders
 
-from xling_jax.convert.importing import Options
+from xling_jax.convert.importing import Options, bring_in, plan_import
 from xling_jax.convert.to_hf import Options as Export
 from xling_jax.convert.to_hf import to_hf
 from xling_jax.data.prepare import raw_examples
