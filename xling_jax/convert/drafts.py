@@ -6,7 +6,7 @@ import fcntl
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from xling_jax.errors import CheckpointError, ConfigError
 
@@ -16,7 +16,7 @@ FULL_WORDS = tuple(os.strerror(number) for number in FULL)
 
 
 @contextlib.contextmanager
-def draft(out: pathlib.Path) -> Iterator[pathlib.Path]:
+def draft(out: pathlib.Path) -> Generator[pathlib.Path, None, None]:
     """Gives a folder OUT.part to write to, which becomes OUT if the block ends, and is taken away if it does not.
 
     What an earlier process left in OUT.part goes first.
@@ -43,7 +43,7 @@ def draft(out: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def _held(folder: pathlib.Path) -> Iterator[None]:
+def _held(folder: pathlib.Path) -> Generator[None, None, None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -69,8 +69,9 @@ def _import(verb: str, words: list[str], values: flags.FlagValues) -> None:
     from xling_jax.train.writer import Display  # noqa: PLC0415
 
     named = {name: values[name].value for name in ("dtype", "head", "task", "tokenizer", "multiple")}
-    if named["head"] not in ("auto", "none"):
-        raise unknown("value", named["head"], ("auto", "none"), "`xling convert --help` says more.", "'--head'")
+    head = str(named["head"])
+    if head not in ("auto", "none"):
+        raise unknown("value", head, ("auto", "none"), "`xling convert --help` says more.", "'--head'")
     opened = {"from-hf": importing.open_hf, "from-t5x": importing.open_t5x}[verb]
     planned = importing.plan_import(folder, _options(importing.Options, named), opened)
     importing.bring_in(planned, out, Display(), catch_signals())

@@ -74,7 +74,7 @@ class _StreamHandler(ocp.type_handlers.NumpyHandler):
     def typestr(self) -> str:
         return "jax.Array"
 
-    async def _open_and_write(self, value: Stream, tspec: dict, ts_context: Any) -> None:
+    async def _open_and_write(self, value: Any, tspec: dict, ts_context: Any) -> None:
         async with self._one_at_a_time:
             if self.error is not None:
                 return
@@ -86,7 +86,7 @@ class _StreamHandler(ocp.type_handlers.NumpyHandler):
                 raise
 
     async def _write(self, value: Stream, array: tensorstore.TensorStore) -> None:
-        chunk = array.chunk_layout.write_chunk.shape
+        chunk: Any = array.chunk_layout.write_chunk.shape
         for start, stop, piece in value.pieces(chunk[0] if chunk else 1):
             assert piece.dtype == value.dtype and piece.shape[1:] == value.shape[1:], "a piece of another leaf"
             value.crc = zlib.crc32(np.ascontiguousarray(piece).view(np.uint8).data, value.crc)
