@@ -51,6 +51,32 @@ def with_norm(norm: str) -> Model:
     return dataclasses.replace(POST, norm=norm)
 
 
+_T5 = Model("", 3, 20, 2, 36, 1024, 301, "seq2seq", pad=0, eps=1e-6, gelu="tanh", decoder_layers=2, head_width=6)
+_LLAMA = Model("", 3, 24, 4, 36, 30, 301, "decoder", dropout=0.0, pad=-1, groups=2, head_width=10)
+# Every variant of every family that is published.
+ROWS = {
+    "xlmr": POST,
+    "xlmr_xl": with_norm("pre"),
+    "mt5": _T5,
+    "umt5": dataclasses.replace(_T5, relative="layer"),
+    "llama": _LLAMA,
+    "llama_tied": dataclasses.replace(_LLAMA, tied=True),
+    "llama_bias": dataclasses.replace(_LLAMA, bias="all"),
+    "qwen2": dataclasses.replace(_LLAMA, bias="qkv"),
+    "qwen3": dataclasses.replace(_LLAMA, qk_norm=True),
+}
+
+
+def kinds_of(row: Model) -> tuple[str, ...]:
+    """Returns the kinds of heads that are published over a row."""
+    family = FAMILIES[row.family]
+    return tuple(family.architectures[family.config_of(row)["model_type"]].values())
+
+
+def labels_for(kind: str) -> tuple[str, ...]:
+    return {"pair_classification": NLI, "tagging": ("A", "B", "C", "D")}.get(kind, ())
+
+
 def publish(folder, *, row=POST, kind="", labels=(), dtype="float32", shards=1, seed=0, **config):
     """Makes a folder of a model with a head, and returns its tensors by name. `config`: fields to say otherwise."""
     family = FAMILIES[row.family]

@@ -5,22 +5,13 @@ import json
 import shutil
 
 import pytest
-from hub_folders import NLI, POST, with_norm
+from hub_folders import POST, ROWS, kinds_of, labels_for
 
 from xling_jax.convert.to_hf import Options, to_hf
 from xling_jax.errors import CheckpointError, ConfigError, Interrupted
 from xling_jax.models.card import NAME, as_text, read_card
 from xling_jax.models.weights.folder import INDEX, open_tensors
 from xling_jax.train.writer import Display
-
-KINDS = {
-    "": (),
-    "mlm": (),
-    "pair_classification": NLI,
-    "multiple_choice": (),
-    "tagging": ("A", "B", "C", "D"),
-    "span_qa": (),
-}
 
 
 def exported(folder, out, stop_asked=lambda: False, **options):
@@ -35,10 +26,9 @@ def assert_bits(found, wanted):
         assert found[name].tobytes() == array.tobytes(), f"{name} changed"
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("norm", ["post", "pre"])
-def test_what_came_in_goes_out_bit_for_bit(publish, convert, tmp_path, norm, kind):
-    folder, tensors = publish(row=with_norm(norm), kind=kind, labels=KINDS[kind])
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, row in ROWS.items() for kind in kinds_of(row)])
+def test_what_came_in_goes_out_bit_for_bit(publish, convert, tmp_path, name, kind):
+    folder, tensors = publish(row=ROWS[name], kind=kind, labels=labels_for(kind))
     found = exported(convert(folder), tmp_path / "back")
     assert_bits(found, tensors)
     before, after = (json.loads((path / "config.json").read_text()) for path in (folder, tmp_path / "back"))

@@ -17,16 +17,30 @@ from xling_jax.convert.to_hf import Options as Export  # noqa: E402
 from xling_jax.convert.to_hf import to_hf  # noqa: E402
 from xling_jax.models.build import build_config, build_model  # noqa: E402
 from xling_jax.models.card import CHECKPOINTS, read_card  # noqa: E402
-from xling_jax.models.weights.families import FAMILIES  # noqa: E402
+from xling_jax.models.weights.families import FAMILIES, LABELLED  # noqa: E402
 from xling_jax.models.weights.folder import open_tensors  # noqa: E402
 from xling_jax.train.checkpoint import Checkpoints  # noqa: E402
 from xling_jax.train.writer import Display  # noqa: E402
 
 SEEDS = (0, 1)
 # model_type -> fields of its tiny config beside the sizes that are drawn
+_T5 = {
+    "feed_forward_proj": "gated-gelu",
+    "decoder_start_token_id": 0,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 20,
+    "tie_word_embeddings": False,
+}
+_XLMR = {"type_vocab_size": 1, "layer_norm_eps": 1e-5}
+_LLAMA = {"tie_word_embeddings": False, "pad_token_id": None}
 TYPES = {
-    "xlm-roberta": {"type_vocab_size": 1, "layer_norm_eps": 1e-5},
-    "xlm-roberta-xl": {"type_vocab_size": 1, "layer_norm_eps": 1e-5},
+    "xlm-roberta": _XLMR,
+    "xlm-roberta-xl": _XLMR,
+    "mt5": _T5,
+    "umt5": _T5,
+    "llama": _LLAMA,
+    "qwen2": {"tie_word_embeddings": True},
+    "qwen3": _LLAMA,
 }
 CLASSES = [
     (model_type, name, kind)
@@ -41,24 +55,24 @@ CLASSES = [
 def drawn(model_type: str, seed: int) -> dict:
     """Returns the fields of a config of random tiny sizes."""
     draw = np.random.default_rng(seed)
-    heads, width = int(draw.integers(1, 4)), 2 * int(draw.integers(2, 6))
-    return {
-        "vocab_size": int(draw.integers(40, 90)),
-        "hidden_size": heads * width,
-        "num_hidden_layers": int(draw.integers(1, 7)),
-        "num_attention_heads": heads,
-        "intermediate_size": int(draw.integers(5, 40)),
-        "max_position_embeddings": int(draw.integers(18, 40)),
-        "num_labels": int(draw.integers(2, 6)),
-        **TYPES[model_type],
-    }
+    groups, each, width = int(draw.integers(1, 4)), int(draw.integers(1, 3)), 2 * int(draw.integers(2, 6))
+    layers, mlp, vocab = (int(draw.integers(*bounds)) for bounds in ((1, 7), (5, 40), (40, 90)))
+    heads, length = groups * each, int(draw.integers(18, 40))
+    if TYPES[model_type] is _T5:
+        sizes = {"num_layers": layers, "num_decoder_layers": int(draw.integers(1, 7)), "d_model": 3 * width}
+        sizes |= {"d_kv": width, "num_heads": heads, "d_ff": mlp}
+    else:
+        sizes = {"num_hidden_layers": layers, "num_attention_heads": heads, "hidden_size": heads * width}
+        sizes |= {"intermediate_size": mlp, "max_position_embeddings": length}
+        sizes |= {} if TYPES[model_type] is _XLMR else {"num_key_value_heads": groups, "head_dim": width}
+    return {"vocab_size": vocab, "num_labels": int(draw.integers(2, 6)), **sizes, **TYPES[model_type]}
 
 
 def published(folder, model_type, name, kind, seed, *, dtype="float32", shard="5GB"):
     """Saves a random model as `transformers` does, and returns it."""
     torch.manual_seed(seed)
     fields = drawn(model_type, seed)
-    if kind in ("", "mlm", "span_qa", "multiple_choice"):
+    if kind not in LABELLED:
         del fields["num_labels"]
     config = transformers.AutoConfig.for_model(model_type, **fields)
     model = getattr(transformers, name)(config).eval()
