@@ -4,13 +4,18 @@ import dataclasses
 import json
 import shutil
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 from hub_folders import POST, ROWS, kinds_of, labels_for
 
 from xling_jax.convert.to_hf import Options, to_hf
 from xling_jax.errors import CheckpointError, ConfigError, Interrupted
 from xling_jax.models.card import NAME, as_text, read_card
 from xling_jax.models.weights.folder import INDEX, open_tensors
+from xling_jax.train.checkpoint import Checkpoints
 from xling_jax.train.writer import Display
 
 
@@ -73,6 +78,36 @@ def test_the_vocabulary_goes_out_as_it_came(publish, convert, vocabulary, tmp_pa
         json.loads((tmp_path / "named" / "tokenizer_config.json").read_text())["tokenizer_class"]
         == "XLMRobertaTokenizer"
     )
+
+
+def test_adapters_are_merged(publish, convert, tmp_path):
+    """A checkpoint with low-rank adapters beside some kernels goes out as one without: W + scale A B."""
+    folder, tensors = publish(row=ROWS["llama"])
+    out = convert(folder, multiple=1)
+    checkpoints = Checkpoints(out / "checkpoints", background=False)
+    shapes = checkpoints.meta(0)["params"]["shapes"]
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    wanted = {path: jax.ShapeDtypeStruct(tuple(shape), dtype, sharding=here) for path, (shape, dtype) in shapes.items()}
+    params = flatten_dict(checkpoints.restore_params(0, unflatten_dict(wanted, sep="/")), sep="/")
+    checkpoints.close()
+    draw = np.random.default_rng(1).standard_normal
+    a, b = draw((3, 24, 2)).astype(np.float32), draw((3, 2, 4, 10)).astype(np.float32)
+    beside = {"lora_a": a, "lora_b": b, "lora_scale": np.full(3, 0.5, np.float32)}
+    params |= {f"body/layers/query/{name}": jnp.asarray(array) for name, array in beside.items()}
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    shutil.copy(out / NAME, trained)
+    writing = Checkpoints(trained / "checkpoints", background=False)
+    writing.save(3, {"params": unflatten_dict(params, sep="/"), "step": jnp.int32(3)})
+    writing.close()
+    found = exported(trained, tmp_path / "back")
+    for layer in range(3):
+        name = f"layers.{layer}.self_attn.q_proj.weight"
+        added = (a[layer] @ b[layer].reshape(2, 40)).T * 0.5
+        np.testing.assert_allclose(
+            found.pop(name), tensors.pop(name) + added, rtol=0, atol=1e-5
+        )  # sums of two products
+    assert_bits(found, tensors)
 
 
 def test_one_head_of_several_is_named(publish, convert, tmp_path):

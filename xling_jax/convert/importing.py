@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import unflatten_dict
 
 from xling_jax import __version__
 from xling_jax.axes import LABELS
@@ -234,7 +235,8 @@ def _write(part: pathlib.Path, planned: Import, display: Display, stop_asked: Ca
     card = planned.card
     if card.vocabulary is not None:
         copy_vocabulary(card.vocabulary, part / TOKENIZER)
-    tree = _tree({leaf.tensor.ours: _stream(leaf, planned) for leaf in planned.matching.leaves})
+    streams = {leaf.tensor.ours: _stream(leaf, planned) for leaf in planned.matching.leaves}
+    tree = unflatten_dict(streams, sep="/")
     total = sum(stream.nbytes for stream in jax.tree.leaves(tree))
     megabyte, done = 10**6, 0
     with display.bar("converting", -(-total // megabyte), unit="MB") as bar:
@@ -258,15 +260,3 @@ def _stream(leaf: Leaf, planned: Import) -> Stream:
         return piece if axis is None else piece.take(planned.order, axis=axis)
 
     return Stream(leaf.shape, dtype, read, leaf.rows(dtype))
-
-
-def _tree(leaves: Mapping[str, Any]) -> dict:
-    """Returns a nested dict of leaves by path."""
-    tree: dict = {}
-    for path, leaf in leaves.items():
-        *folders, last = path.split("/")
-        node = tree
-        for folder in folders:
-            node = node.setdefault(folder, {})
-        node[last] = leaf
-    return tree

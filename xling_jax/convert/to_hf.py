@@ -10,12 +10,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from xling_jax.convert.drafts import draft
 from xling_jax.convert.vocabulary import export_vocabulary
 from xling_jax.errors import CheckpointError, Interrupted, unknown
 from xling_jax.models.build import HeadSpec, build_config
 from xling_jax.models.card import CHECKPOINTS, Card, read_card
+from xling_jax.models.lora import ADAPTERS, merge_lora
 from xling_jax.models.weights.families import FAMILIES, class_of
 from xling_jax.models.weights.folder import CONFIG, INDEX, SINGLE
 from xling_jax.models.weights.safetensors import Planned, write_file
@@ -42,6 +44,15 @@ class Options:
 
 
 @dataclasses.dataclass(frozen=True)
+class Leaf:
+    """A leaf here, and its row. `parts`: path -> [shape, dtype] of itself and of adapters, which are merged into it."""
+
+    tensor: Tensor
+    shape: tuple[int, ...]
+    parts: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
 class Export:
     """What is to be written: the tensors of each leaf, by the rows of the family."""
 
@@ -49,18 +60,19 @@ class Export:
     head: HeadSpec | None
     class_name: str
     dtype: str
-    leaves: tuple[tuple[Tensor, tuple[int, ...], str], ...]  # row, shape here, dtype here
+    leaves: tuple[Leaf, ...]
     prefix: str  # of the names, which the class leaves out
 
     def planned(self) -> Iterator[Planned]:
         """Yields the tensors in the order in which they are written."""
-        for tensor, shape, _ in self.leaves:
-            for name in names(tensor, shape[0] if shape else 1):
-                yield Planned(name.removeprefix(self.prefix), self.dtype, self.shape_there(tensor, shape))
+        for leaf in self.leaves:
+            for name in names(leaf.tensor, leaf.shape[0] if leaf.shape else 1):
+                yield Planned(name.removeprefix(self.prefix), self.dtype, self.shape_there(leaf))
 
-    def shape_there(self, tensor: Tensor, shape: tuple[int, ...]) -> tuple[int, ...]:
+    def shape_there(self, leaf: Leaf) -> tuple[int, ...]:
         """Returns the shape of one tensor there."""
-        return theirs_shape(tensor, shape[1:] if "{}" in tensor.theirs else shape, self.card.model.vocab)
+        shape = leaf.shape[1:] if "{}" in leaf.tensor.theirs else leaf.shape
+        return theirs_shape(leaf.tensor, shape, self.card.model.vocab)
 
     def config(self, family: Family) -> dict[str, Any]:
         """Returns the contents of config.json."""
@@ -94,15 +106,22 @@ def plan_export(card: Card, saved: dict[str, Any], options: Options) -> Export:
     heads = (head,) if head else ()
     tensors = family.tensors(build_config(card.model, card.model.vocab), heads)
     mine = {path for path in saved if path.startswith(("body/", *(f"head_{head.name}/" for head in heads)))}
-    differing = sorted(mine ^ {tensor.ours for tensor in tensors})
+    adapters = {path for path in mine if path.rpartition("/")[2] in ADAPTERS}
+    differing = sorted((mine - adapters) ^ {tensor.ours for tensor in tensors})
     if differing:
         raise CheckpointError(
             f"The checkpoint and model '{card.model.name}' differ in {len(differing)} leaves: {differing[0]} ...\n"
             "Allowed: the parameters of the model and no others. Was it written by another version?"
         )
-    leaves = tuple((tensor, tuple(saved[tensor.ours][0]), saved[tensor.ours][1]) for tensor in tensors)
+    leaves = tuple(_leaf(tensor, saved, adapters) for tensor in tensors)
     dtype = options.dtype or next(iter(saved.values()))[1]
     return Export(card, head, class_name, dtype, leaves, "" if head else family.prefix)
+
+
+def _leaf(tensor: Tensor, saved: dict[str, Any], adapters: set[str]) -> Leaf:
+    folder, _, last = tensor.ours.rpartition("/")
+    beside = [path for path in adapters if last == "kernel" and path.rpartition("/")[0] == folder]
+    return Leaf(tensor, tuple(saved[tensor.ours][0]), {path: saved[path] for path in (tensor.ours, *beside)})
 
 
 def _head(card: Card, name: str) -> HeadSpec | None:
@@ -168,15 +187,16 @@ def _arrays(
 ) -> Iterator[np.ndarray]:
     """Yields the tensors in the order of `Export.planned`."""
     written, here = 0, jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
-    for tensor, shape, dtype in export.leaves:
-        wanted = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=here)
-        for name in reversed(tensor.ours.split("/")):
-            wanted = {name: wanted}
-        (leaf,) = map(np.asarray, jax.tree.leaves(restore(wanted)))
-        for array in leaf if "{}" in tensor.theirs else (leaf,):
+    for leaf in export.leaves:
+        parts = {
+            tuple(path.split("/")): jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype), sharding=here)
+            for path, (shape, dtype) in leaf.parts.items()
+        }
+        (whole,) = map(np.asarray, jax.tree.leaves(merge_lora(restore(unflatten_dict(parts)))))
+        for array in whole if "{}" in leaf.tensor.theirs else (whole,):
             if stop_asked():
                 raise Interrupted("Stopped. Nothing of it is left.\nRun the same command again to convert.")
-            yield to_theirs(tensor, array, export.shape_there(tensor, shape)).astype(jnp.dtype(export.dtype))
+            yield to_theirs(leaf.tensor, array, export.shape_there(leaf)).astype(jnp.dtype(export.dtype))
             written += 1
             tell(written)
 
