@@ -8,8 +8,10 @@ import pathlib
 import pytest
 
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import as_json, from_config
-from xling_jax.stages.plan import describe, make_plan
+from xling_jax.experiment import Vocabulary, as_json, from_config
+from xling_jax.models.card import Card
+from xling_jax.stages.plan import Start, describe, make_plan
+from xling_jax.tables.models import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -23,6 +25,14 @@ def load(path):
     return module
 
 
+def start_of(experiment):
+    """Returns what stands in for an experiment's checkpoint, which is not here: the row that its folder is named by."""
+    if not experiment.checkpoint:
+        return None
+    folder = pathlib.Path(experiment.checkpoint)
+    return Start(folder, Card(MODELS[folder.name], (), {}, None), Vocabulary(), "checkpoint")
+
+
 def sizes():
     return [pytest.param(path, size, id=f"{path.stem}-{size}") for path in CONFIGS for size in load(path).SIZES]
 
@@ -30,7 +40,7 @@ def sizes():
 @pytest.mark.parametrize("path, size", sizes())
 def test_config_is_what_it_was(path, size, tmp_path):
     experiment = from_config(load(path).get_config(size).to_dict())
-    plan = make_plan(experiment, "vocabulary", str)
+    plan = make_plan(experiment, "vocabulary", str, start_of(experiment))
     declared = json.loads(as_json(experiment))
     text = "\n".join([*describe(plan, tmp_path), json.dumps(declared, indent=1), ""])
     golden = GOLDEN / f"{path.stem}-{size}.txt"
@@ -122,6 +132,15 @@ WRONG = {
         lambda c: c["targets"]["pos"]["stage"]["optim"].update(freeze_layers=3, lora={"rank": 2}),
         "stage 'targets.pos' has lora.rank=2 and all 3 layers frozen",
     ),
+    "checkpoint beside a model": (
+        lambda c: c.update(checkpoint="work/xlmr"),
+        "The config has checkpoint='work/xlmr', and model beside it.\nAllowed: one of them",
+    ),
+    "checkpoint beside pretraining": (
+        lambda c: c.update(checkpoint="work/xlmr", model=""),
+        "The config has checkpoint='work/xlmr', and pretrain beside it.\nAllowed: one of them",
+    ),
+    "no model": (lambda c: c.update(model=""), "Unknown model ''"),
     "model": (lambda c: c.update(model="wrld"), "Unknown model 'wrld'.*\nDid you mean: world"),
     "task": (lambda c: c["pretrain"].update(data=("world_txt.train.qen",)), "Unknown task 'world_txt' in stage"),
     "split": (lambda c: c["pretrain"].update(data=("world_text.test.qen",)), "Unknown split 'test'"),

@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
 from xling_jax.optim import Optim, check_optim
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
-from xling_jax.tables.models import model
+from xling_jax.tables.models import Model, model
 from xling_jax.tables.tasks import Cell, cells, parse_cells, task, tasks_of_head
 
 
@@ -171,12 +172,17 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A pretrained model, arms, targets, seeds: everything that decides the numbers."""
+    """A pretrained model, arms, targets, seeds: everything that decides the numbers.
+
+    The model is pretrained here: then it has a `model`, a `vocabulary` and a stage `pretrain`. Or it is that of
+    `checkpoint`, a folder that `xling convert from-hf` wrote or that of a stage: then these come from there.
+    """
 
     name: str = ""
     question: str = ""
     synthetic: bool = False
     model: str = ""
+    checkpoint: str = ""  # a folder; "" to pretrain
     vocabulary: Vocabulary = Vocabulary()
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> most examples of a cell
     pretrain: Stage = Stage()
@@ -362,6 +368,8 @@ def _check_head(experiment: Experiment, name: str, target: Target) -> None:
     if not KINDS[row.kind].trained:
         return
     arms = {f"arms.{arm}": made.stage or experiment.pretrain for arm, made in experiment.arms.items()}
+    if experiment.checkpoint:  # its heads are known when it is opened
+        arms = {f"arms.{arm}": made.stage for arm, made in experiment.arms.items() if made.stage}
     for where, stage in {f"targets.{name}": target.stage}.items() if target.stage else arms.items():
         heads = {cell.row.head_name for cell in stage.cells()}
         if row.head_name not in heads:
@@ -375,21 +383,44 @@ def _check_head(experiment: Experiment, name: str, target: Target) -> None:
 
 def _stages(experiment: Experiment) -> Iterator[tuple[str, Stage]]:
     """Yields (name, stage) of every training that an experiment declares."""
-    yield "pretrain", experiment.pretrain
+    if not experiment.checkpoint:
+        yield "pretrain", experiment.pretrain
     for what, rows in (("arms", experiment.arms), ("targets", experiment.targets)):
         yield from ((f"{what}.{name}", row.stage) for name, row in rows.items() if row.stage is not None)
 
 
+def _check_start(experiment: Experiment) -> None:
+    """Raises ConfigError if a field says otherwise what the checkpoint says."""
+    for name in ("model", "vocabulary", "pretrain"):
+        if getattr(experiment, name) != getattr(Experiment(), name):
+            raise ConfigError(
+                f"The config has checkpoint='{experiment.checkpoint}', and {name} beside it.\n"
+                f"Allowed: one of them. A checkpoint has its model and vocabulary, and is pretrained; text to go on "
+                f"with is the data of an arm's stage.\n{WHERE}"
+            )
+
+
+def check_model(experiment: Experiment, row: Model) -> None:
+    """Raises ConfigError for inputs that are longer than a model has positions, and for what it cannot train."""
+    for where, stage in _stages(experiment):
+        _check_lengths(stage.lengths(), f"stage '{where}'", row.positions)
+        check_optim(stage.optim, where, row)
+    for name, target in experiment.targets.items():
+        _check_lengths(target.lengths(), f"target '{name}'", row.positions)
+
+
 def _check(experiment: Experiment) -> None:
-    row = model(experiment.model, "'config.model'")
-    positions = row.positions
+    positions = sys.maxsize  # those of a checkpoint are known when it is opened
+    if experiment.checkpoint:
+        _check_start(experiment)
+    else:
+        positions = model(experiment.model, "'config.model'").positions
     if experiment.readers < 0:
         raise ConfigError(f"The experiment has readers={experiment.readers}.\nAllowed: 0 or more processes.\n{WHERE}")
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
     for where, stage in _stages(experiment):
         _check_stage(stage, where, positions)
-        check_optim(stage.optim, where, row)
     for name, target in experiment.targets.items():
         task(target.task, f"'config.targets.{name}'")
         found = cells(target.task, target.split, target.languages, f"'config.targets.{name}'")
@@ -398,6 +429,8 @@ def _check(experiment: Experiment) -> None:
         _check_labels(found, f"Target '{name}'", "evaluated")
         _check_head(experiment, name, target)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
+    if not experiment.checkpoint:
+        check_model(experiment, model(experiment.model))
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)
 

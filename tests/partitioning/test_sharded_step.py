@@ -73,7 +73,7 @@ def packed(task: str) -> dict[str, np.ndarray]:
 
 @functools.cache
 def programs(strategy: str, mesh: str) -> Programs:
-    return Programs(Experiment(model="tiny", strategy=strategy, mesh=mesh), VOCAB, MASK)
+    return Programs(Experiment(strategy=strategy, mesh=mesh), MODELS["tiny"], VOCAB, MASK)
 
 
 @functools.cache
@@ -151,7 +151,7 @@ ADAPTED = {
 def adapted(optim, strategy, mesh, monkeypatch):
     """Returns (state, metrics) after one step of a wide model, the state's shapes, and the state before on the host."""
     monkeypatch.setitem(MODELS, "wide", WIDE)
-    here = Programs(Experiment(model="wide", strategy=strategy, mesh=mesh), VOCAB, MASK)
+    here = Programs(Experiment(model="wide", strategy=strategy, mesh=mesh), WIDE, VOCAB, MASK)
     make, abstract = here.state_maker(HEADS, optim)
     step = here.step(HEADS, head_spec(TASKS["world_nli"]), optim, 2)
     state = make(3)
