@@ -103,7 +103,7 @@ def gradient_of(layers, frozen):
 
 
 def test_frozen_layers_cost_no_backward_pass():
-    """Counted by XLA. Backward through a layer is twice its forward pass, so half of the layers frozen saves a third."""
+    """Counted by XLA. Backward is twice the work of forward, so half of the layers frozen saves a third."""
 
     def flops(frozen):
         compiled = jax.jit(gradient_of(UNROLLED, frozen)).lower(parameters(UNROLLED)).compile()
