@@ -11,7 +11,7 @@ from decoders import VARIANTS, make_pair  # noqa: E402
 
 from xling_jax.models.prompts import generate, rank  # noqa: E402
 
-LIMIT, EOS, PAD = 12, (3, 7), 0
+LIMIT, EOS, PAD = 12, (3, 7), 1  # a beam search there fills up with the end of text where the id of padding is 0
 
 
 def drawn_prompts(pair, rows):
