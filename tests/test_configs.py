@@ -126,8 +126,8 @@ WRONG = {
         "Target 'pos' asks for lareqa.test.th, of kind 'dual_encoder', which is not evaluated here",
     ),
     "masked words to score": (
-        lambda c: c["targets"]["pos"].update(task="world_text", split="dev", languages="qda"),
-        "Target 'pos' asks for world_text.dev.qda, of kind 'mlm', which is not evaluated here",
+        lambda c: c["targets"]["pos"].update(task="world_text", split="train", languages="qda"),
+        "Target 'pos' asks for world_text.train.qda, of kind 'mlm', which is not evaluated here",
     ),
     "queries to train on": (
         lambda c: c["pretrain"].update(data=("mewslix.dev.en",)),

@@ -88,7 +88,7 @@ def shapes_of(model: Model) -> dict[str, tuple[int, ...]]:
 
 
 def params_from(theirs, model: Model) -> dict:
-    state = {name: leaf.detach().numpy() for name, leaf in theirs.state_dict().items()}
+    state = {name: leaf.detach().numpy().copy() for name, leaf in theirs.state_dict().items()}
     prefix = "" if any(name.startswith(FAMILY.prefix) for name in state) else FAMILY.prefix
     rows = FAMILY.tensors(model.config, model.heads)
     return read_tree(rows, shapes_of(model), lambda name: state[name.removeprefix(prefix)])
