@@ -129,7 +129,7 @@ def make_pair(variant: str, seed: int, kind: str = "lm", size: int = 0, **change
     """Returns a random model with a head of some kind, there and here."""
     rng = np.random.default_rng(seed)
     json = drawn_json(variant, rng) | changes
-    labels = {"num_labels": size} if size else {}
+    labels = {"num_labels": size} if kind in ("pair_classification", "tagging") else {}
     config = transformers.AutoConfig.for_model(**json, pad_token_id=0, bos_token_id=None, eos_token_id=None, **labels)
     theirs = getattr(transformers, CLASSES[kind]).from_config(config, attn_implementation="eager")
     perturbed(theirs, seed)

@@ -162,7 +162,7 @@ def test_the_loss_of_answers_is_that_of_their_places():
 @pytest.mark.parametrize(("kind", "size"), [("pair_classification", 3), ("tagging", 5), ("span_qa", 2)])
 def test_heads(variant, kind, size):
     """Rows of several lengths; the class for classification takes padding to be an id, so its texts have none of it."""
-    pair = make_pair(variant, 61, kind, 0 if kind == "span_qa" else size)
+    pair = make_pair(variant, 61, kind, size)
     tokens, lengths = pair.tokens(3, 10), np.array([10, 3, 7])
     mask = np.arange(10)[None] < lengths[:, None]
     tokens = np.where(mask, tokens, 0)
