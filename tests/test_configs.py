@@ -8,8 +8,10 @@ import pathlib
 import pytest
 
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import as_json, from_config
-from xling_jax.stages.plan import describe, make_plan
+from xling_jax.experiment import Vocabulary, as_json, from_config
+from xling_jax.models.card import Card
+from xling_jax.stages.plan import Start, describe, make_plan
+from xling_jax.tables.models import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -23,6 +25,14 @@ def load(path):
     return module
 
 
+def start_of(experiment):
+    """Returns what stands in for an experiment's checkpoint, which is not here: the row that its folder is named by."""
+    if not experiment.checkpoint:
+        return None
+    folder = pathlib.Path(experiment.checkpoint)
+    return Start(folder, Card(MODELS[folder.name], (), {}, None), Vocabulary(), "checkpoint")
+
+
 def sizes():
     return [pytest.param(path, size, id=f"{path.stem}-{size}") for path in CONFIGS for size in load(path).SIZES]
 
@@ -30,7 +40,7 @@ def sizes():
 @pytest.mark.parametrize("path, size", sizes())
 def test_config_is_what_it_was(path, size, tmp_path):
     experiment = from_config(load(path).get_config(size).to_dict())
-    plan = make_plan(experiment, "vocabulary", str)
+    plan = make_plan(experiment, "vocabulary", str, start_of(experiment))
     declared = json.loads(as_json(experiment))
     text = "\n".join([*describe(plan, tmp_path), json.dumps(declared, indent=1), ""])
     golden = GOLDEN / f"{path.stem}-{size}.txt"
@@ -78,6 +88,15 @@ WRONG = {
     "type": (lambda c: c["pretrain"].update(steps="3"), "Config field 'config.pretrain.steps' is '3'"),
     "type in a tuple": (lambda c: c.update(seeds=(0, "1")), r"Config field 'config.seeds\[1\]' is '1'"),
     "choice": (lambda c: c["pretrain"]["optim"].update(schedule="cosine"), "Unknown value 'cosine'"),
+    "checkpoint beside a model": (
+        lambda c: c.update(checkpoint="work/xlmr"),
+        "The config has checkpoint='work/xlmr', and model beside it.\nAllowed: one of them",
+    ),
+    "checkpoint beside pretraining": (
+        lambda c: c.update(checkpoint="work/xlmr", model=""),
+        "The config has checkpoint='work/xlmr', and pretrain beside it.\nAllowed: one of them",
+    ),
+    "no model": (lambda c: c.update(model=""), "Unknown model ''"),
     "model": (lambda c: c.update(model="wrld"), "Unknown model 'wrld'.*\nDid you mean: world"),
     "task": (lambda c: c["pretrain"].update(data=("world_txt.train.qen",)), "Unknown task 'world_txt' in stage"),
     "split": (lambda c: c["pretrain"].update(data=("world_text.test.qen",)), "Unknown split 'test'"),
@@ -95,12 +114,28 @@ WRONG = {
         "Target 'pos' needs the labels of xnli.test_blind.th.*with labels: train dev test",
     ),
     "a kind without a head": (
-        lambda c: c["pretrain"].update(data=("squad_retrieval.train.en",)),
-        "Stage 'pretrain' asks for squad_retrieval.train.en, of kind 'dual_encoder', which has no head.*kinds mlm pair",
+        lambda c: c["pretrain"].update(data=("tatoeba.test.de",)),
+        "Stage 'pretrain' asks for tatoeba.test.de, of kind 'retrieval', which is not trained here.*kinds mlm pair",
     ),
     "a kind without an evaluator": (
         lambda c: c["targets"]["pos"].update(task="bucc", split="dev", languages="zh"),
-        "Target 'pos' asks for bucc.dev.zh, of kind 'mining'",
+        "Target 'pos' asks for bucc.dev.zh, of kind 'mining', which is not evaluated here.*kinds pair_classification",
+    ),
+    "a trained kind without an evaluator": (
+        lambda c: c["targets"]["pos"].update(task="lareqa", split="test", languages="th"),
+        "Target 'pos' asks for lareqa.test.th, of kind 'dual_encoder', which is not evaluated here",
+    ),
+    "masked words to score": (
+        lambda c: c["targets"]["pos"].update(task="world_text", split="dev", languages="qda"),
+        "Target 'pos' asks for world_text.dev.qda, of kind 'mlm', which is not evaluated here",
+    ),
+    "queries to train on": (
+        lambda c: c["pretrain"].update(data=("mewslix.dev.en",)),
+        "Stage 'pretrain' asks for mewslix.dev.en, which has queries and candidates apart.*of pairs: train dev_pairs",
+    ),
+    "candidates to train on": (
+        lambda c: c["pretrain"].update(data=("lareqa.candidates.en",)),
+        "asks for lareqa.candidates.en, which has queries and candidates apart.*of other tasks",
     ),
     "no data": (lambda c: c["pretrain"].update(data=()), "Stage 'pretrain' has no data"),
     "steps and epochs": (lambda c: c["pretrain"].update(epochs=1.0), "Allowed: one of them above zero"),

@@ -42,12 +42,13 @@ _ROWS = (
     Group("train", "train", "words partitioning"),
     Group("eval", "eval", "words partitioning"),
     # Layer 3: the joint.
+    Group("convert", "convert", "words data models partitioning train"),
     Group("stages", "stages", "words data models partitioning train eval"),
     Group("planner", "planner", "words data models partitioning train eval"),
     # Beside.
     Group("report", "report", "words", outside="matplotlib numpy rich scipy"),
     # Layer 4: doors.
-    Group("doors", "__main__ cli doors", "words data models partitioning train eval stages planner report"),
+    Group("doors", "__main__ cli doors", "words data models partitioning train eval convert stages planner report"),
     Group("t5x_bridge", "t5x_bridge", "words data"),
 )
 

@@ -9,6 +9,7 @@ VERBS = {
     "run": "runs an experiment, all its stages, evaluation and report; run again to resume",
     "report": "writes the report of finished or unfinished runs",
     "data": "lists tasks, shows a cell with an example, prepares cells",
+    "convert": "reads and writes weights as Hugging Face lays them out; lists the models there are",
     "doctor": "checks the installation: versions, devices, what is missing and how to get it",
 }
 

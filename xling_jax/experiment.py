@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -185,12 +186,17 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A pretrained model, arms, targets, seeds: everything that decides the numbers."""
+    """A pretrained model, arms, targets, seeds: everything that decides the numbers.
+
+    The model is pretrained here: then it has a `model`, a `vocabulary` and a stage `pretrain`. Or it is that of
+    `checkpoint`, a folder that `xling convert from-hf` wrote or that of a stage: then these come from there.
+    """
 
     name: str = ""
     question: str = ""
     synthetic: bool = False
     model: str = ""
+    checkpoint: str = ""  # a folder; "" to pretrain
     vocabulary: Vocabulary = Vocabulary()
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> most examples of a cell
     pretrain: Stage = Stage()
@@ -288,14 +294,14 @@ def _check_lengths(lengths: tuple[int, ...], where: str, positions: int) -> None
         )
 
 
-def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
-    """Raises ConfigError for cells that no model answers yet, and for cells without labels."""
+def _check_labels(cells: tuple[Cell, ...], asks: str, done: str) -> None:
+    """Raises ConfigError for cells without labels, and of kinds that are not `done`: trained or evaluated."""
     for cell in cells:
-        if not KINDS[cell.row.kind].modelled:
-            allowed = " ".join(name for name, kind in KINDS.items() if kind.modelled)
+        if not getattr(KINDS[cell.row.kind], done):
+            allowed = " ".join(name for name, kind in KINDS.items() if getattr(kind, done))
             raise ConfigError(
-                f"{asks} asks for {cell}, of kind '{cell.row.kind}', which has no head and no evaluator.\n"
-                f"Allowed: tasks of the kinds {allowed}.\n{WHERE}"
+                f"{asks} asks for {cell}, of kind '{cell.row.kind}', which is not {done} here.\n"
+                f"Allowed: tasks of the kinds {allowed}.\nKinds are rows of xling_jax/tables/kinds.py."
             )
         if cell.row.splits[cell.split].labels == "withheld":
             there = " ".join(name for name, split in cell.row.splits.items() if split.labels == "there")
@@ -305,11 +311,26 @@ def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
             )
 
 
+def _check_pairs(cells: tuple[Cell, ...], asks: str) -> None:
+    """Raises ConfigError for cells of queries or of candidates: a model is trained on pairs of them."""
+    for cell in cells:
+        splits = cell.row.splits
+        searched = {split.among for split in splits.values()} - {""}
+        if splits[cell.split].among or cell.split in searched:
+            pairs = [name for name, split in splits.items() if not split.among and name not in searched]
+            raise ConfigError(
+                f"{asks} asks for {cell}, which has queries and candidates apart.\n"
+                f"Allowed: splits of pairs: {' '.join(pairs) or 'of other tasks, as this one has none'}.\n{WHERE}"
+            )
+
+
 def _check_stage(stage: Stage, where: str, positions: int) -> None:
     if not stage.data:
         raise ConfigError(f"Stage '{where}' has no data.\nAllowed: cells, for example mnli.dev.en.\n{WHERE}")
     for text in stage.data:
-        _check_labels(parse_cells(text, f"stage '{where}'"), f"Stage '{where}'")
+        found = parse_cells(text, f"stage '{where}'")
+        _check_labels(found, f"Stage '{where}'", "trained")
+        _check_pairs(found, f"Stage '{where}'")
     if (stage.steps > 0) == (stage.epochs > 0):
         raise ConfigError(
             f"Stage '{where}' has steps={stage.steps} and epochs={stage.epochs}.\n"
@@ -361,6 +382,8 @@ def _check_head(experiment: Experiment, name: str, target: Target) -> None:
     if not KINDS[row.kind].trained:
         return
     arms = {f"arms.{arm}": made.stage or experiment.pretrain for arm, made in experiment.arms.items()}
+    if experiment.checkpoint:  # its heads are known when it is opened
+        arms = {f"arms.{arm}": made.stage for arm, made in experiment.arms.items() if made.stage}
     for where, stage in {f"targets.{name}": target.stage}.items() if target.stage else arms.items():
         heads = {cell.row.head_name for cell in stage.cells()}
         if row.head_name not in heads:
@@ -372,13 +395,37 @@ def _check_head(experiment: Experiment, name: str, target: Target) -> None:
             )
 
 
+def _check_start(experiment: Experiment) -> None:
+    """Raises ConfigError if a field says otherwise what the checkpoint says."""
+    for name in ("model", "vocabulary", "pretrain"):
+        if getattr(experiment, name) != getattr(Experiment(), name):
+            raise ConfigError(
+                f"The config has checkpoint='{experiment.checkpoint}', and {name} beside it.\n"
+                f"Allowed: one of them. A checkpoint has its model and vocabulary, and is pretrained; text to go on "
+                f"with is the data of an arm's stage.\n{WHERE}"
+            )
+
+
+def check_positions(experiment: Experiment, positions: int) -> None:
+    """Raises ConfigError for inputs that are longer than a checkpoint's model has positions."""
+    for name, arm in experiment.arms.items():
+        if arm.stage is not None:
+            _check_lengths(arm.stage.lengths(), f"stage 'arms.{name}'", positions)
+    for name, target in experiment.targets.items():
+        _check_lengths(target.lengths(), f"target '{name}'", positions)
+
+
 def _check(experiment: Experiment) -> None:
-    positions = model(experiment.model, "'config.model'").positions
+    positions = sys.maxsize  # those of a checkpoint are known when it is opened
+    if experiment.checkpoint:
+        _check_start(experiment)
+    else:
+        positions = model(experiment.model, "'config.model'").positions
+        _check_stage(experiment.pretrain, "pretrain", positions)
     if experiment.readers < 0:
         raise ConfigError(f"The experiment has readers={experiment.readers}.\nAllowed: 0 or more processes.\n{WHERE}")
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
-    _check_stage(experiment.pretrain, "pretrain", positions)
     for name, arm in experiment.arms.items():
         if arm.stage is not None:
             _check_stage(arm.stage, f"arms.{name}", positions)
@@ -387,7 +434,7 @@ def _check(experiment: Experiment) -> None:
         found = cells(target.task, target.split, target.languages, f"'config.targets.{name}'")
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
-        _check_labels(found, f"Target '{name}'")
+        _check_labels(found, f"Target '{name}'", "evaluated")
         if target.stage is not None:
             _check_stage(target.stage, f"targets.{name}", positions)
         _check_head(experiment, name, target)

@@ -119,6 +119,65 @@ def test_mlm_logits_are_those_of_the_masked_places(params):
     np.testing.assert_allclose(there[:, ::-1], here, atol=1e-6)
 
 
+def dual(inputs):
+    """Returns the logits BxB of a fresh dual encoder with scale 2."""
+    model = Model(network().config, (HeadSpec("pairs", "dual_encoder"),))
+    params = nn.meta.unbox(init_params(model, jax.random.key(0)))
+    head = params["head_pairs"] | {"logit_scale": jnp.array([2.0])}
+    return model.apply({"params": params | {"head_pairs": head}}, "pairs", inputs)
+
+
+def pairs(length: int = 7) -> dict:
+    return {"input_ids": batch("world_choice", length)["input_ids"][:, :2]}
+
+
+def test_a_dual_encoder_compares_every_query_with_every_candidate():
+    found = dual(pairs())
+    assert found.shape == (3, 3) and jnp.abs(found).max() <= 2.0, "a cosine times the scale"
+    turned = {"input_ids": pairs()["input_ids"][:, ::-1]}
+    np.testing.assert_allclose(dual(turned), found.T, atol=1e-5, err_msg="both sides share all weights")
+    np.testing.assert_allclose(dual(pairs(12)), found, atol=1e-5, err_msg="padding")
+    same = {"input_ids": jnp.repeat(pairs()["input_ids"][:, :1], 2, axis=1)}
+    np.testing.assert_allclose(jnp.diagonal(dual(same)), 2.0, rtol=1e-5)
+
+
+def test_the_scale_begins_at_100_and_is_learned():
+    model = Model(network().config, (HeadSpec("pairs", "dual_encoder"),))
+    params = nn.meta.unbox(init_params(model, jax.random.key(0)))
+    assert params["head_pairs"]["logit_scale"].tolist() == [100.0]
+    gradient = jax.grad(lambda params: model.apply({"params": params}, "pairs", pairs()).std())(params)
+    assert abs(float(gradient["head_pairs"]["logit_scale"][0])) > 1e-6
+
+
+def test_an_empty_candidate_is_never_picked():
+    tokens = pairs()["input_ids"].at[1].set(PAD_ID)
+    found = dual({"input_ids": tokens})
+    assert (found[:, 1] < -1e8).all() and jnp.isfinite(found).all()
+    np.testing.assert_allclose(found[0, 0], dual(pairs())[0, 0], atol=1e-5)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first"])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_vectors_of_packed_rows_are_those_of_rows_apart(params, layer, pooling):
+    tokens = batch("world_nli")["input_ids"].at[:, 0].set(0)
+    row = jnp.concatenate([tokens[0], tokens[1, :4], jnp.full((3,), PAD_ID)])[None]
+    packed = {
+        "segments": jnp.array([[1] * 7 + [2] * 4 + [0] * 3]),
+        "positions": jnp.array([[*range(7), *range(4), 0, 0, 0]]),
+        "first": jnp.array([[0, 7, 0]]),
+    }
+
+    def vectors(tokens, packed=None):
+        model, body = Model(network().config), {"body": params["body"]}
+        return model.apply({"params": body}, tokens, layer, pooling, packed, method=Model.vectors)
+
+    found = vectors(row, packed)
+    assert found.shape == (1, 3, 16) and found.dtype == jnp.float32
+    np.testing.assert_allclose(found[0, 0], vectors(tokens[:1])[0], atol=1e-5)
+    np.testing.assert_allclose(found[0, 1], vectors(tokens[1:2, :4])[0], atol=1e-5)
+    assert jnp.isfinite(found[0, 2]).all() and jnp.abs(found[0, 0] - found[0, 1]).max() > 0.01
+
+
 def test_vectors_skip_special_tokens():
     states = jnp.arange(8.0).reshape(1, 4, 2)
     mask = jnp.array([[False, True, True, False]])
@@ -168,8 +227,9 @@ def test_heads_are_counted_by_hand():
         "world_choice": dense + 16 + 1,
         "world_pos": 16 * 17 + 17,
         "world_qa": 16 * 2 + 2,
+        "pairs": dense + 1,
     }
-    for spec in HEADS:
+    for spec in (*HEADS, HeadSpec("pairs", "dual_encoder")):
         assert count_params(Model(build_config(row, VOCAB), (spec,))) - body == added[spec.name], spec.name
 
 

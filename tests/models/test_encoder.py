@@ -45,8 +45,9 @@ def test_shapes_and_states(params, norm):
     config = dataclasses.replace(CONFIG, norm=norm)
     last, states = run(config, params, tokens(3, 7))
     assert (last.shape, states.shape) == ((3, 7, 16), (3, 3, 7, 16)), "the embeddings and two layers"
-    same = bool((last == states[-1]).all())
-    assert same == (norm == "post"), "the last state is normed once more before it leaves a pre-norm encoder"
+    assert (last == states[-1]).all(), "the last state is what heads get: in a pre-norm encoder it is normed"
+    size = jnp.abs(jnp.square((states - params["norm"]["bias"]) / params["norm"]["scale"]).mean(axis=-1) - 1)
+    assert (size[-1].max() < 1e-3) == (norm == "pre") and (size[0].max() < 1e-3) == (norm == "post")
 
 
 def test_extra_padding_changes_nothing(params):
@@ -150,12 +151,14 @@ def test_attention_against_a_slow_reading():
     assert np.isfinite(found).all()
 
 
+def slow_norm(x, weights):
+    """Layer norm over the last axis, in float64."""
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return x * np.float64(weights["scale"]) + np.float64(weights["bias"])
+
+
 def slow_layer(x_LxD, layer, pre: bool):
     """One layer on one sentence, as the papers' formulas have it, in float64."""
-
-    def norm(x, weights):
-        x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
-        return x * weights["scale"] + weights["bias"]
 
     def attention(x):
         query, key, value = (
@@ -173,7 +176,7 @@ def slow_layer(x_LxD, layer, pre: bool):
 
     for function, name in ((attention, "attention_norm"), (mlp, "mlp_norm")):
         weights = layer[name]
-        x_LxD = x_LxD + function(norm(x_LxD, weights)) if pre else norm(x_LxD + function(x_LxD), weights)
+        x_LxD = x_LxD + function(slow_norm(x_LxD, weights)) if pre else slow_norm(x_LxD + function(x_LxD), weights)
     return x_LxD
 
 
@@ -183,6 +186,8 @@ def test_layers_against_a_slow_reading(params, norm):
     for number in range(CONFIG.layers):
         layer = jax.tree.map(lambda leaf, number=number: np.asarray(leaf[number], np.float64), params["layers"])
         expected = slow_layer(np.asarray(states[number][0], np.float64), layer, norm == "pre")
+        if norm == "pre" and number == CONFIG.layers - 1:
+            expected = slow_norm(expected, params["norm"])
         np.testing.assert_allclose(states[number + 1][0], expected, atol=1e-4)  # float32 against float64, order 1
 
 

@@ -71,7 +71,7 @@ def packed(task: str) -> dict[str, np.ndarray]:
 
 @functools.cache
 def programs(strategy: str, mesh: str) -> Programs:
-    return Programs(Experiment(model="tiny", strategy=strategy, mesh=mesh), VOCAB, MASK)
+    return Programs(Experiment(strategy=strategy, mesh=mesh), MODELS["tiny"], VOCAB, MASK)
 
 
 @functools.cache

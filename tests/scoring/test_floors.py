@@ -90,7 +90,7 @@ def test_span_never_holds_a_word_of_the_question():
 
 
 def test_every_scored_kind_has_a_floor_that_its_scorer_takes():
-    assert set(FLOORS) == {kind for kind in SCORERS if KINDS[kind].modelled}
+    assert set(FLOORS) == {kind for kind in SCORERS if KINDS[kind].evaluated}
     example = {
         "id": "1",
         "text": "x y",

@@ -36,8 +36,8 @@ def test_losses_are_float32():
 
 
 def test_every_trained_kind_has_a_loss():
-    tasks = {kind.name for kind in KINDS.values() if kind.trained and kind.modelled}
-    assert set(LOSSES) == tasks | {"text_to_text"}, "how every kind is asked of an encoder-decoder"
+    kinds = {kind.name for kind in KINDS.values() if kind.trained}
+    assert set(LOSSES) == kinds | {"lm", "text_to_text"}, "how every kind is asked of decoders and encoder-decoders"
 
 
 @pytest.mark.parametrize("kind", ["pair_classification", "multiple_choice"])
@@ -46,6 +46,47 @@ def test_label_loss(kind):
     loss, weight, right = LOSSES[kind](lambda batch: logits, {"label": jnp.array([1, 1])}, None, MASK)
     assert float(loss) == pytest.approx(math.log(4 / 3) + math.log(4))
     assert (float(weight), float(right)) == (2, 1)
+
+
+def test_each_query_picks_its_candidate():
+    logits = jnp.log(jnp.array([[3.0, 1.0, 1.0], [2.0, 1.0, 2.0], [1.0, 1.0, 1.0]]))
+    tokens = jnp.array([[[0, 5], [0, 6]], [[0, 7], [0, 8]], [[1, 1], [1, 1]]])  # the third is padding
+    loss, weight, right = LOSSES["dual_encoder"](lambda batch: logits, {"input_ids": tokens}, None, MASK)
+    assert float(loss) == pytest.approx(math.log(5 / 3) + math.log(5))
+    assert (float(weight), float(right)) == (2, 1)
+
+
+def next_token(batch):
+    """Returns (loss, weight, right) where token t + 1 is three times as likely as another one after token t."""
+    seen = {}
+
+    def apply(batch):
+        seen.update(batch)
+        before_BxM = jnp.take_along_axis(batch["input_ids"], batch["masked"], axis=1)
+        return jnp.log(1.0 + 2.0 * jax.nn.one_hot(before_BxM + 1, 8))
+
+    return [float(part) for part in LOSSES["lm"](apply, batch, None, MASK)], seen
+
+
+def test_next_tokens_by_hand():
+    """After 2 comes 3, expected with odds 3 of 10, then 4, then 6, which is expected with odds 1 of 10."""
+    tokens = jnp.array([[2, 3, 4, 6, 7], [5, 6, 0, 0, 0]])
+    labels = jnp.array([[2, -1, 4, 6, -1], [5, 6, -1, -1, -1]])
+    (loss, weight, right), seen = next_token({"input_ids": tokens, "labels": labels})
+    assert loss == pytest.approx(2 * math.log(10 / 3) + math.log(10), rel=1e-5)
+    assert (weight, right) == (3, 2), "the first token of a row has none before it"
+    assert seen["masked"].shape == (2, 4)
+    places = {"masked": jnp.array([[1, 2], [0, 0]]), "labels": jnp.array([[4, 6], [6, -1]])}
+    given, seen = next_token({"input_ids": tokens} | places)
+    assert given == [pytest.approx(loss), weight, right]
+    assert seen["masked"].shape == (2, 2), "as many logits as places are given"
+
+
+def test_a_packed_text_does_not_predict_the_next_one():
+    tokens = jnp.array([[2, 3, 4, 5]])
+    packed = {"input_ids": tokens, "labels": tokens, "positions": jnp.array([[0, 1, 0, 1]])}
+    (loss, weight, _), _ = next_token(packed)
+    assert (loss, weight) == (pytest.approx(2 * math.log(10 / 3), rel=1e-5), 2)
 
 
 def test_tagging_loss_counts_words_not_sentences():

@@ -1,7 +1,21 @@
-"""Attention among the tokens of one segment: the one implementation of every family."""
+"""Attention among the tokens of one segment: the one implementation of every family.
 
+Which kernel computes it is decided when a program is lowered for a platform, not by the model: on TPUs long rows
+go through splash attention, which never holds the scores of a whole row; everything else is plain products.
+"""
+
+import functools
+import math
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from xling_jax import axes
+
+FUSED_FROM = 512  # tokens in a row; for shorter ones the compiler's own fusion needs less memory on TPUs
+BLOCKS = (512, 256, 128)  # tokens that the fused kernel takes at once: the most that divide a row
 
 
 def attend(
@@ -31,16 +45,32 @@ def attend(
       bias_HxLxP: added to the scaled scores, learned (T5's relative positions).
       scale: of the scores; None: one over the root of K. T5 has 1.
     """
+    assert not (causal and key_segments_BxP is not None), "places of other keys do not compare with places of the row"
+    query_BxLxHxK = query_BxLxHxK * (query_BxLxHxK.shape[-1] ** -0.5 if scale is None else scale)
+    plain = functools.partial(_plain, causal=causal)
     keys_BxP = segments_BxL if key_segments_BxP is None else key_segments_BxP
+    inputs = (query_BxLxHxK, key_BxPxJxK, value_BxPxJxK, segments_BxL, keys_BxP)
+    if bias_HxLxP is not None or key_segments_BxP is not None or not _long(query_BxLxHxK.shape[1]):
+        return plain(*inputs, bias_HxLxP=bias_HxLxP)
+    specs = _specs(query_BxLxHxK.shape, key_BxPxJxK.shape)
+    if specs is None:
+        return plain(*inputs)
+    # What one branch keeps for its gradient the other one would have to make room for; recomputed, it keeps nothing.
+    return jax.lax.platform_dependent(
+        *inputs[:4],
+        tpu=functools.partial(_sharded, specs, functools.partial(_splash, causal=causal)),
+        default=jax.checkpoint(lambda query, key, value, segments: plain(query, key, value, segments, segments)),
+    )
+
+
+def _plain(query_BxLxHxK, key_BxPxJxK, value_BxPxJxK, segments_BxL, keys_BxP, *, causal: bool, bias_HxLxP=None):
+    """Returns attention as products with all scores in memory; queries are scaled."""
     seen_BxLxP = (segments_BxL[:, :, None] == keys_BxP[:, None, :]) & (keys_BxP[:, None, :] > 0)
-    if causal:
-        assert key_segments_BxP is None, "places of other keys do not compare with places of the row"
-        length = segments_BxL.shape[1]
-        seen_BxLxP &= jnp.tri(length, dtype=bool)[None]
     rows, length, heads, width = query_BxLxHxK.shape
+    if causal:
+        seen_BxLxP &= jnp.tri(length, dtype=bool)[None]
     groups = key_BxPxJxK.shape[2]
-    scale = width**-0.5 if scale is None else scale
-    query_BxLxJxIxK = (query_BxLxHxK * scale).reshape(rows, length, groups, heads // groups, width)
+    query_BxLxJxIxK = query_BxLxHxK.reshape(rows, length, groups, heads // groups, width)
     scores_BxJxIxLxP = jnp.einsum("bljik,bpjk->bjilp", query_BxLxJxIxK, key_BxPxJxK).astype(jnp.float32)
     if bias_HxLxP is not None:
         bias_JxIxLxP = bias_HxLxP.astype(jnp.float32).reshape(groups, heads // groups, *bias_HxLxP.shape[1:])
@@ -48,3 +78,53 @@ def attend(
     scores_BxJxIxLxP = jnp.where(seen_BxLxP[:, None, None], scores_BxJxIxLxP, jnp.finfo(jnp.float32).min)
     weights_BxJxIxLxP = jax.nn.softmax(scores_BxJxIxLxP, axis=-1).astype(value_BxPxJxK.dtype)
     return jnp.einsum("bjilp,bpjk->bljik", weights_BxJxIxLxP, value_BxPxJxK).reshape(query_BxLxHxK.shape)
+
+
+def _long(length: int) -> bool:
+    return length >= FUSED_FROM and length % BLOCKS[-1] == 0
+
+
+def _specs(query: tuple[int, ...], key: tuple[int, ...]) -> tuple[PartitionSpec, PartitionSpec] | None:
+    """Returns how the mesh around splits BxLxHxK and BxL; None if it does not divide examples and heads.
+
+    The compiler cannot divide a kernel among devices, so that is said here, in terms of logical axes.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    states, rows = (axes.BATCH, axes.LENGTH, axes.HEADS, axes.KV), (axes.BATCH, axes.LENGTH)
+    if mesh.empty:
+        return PartitionSpec(), PartitionSpec()
+    of_states, of_rows = (PartitionSpec(*(nn.logical_to_mesh_axes(names) or ())) for names in (states, rows))
+    devices = {"": 1, **mesh.shape}
+    for size, names in ((query[0], of_states[0]), (query[2], of_states[2]), (key[2], of_states[2])):
+        group = names if isinstance(names, tuple) else (names or "",)
+        if size % math.prod(devices[name] for name in group):
+            return None
+    return of_states, of_rows
+
+
+def _sharded(specs, function, *inputs):
+    """Returns the function's value, each device computing that of its own examples and heads."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return function(*inputs)
+    states, rows = specs
+    inside = (states, states, states, rows)
+    return jax.shard_map(function, in_specs=inside, out_specs=states, check_vma=False)(*inputs)
+
+
+def _splash(query_BxLxHxK, key_BxLxJxK, value_BxLxJxK, segments_BxL, *, causal: bool, interpret: bool = False):
+    """Returns attention by the TPU kernel of that name, which takes queries that are scaled, one row at a time."""
+    from jax.experimental.pallas.ops.tpu import splash_attention as splash  # noqa: PLC0415 - costs a second to import
+
+    length, heads = query_BxLxHxK.shape[1:3]
+    block = next(block for block in BLOCKS if length % block == 0)
+    mask = (splash.CausalMask if causal else splash.FullMask)((length, length))
+    blocks = splash.BlockSizes(block, block, block, block, block, block, block, block)  # forward, then both gradients
+    kernel = splash.make_splash_mha(
+        splash.MultiHeadMask([mask] * heads),
+        block_sizes=blocks,
+        head_shards=1,
+        q_seq_shards=1,
+        interpret=interpret,
+    )
+    heads_first = (x.swapaxes(1, 2) for x in (query_BxLxHxK, key_BxLxJxK, value_BxLxJxK))
+    return jax.vmap(kernel)(*heads_first, splash.SegmentIds(segments_BxL, segments_BxL)).swapaxes(1, 2)

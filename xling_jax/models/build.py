@@ -1,4 +1,4 @@
-"""From rows to a model: an encoder and the heads that a stage needs."""
+"""From rows to a model: an encoder or a decoder, and the heads that a stage needs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,8 +9,19 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax.errors import ConfigError
+from xling_jax.models.decoder import Cache, Decoder, DecoderConfig
 from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
-from xling_jax.models.heads import ChoiceHead, ClassificationHead, MlmHead, TokenHead, pool
+from xling_jax.models.heads import (
+    ChoiceHead,
+    ClassificationHead,
+    DualHead,
+    LmHead,
+    MlmHead,
+    ScoreHead,
+    TokenHead,
+    pool,
+    pool_packed,
+)
 from xling_jax.models.layers import along, along_row, of_segment
 from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.models.text import TextToText
@@ -35,7 +46,11 @@ def head_spec(row: Task) -> HeadSpec:
     return HeadSpec(row.head_name, row.kind, 2 if row.kind == "span_qa" else len(row.labels))
 
 
-CONFIGS: dict[str, Any] = {"encoder": EncoderConfig, "seq2seq": Seq2SeqConfig}  # by the family of a model row
+CONFIGS: dict[str, Any] = {  # by the family of a model row
+    "encoder": EncoderConfig,
+    "seq2seq": Seq2SeqConfig,
+    "decoder": DecoderConfig,
+}
 
 
 def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool = False) -> Any:
@@ -58,64 +73,172 @@ def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool 
     return config(**sizes | {"vocab": pieces, "spare": -pieces % row.multiple}, dtype=dtype, remat=remat)
 
 
-class Model(nn.Module):
-    """An encoder with named heads. Parameters: {"body": ..., "head_<name>": ...}."""
+def last_of_segment(first_BxS: jax.Array, segments_BxL: jax.Array) -> jax.Array:
+    """Returns the place BxS of each segment's last token; of one that is not there, its first."""
+    numbers_1xSx1 = jnp.arange(1, first_BxS.shape[1] + 1)[None, :, None]
+    size_BxS = (segments_BxL[:, None] == numbers_1xSx1).sum(axis=-1)
+    return first_BxS + jnp.maximum(size_BxS, 1) - 1
 
-    config: EncoderConfig
+
+def _segments(batch: dict) -> jax.Array | None:
+    """Returns the segments of a batch, from the lengths of its rows where it has those; None if it has neither."""
+    if "segments" in batch or "lengths" not in batch:
+        return batch.get("segments")
+    length = batch["input_ids"].shape[-1]
+    lengths = jnp.broadcast_to(batch["lengths"][..., None], batch["input_ids"].shape)
+    return (jnp.broadcast_to(jnp.arange(length), lengths.shape) < lengths).astype(jnp.int32)
+
+
+BODIES: dict[type, type[nn.Module]] = {EncoderConfig: Encoder, DecoderConfig: Decoder}
+HEADS: dict[type, dict[str, Callable[[Any, int], nn.Module]]] = {
+    EncoderConfig: {
+        "mlm": lambda config, size: MlmHead(config),
+        "pair_classification": ClassificationHead,
+        "multiple_choice": lambda config, size: ChoiceHead(config),
+        "dual_encoder": lambda config, size: DualHead(config),
+        "tagging": TokenHead,
+        "span_qa": TokenHead,
+    },
+    DecoderConfig: {
+        "lm": lambda config, size: LmHead(config),
+        "pair_classification": ScoreHead,
+        "multiple_choice": lambda config, size: ScoreHead(config, 1),
+        "tagging": TokenHead,
+        "span_qa": TokenHead,
+    },
+}
+
+
+class Model(nn.Module):
+    """A body with named heads. Parameters: {"body": ..., "head_<name>": ...}; a head may have none.
+
+    An encoder's first token stands for an example, a decoder's last one.
+    """
+
+    config: Any
     heads: tuple[HeadSpec, ...] = ()
 
     def setup(self):
-        self.body = Encoder(self.config)
-        make: dict[str, Callable[[HeadSpec], Any]] = {
-            "mlm": lambda spec: MlmHead(self.config),
-            "pair_classification": lambda spec: ClassificationHead(self.config, spec.size),
-            "multiple_choice": lambda spec: ChoiceHead(self.config),
-            "tagging": lambda spec: TokenHead(self.config, spec.size),
-            "span_qa": lambda spec: TokenHead(self.config, spec.size),
-        }
-        self.head = {spec.name: make[spec.kind](spec) for spec in self.heads}
+        self.body: Any = BODIES[type(self.config)](self.config)
+        self.head = {spec.name: self._head(spec) for spec in self.heads}
+
+    def _head(self, spec: HeadSpec) -> Any:
+        heads = HEADS[type(self.config)]
+        if spec.kind not in heads:
+            raise ConfigError(
+                f"Head '{spec.name}' is of kind '{spec.kind}', which this family of models has no head for.\n"
+                f"Allowed: {' '.join(heads)}, or a model of another family (xling_jax/tables/models.py)."
+            )
+        return heads[spec.kind](self.config, spec.size)
+
+    @property
+    def _causal(self) -> bool:
+        return isinstance(self.config, DecoderConfig)
 
     def _spec(self, name: str) -> HeadSpec:
         return next(spec for spec in self.heads if spec.name == name)
 
     def __call__(self, head: str, batch: dict, deterministic: bool = True) -> jax.Array:
-        """Returns the logits of one head: BxMxV, BxY (packed: BxSxY), BxC or BxLxY.
+        """Returns the logits of one head: BxMxV, BxY (packed: BxSxY), BxC, BxLxY, or BxB (a query by all candidates).
 
-        `batch` has input_ids BxL (BxCxL for choices), and index or masked where they are needed. A packed batch
-        also has segments and positions BxL, first BxS (where a segment begins) and its index is BxS.
+        `batch` has input_ids BxL (BxCxL for choices, and for a query and its candidate), and index or masked where
+        they are needed. A packed batch also has segments and positions BxL, first BxS (where a segment begins) and
+        its index is BxS. One that is not packed may have lengths B (BxC) of its rows; a decoder knows no other sign
+        of padding.
         """
         spec, tokens = self._spec(head), batch["input_ids"]
         index = batch.get("index", jnp.arange(tokens.shape[0]))
         if spec.kind == "multiple_choice":
-            return self._choices(self.head[head], tokens, index, deterministic)
-        packed = "first" in batch
+            return self._choices(self.head[head], batch, index, deterministic)
+        if spec.kind == "dual_encoder":
+            return self._pairs(self.head[head], batch, index, deterministic)
+        packed, segments = "first" in batch, _segments(batch)
         index_BxL = of_segment(index, batch["segments"]) if packed else along(index, tokens)
-        segments, positions = batch.get("segments"), batch.get("positions", along_row(tokens))
+        positions = batch.get("positions", along_row(tokens))
         last_BxLxD, _ = self.body(tokens, segments, positions, index_BxL, deterministic=deterministic)
-        if spec.kind == "mlm":
+        if spec.kind in ("mlm", "lm"):
             masked_BxMxD = jnp.take_along_axis(last_BxLxD, batch["masked"][..., None], axis=1)
             return self.head[head](masked_BxMxD, self.body.word.embedding)
         if spec.kind == "pair_classification":
-            first = jnp.take_along_axis(last_BxLxD, batch["first"][..., None], axis=1) if packed else last_BxLxD[:, 0]
-            return self.head[head](first, index, deterministic)
+            first_BxS = batch.get("first", jnp.zeros((tokens.shape[0], 1), jnp.int32))
+            summary_BxSxD = self._summary(last_BxLxD, first_BxS, segments)
+            return self.head[head](summary_BxSxD if packed else summary_BxSxD[:, 0], index, deterministic)
         return self.head[head](last_BxLxD, index_BxL, positions, deterministic)
 
-    def _choices(self, head: ChoiceHead, tokens_BxCxL: jax.Array, index_B: jax.Array, deterministic: bool):
-        """Returns logits BxC for any number of choices; every choice is encoded as an example of its own."""
-        choices = tokens_BxCxL.shape[1]
-        tokens_BCxL = tokens_BxCxL.reshape(-1, tokens_BxCxL.shape[-1])
-        index_BC = (choices * index_B[:, None] + jnp.arange(choices)[None, :]).reshape(-1)
-        last_BCxLxD, _ = self.body(tokens_BCxL, index_BxL=along(index_BC, tokens_BCxL), deterministic=deterministic)
-        logits_BxC = head(last_BCxLxD[:, 0], index_BC, deterministic).reshape(-1, choices)
-        return jnp.where(tokens_BxCxL[..., 0] == PAD_ID, -1e9, logits_BxC)  # an example with fewer choices than others
+    def _summary(self, last_BxLxD: jax.Array, first_BxS: jax.Array, segments_BxL: jax.Array | None) -> jax.Array:
+        """Returns BxSxD: the states of the tokens that stand for the segments."""
+        if self._causal:
+            if segments_BxL is None:
+                segments_BxL = jnp.ones(last_BxLxD.shape[:2], jnp.int32)
+            first_BxS = last_of_segment(first_BxS, segments_BxL)
+        return jnp.take_along_axis(last_BxLxD, first_BxS[..., None], axis=1)
 
-    def states(self, tokens_BxL: jax.Array) -> jax.Array:
+    def _each(self, batch: dict, index_B: jax.Array, deterministic: bool):
+        """Returns (summaries BCxD, index BC, whether there is a text BxC) of examples of several texts.
+
+        Every text is encoded as an example of its own; an example may have fewer than others.
+        """
+        tokens_BxCxL, segments_BxCxL = batch["input_ids"], _segments(batch)
+        texts, length = tokens_BxCxL.shape[1:]
+        tokens_NxL = tokens_BxCxL.reshape(-1, length)
+        segments_NxL = None if segments_BxCxL is None else segments_BxCxL.reshape(-1, length)
+        index_N = (texts * index_B[:, None] + jnp.arange(texts)[None, :]).reshape(-1)
+        index_NxL = along(index_N, tokens_NxL)
+        last_NxLxD, _ = self.body(tokens_NxL, segments_NxL, index_BxL=index_NxL, deterministic=deterministic)
+        summary_NxD = self._summary(last_NxLxD, jnp.zeros_like(index_N)[:, None], segments_NxL)[:, 0]
+        if segments_BxCxL is not None:
+            return summary_NxD, index_N, segments_BxCxL[..., 0] > 0
+        first_BxC = tokens_BxCxL[..., 0]
+        return summary_NxD, index_N, jnp.ones_like(first_BxC, bool) if self._causal else first_BxC != PAD_ID
+
+    def _choices(self, head: Any, batch: dict, index_B: jax.Array, deterministic: bool):
+        """Returns logits BxC for any number of choices."""
+        summary_NxD, index_N, there_BxC = self._each(batch, index_B, deterministic)
+        return jnp.where(there_BxC, head(summary_NxD, index_N, deterministic).reshape(there_BxC.shape), -1e9)
+
+    def _pairs(self, head: DualHead, batch: dict, index_B: jax.Array, deterministic: bool):
+        """Returns BxB: each query against the candidates of all examples; an empty one answers nothing."""
+        summary_NxD, _, there_Bx2 = self._each(batch, index_B, deterministic)
+        vectors_NxD, scale = head(summary_NxD)
+        vectors_Bx2xD = vectors_NxD.reshape(-1, 2, vectors_NxD.shape[-1])
+        logits_BxB = vectors_Bx2xD[:, 0] @ vectors_Bx2xD[:, 1].T * scale[None]
+        return jnp.where(there_Bx2[:, 1][None], logits_BxB, -1e9)
+
+    def prefill(self, prompt_BxL: jax.Array, lengths_B: jax.Array, room: int) -> Cache:
+        """Returns the cache of prompts, of a decoder: see `Decoder.prefill`."""
+        return self.body.prefill(prompt_BxL, lengths_B, room)
+
+    def step(self, head: str, cache: Cache, tokens_B: jax.Array, places_B: jax.Array) -> tuple[jax.Array, Cache]:
+        """Returns (logits BxV of the tokens after these, the cache with these): see `Decoder.step`."""
+        state_BxD, cache = self.body.step(cache, tokens_B, places_B)
+        return self.head[head](state_BxD[:, None], self.body.word.embedding)[:, 0], cache
+
+    def states(self, tokens_BxL: jax.Array, segments_BxL=None, positions_BxL=None) -> jax.Array:
         """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""
-        return self.body(tokens_BxL)[1]
+        return self.body(tokens_BxL, segments_BxL, positions_BxL)[1]
 
-    def vectors(self, tokens_BxL: jax.Array, layer: int, pooling: str) -> jax.Array:
-        """Returns sentence vectors BxD: one layer's states, pooled over all tokens but the special ones."""
-        return pool(self.states(tokens_BxL)[layer], tokens_BxL > EOS_ID, pooling)
+    def vectors(
+        self,
+        tokens_BxL: jax.Array,
+        layer: int,
+        pooling: str,
+        packed: dict | None = None,
+        lengths_B: jax.Array | None = None,
+    ) -> jax.Array:
+        """Returns sentence vectors BxD: one layer's states, pooled over all tokens but the special ones.
+
+        `packed` has what a packed batch has, segments and positions BxL and first BxS; then they are BxSxD. To a
+        decoder all tokens are ordinary, of rows that are not packed up to their lengths, if these are given.
+        """
+        batch = {"input_ids": tokens_BxL} | (packed or {}) | ({} if lengths_B is None else {"lengths": lengths_B})
+        segments_BxL = _segments(batch)
+        ordinary_BxL = tokens_BxL > EOS_ID
+        if self._causal:
+            ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if segments_BxL is None else segments_BxL > 0
+        states_BxLxD = self.states(tokens_BxL, segments_BxL, batch.get("positions"))[layer]
+        if packed is None:
+            return pool(states_BxLxD, ordinary_BxL, pooling)
+        return pool_packed(states_BxLxD, ordinary_BxL, pooling, packed["segments"], packed["first"])
 
     def initialise(self):
         """Runs everything once, so that every parameter exists."""
@@ -123,8 +246,9 @@ class Model(nn.Module):
         batch = {"input_ids": tokens_BxL, "masked": jnp.zeros((1, 2), jnp.int32)}
         self.body(tokens_BxL)
         for spec in self.heads:
-            one_choice = {"input_ids": tokens_BxL[:, None]} if spec.kind == "multiple_choice" else {}
-            self(spec.name, batch | one_choice)
+            texts = {"multiple_choice": 1, "dual_encoder": 2}.get(spec.kind, 0)
+            several = {"input_ids": jnp.tile(tokens_BxL[:, None], (1, texts, 1))} if texts else {}
+            self(spec.name, batch | several)
 
 
 def build_model(config: Any, heads: tuple[HeadSpec, ...] = ()) -> nn.Module:

@@ -81,7 +81,10 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Tokens to hidden states."""
+    """Tokens to hidden states.
+
+    Dropout stands where XLM-R has it, but for the weights of attention, which are kept: fused kernels never have them.
+    """
 
     config: EncoderConfig
 
@@ -126,5 +129,7 @@ class Encoder(nn.Module):
         layers = stack(Layer, config, deterministic, inputs=3)
         last_BxLxD, after = layers(x_BxLxD, segments_BxL, index_BxL, positions_BxL)
         if config.norm == "pre":
+            # As published code counts them, the last state is the normed one: what heads and sentence vectors get.
             last_BxLxD = self.norm(last_BxLxD)
+            after = jnp.concatenate([after[:-1], last_BxLxD[None]])
         return last_BxLxD, jnp.concatenate([x_BxLxD[None], after])

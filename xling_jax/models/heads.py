@@ -1,9 +1,10 @@
-"""Heads: hidden states to answers, one class per kind of task, each as XLM-R's published code has it.
+"""Heads: hidden states to answers, one class per kind of task, each as the family's published code has it.
 
 Every head takes states of the last layer and returns float32. Its size is the number of its labels.
 """
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,36 +12,68 @@ import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.encoder import EncoderConfig
-from xling_jax.models.layers import Dense, Dropout, gelu, layer_norm, zeros
+from xling_jax.models.layers import Dense, Dropout, along_row, gelu, layer_norm, normal, zeros
+
+FIRST_SCALE = 100.0
 
 
 def _output(size: int, config: EncoderConfig):
     return Dense(config, (size,), outputs=(axes.LABELS,), name="output")
 
 
+def _pooler(config: EncoderConfig):
+    """Returns BERT's pooler, to be used on first tokens: dense and tanh."""
+    dense = Dense(config, (config.width,), name="dense")
+    return lambda first_BxD: jnp.tanh(dense(first_BxD))
+
+
 class ClassificationHead(nn.Module):
-    """Dense, tanh, dropout and output on the state of an example's first token <s>: logits BxY, or BxSxY."""
+    """Dense, tanh, dropout and output on the state of an example's first token <s>: logits BxY, or BxSxY.
+
+    `drop_first`: its input is dropped, too.
+    """
 
     config: EncoderConfig
     size: int
+    drop_first: bool = True
 
     @nn.compact
     def __call__(self, first_BxD, index_B, deterministic):
         drop = functools.partial(
             Dropout(self.config.dropout), index=index_B, position=jnp.zeros_like(index_B), deterministic=deterministic
         )
-        x_BxD = jnp.tanh(Dense(self.config, (self.config.width,), name="dense")(drop(first_BxD)))
+        x_BxD = _pooler(self.config)(drop(first_BxD) if self.drop_first else first_BxD)
         return _output(self.size, self.config)(drop(x_BxD)).astype(jnp.float32)
 
 
 class ChoiceHead(nn.Module):
-    """One score for a choice, whatever the number of choices: BCx1 from the choices' first tokens."""
+    """One score for a choice, whatever the number of choices: BCx1 from the choices' first tokens.
+
+    In published code this is BERT's pooler, whose input is not dropped.
+    """
 
     config: EncoderConfig
 
     @nn.compact
     def __call__(self, first_BCxD, index_BC, deterministic):
-        return ClassificationHead(self.config, 1, name="score")(first_BCxD, index_BC, deterministic)
+        return ClassificationHead(self.config, 1, drop_first=False, name="score")(first_BCxD, index_BC, deterministic)
+
+
+class DualHead(nn.Module):
+    """Vectors of unit length from BERT's pooler, NxD in float32, and the learned scale of their products.
+
+    As XTREME-R trains LAReQA's and Mewsli-X's encoders: the scale itself is the parameter, not its logarithm, and
+    begins at 100.
+    """
+
+    config: EncoderConfig
+
+    @nn.compact
+    def __call__(self, first_NxD):
+        x_NxD = _pooler(self.config)(first_NxD).astype(jnp.float32)
+        length_Nx1 = jnp.sqrt(jnp.square(x_NxD).sum(axis=-1, keepdims=True))
+        scale = nn.with_logical_partitioning(nn.initializers.constant(FIRST_SCALE), (None,))
+        return x_NxD / jnp.maximum(length_Nx1, 1e-12), self.param("logit_scale", scale, (1,))
 
 
 class TokenHead(nn.Module):
@@ -53,6 +86,45 @@ class TokenHead(nn.Module):
     def __call__(self, last_BxLxD, index_BxL, positions_BxL, deterministic):
         x_BxLxD = Dropout(self.config.dropout)(last_BxLxD, index_BxL, positions_BxL, deterministic)
         return _output(self.size, self.config)(x_BxLxD).astype(jnp.float32)
+
+
+class ScoreHead(nn.Module):
+    """Logits BxY, BxSxY, or the one score of a choice, BCx1, from the state of an example's last token.
+
+    As decoders have it: one product, without a bias or anything before it but dropout.
+    """
+
+    config: Any
+    size: int
+
+    @nn.compact
+    def __call__(self, last_BxD, index_B, deterministic):
+        x_BxD = Dropout(self.config.dropout)(last_BxD, index_B, jnp.zeros_like(index_B), deterministic)
+        score = Dense(self.config, (self.size,), outputs=(axes.LABELS,), bias=False, name="output")
+        return score(x_BxD).astype(jnp.float32)
+
+
+class LmHead(nn.Module):
+    """The next token's logits BxMxV, of M places only: the product with the vocabulary costs as much as many layers.
+
+    The matrix is the word embeddings or, where they are not tied, one of its own.
+    """
+
+    config: Any
+
+    @nn.compact
+    def __call__(self, states_BxMxD, embedding_VxD):
+        config = self.config
+        if config.tied:
+            output_VxD = embedding_VxD
+        else:
+            shape = (config.vocab + config.spare, config.width)
+            output_VxD = self.param("kernel", normal(axes.VOCAB, axes.EMBED), shape)
+        states_BxMxD = nn.with_logical_constraint(
+            states_BxMxD.astype(config.dtype), (axes.BATCH, axes.LENGTH, axes.EMBED)
+        )
+        logits_BxMxV = jnp.einsum("bmd,vd->bmv", states_BxMxD, output_VxD.astype(config.dtype))
+        return without_spare(logits_BxMxV.astype(jnp.float32), config.vocab)
 
 
 class MlmHead(nn.Module):
@@ -89,9 +161,30 @@ def without_spare(logits_BxMxV: jax.Array, vocab: int) -> jax.Array:
 
 
 def pool(states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str) -> jax.Array:
-    """Returns sentence vectors BxD in float32: the mean over tokens where the mask is set, or the first token."""
+    """Returns sentence vectors BxD in float32: the mean over tokens where the mask is set, the first token of the row,
+    or the last one where the mask is set.
+    """
     states_BxLxD = states_BxLxD.astype(jnp.float32)
     if pooling == "first":
         return states_BxLxD[:, 0]
+    if pooling == "last":
+        last_B = (mask_BxL * along_row(mask_BxL)).max(axis=1)
+        return jnp.take_along_axis(states_BxLxD, last_B[:, None, None], axis=1)[:, 0]
     weights_BxLx1 = mask_BxL[..., None].astype(jnp.float32)
     return (states_BxLxD * weights_BxLx1).sum(axis=1) / jnp.maximum(weights_BxLx1.sum(axis=1), 1.0)
+
+
+def pool_packed(
+    states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str, segments_BxL: jax.Array, first_BxS: jax.Array
+) -> jax.Array:
+    """Returns what `pool` does for every segment of packed rows, BxSxD; slots without a segment mean nothing."""
+    states_BxLxD = states_BxLxD.astype(jnp.float32)
+    if pooling == "first":
+        return jnp.take_along_axis(states_BxLxD, first_BxS[..., None], axis=1)
+    numbers_1x1xS = jnp.arange(1, first_BxS.shape[1] + 1)[None, None]
+    mine_BxLxS = (mask_BxL[..., None] & (segments_BxL[..., None] == numbers_1x1xS)).astype(jnp.float32)
+    if pooling == "last":
+        last_BxS = (mine_BxLxS * along_row(mask_BxL)[..., None]).max(axis=1).astype(jnp.int32)
+        return jnp.take_along_axis(states_BxLxD, last_BxS[..., None], axis=1)
+    sums_BxSxD = jnp.einsum("bls,bld->bsd", mine_BxLxS, states_BxLxD)
+    return sums_BxSxD / jnp.maximum(mine_BxLxS.sum(axis=1), 1.0)[..., None]

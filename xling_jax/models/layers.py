@@ -63,12 +63,13 @@ class RmsNorm(nn.Module):
     """Division by the root mean square, in float32, and a learned scale; no mean is subtracted and nothing added."""
 
     eps: float
+    axis: str = axes.EMBED  # the name of the one it norms over
 
     @nn.compact
     def __call__(self, x):
         """Returns float32 of the shape of x, normed over its last axis."""
         x = x.astype(jnp.float32)
-        scale = self.param("scale", ones(axes.EMBED), x.shape[-1:])
+        scale = self.param("scale", ones(self.axis), x.shape[-1:])
         x = x * jax.lax.rsqrt(jnp.square(x).mean(axis=-1, keepdims=True) + self.eps)
         return x * jnp.broadcast_to(scale, x.shape)
 

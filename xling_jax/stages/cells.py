@@ -14,7 +14,8 @@ from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, write_text
-from xling_jax.experiment import Experiment, Part, Target, digest
+from xling_jax.experiment import Experiment, Part, Target, Vocabulary, digest
+from xling_jax.models.card import VocabularyCard
 from xling_jax.scoring.floors import FLOORS
 from xling_jax.scoring.metrics import score, value
 from xling_jax.tables.languages import LANGUAGES
@@ -24,8 +25,16 @@ from xling_jax.tables.tasks import Cell, parse_cells
 class Cells:
     """Opens cells for training and for evaluation, making what is not there yet."""
 
-    def __init__(self, experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path | None):
+    def __init__(
+        self,
+        experiment: Experiment,
+        workdir: pathlib.Path,
+        data_dir: pathlib.Path | None,
+        vocabulary: Vocabulary | None = None,
+    ):
+        """Opens nothing yet. `vocabulary`: that of the experiment's checkpoint, if it has one."""
         self.experiment = experiment
+        self.vocabulary = vocabulary or experiment.vocabulary
         self._workdir = workdir
         self._data_dir = data_dir
         self._checksums: dict[Cell, str] = {}
@@ -42,7 +51,7 @@ class Cells:
 
     def vocabulary_hash(self) -> str:
         """Returns the hash of what decides the vocabulary, without making it."""
-        spec = self.experiment.vocabulary
+        spec = self.vocabulary
         if spec.kind == "world":
             return self._world_tokenizer().fingerprint
         if spec.path:
@@ -55,7 +64,7 @@ class Cells:
         return PieceTokenizer(world.pieces())
 
     def _vocabulary_cells(self) -> list[Cell]:
-        spec = self.experiment.vocabulary
+        spec = self.vocabulary
         if not (spec.data and spec.size):
             raise ConfigError(
                 f"The vocabulary has path='{spec.path}', size={spec.size} and data={spec.data}.\n"
@@ -67,15 +76,21 @@ class Cells:
     def tokenizer(self) -> Tokenizer:
         """Returns the experiment's tokenizer, training its vocabulary the first time."""
         if self._tokenizer is None:
-            spec = self.experiment.vocabulary
+            spec = self.vocabulary
             if spec.kind == "world":
                 self._tokenizer = self._world_tokenizer()
             else:
                 self._tokenizer = load_tokenizer(spec.path or self._train_vocabulary(), spec.kind)
         return self._tokenizer
 
+    def vocabulary_card(self) -> VocabularyCard:
+        """Returns what a checkpoint says of the vocabulary."""
+        tokenizer, spec = self.tokenizer(), self.vocabulary
+        path = "" if spec.kind == "world" else str(pathlib.Path(spec.path or self._train_vocabulary()).absolute())
+        return VocabularyCard(tokenizer.family, tokenizer.size, tokenizer.fingerprint, path)
+
     def _train_vocabulary(self) -> pathlib.Path:
-        spec = self.experiment.vocabulary
+        spec = self.vocabulary
         path = self._workdir / "vocabularies" / f"{self.vocabulary_hash()}{FAMILIES[spec.kind].suffix}"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from xling_jax.partitioning.place import creator
 from xling_jax.stages.transfer import BODY, head_part
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.meshes import mesh
-from xling_jax.tables.models import model
+from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import TASKS
 from xling_jax.train.optimizer import make_optimizer
 from xling_jax.train.step import init_state, train_step
@@ -27,10 +27,10 @@ from xling_jax.train.step import init_state, train_step
 class Programs:
     """The model of an experiment on its mesh: makers of states, steps and outputs."""
 
-    def __init__(self, experiment: Experiment, vocab: int, mask_id: int):
+    def __init__(self, experiment: Experiment, row: ModelRow, vocab: int, mask_id: int):
         self.mesh = build_mesh(mesh(experiment.mesh))
         self._strategy = experiment.strategy
-        self._config = build_config(model(experiment.model), vocab, experiment.dtype, experiment.remat)
+        self._config = build_config(row, vocab, experiment.dtype, experiment.remat)
         self._mask_id = mask_id
         self.state_maker = functools.cache(self._state_maker)
         self.step = functools.cache(self._step)

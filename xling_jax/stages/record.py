@@ -8,13 +8,14 @@ import os
 import pathlib
 import platform
 from importlib import metadata
+from typing import Any
 
 import jax
 
 from xling_jax import __version__
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import write_text
-from xling_jax.experiment import Experiment, as_json, digest, seen_languages
+from xling_jax.experiment import as_json, digest, seen_languages
 from xling_jax.stages.plan import Plan
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS
@@ -58,8 +59,8 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
         "study": None,
         "question": experiment.question,
         "synthetic": experiment.synthetic,
-        "config_hash": digest(experiment),
-        "config": json.loads(as_json(experiment)),
+        "config_hash": digest(_claimed(plan)),
+        "config": _claimed(plan),
         "command": command,
         "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.device_count()} x {device}",
@@ -79,9 +80,15 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
     write_text(workdir / "experiments" / f"{experiment.name}.json", json.dumps(record, indent=1) + "\n")
 
 
-def claim_workdir(workdir: pathlib.Path, experiment: Experiment) -> None:
+def _claimed(plan: Plan) -> dict[str, Any]:
+    """Returns the configuration of an experiment; a checkpoint in it is what it holds, wherever it lies."""
+    start = {"checkpoint": plan.start.fingerprint} if plan.start else {}
+    return json.loads(as_json(plan.experiment)) | start
+
+
+def claim_workdir(workdir: pathlib.Path, plan: Plan) -> None:
     """Raises ConfigError if a folder holds the run of another experiment or of another configuration."""
-    mine = json.loads(as_json(experiment))
+    mine = _claimed(plan)
     for path in sorted((workdir / "experiments").glob("*.json")):
         there = json.loads(path.read_text())["config"]
         if there != mine:

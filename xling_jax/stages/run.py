@@ -18,6 +18,7 @@ from xling_jax.stages.plan import Node, Plan, make_plan
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import claim_workdir, hold, write_experiment
 from xling_jax.stages.stage import StageRunner, is_done
+from xling_jax.stages.start import open_start
 from xling_jax.tables.kinds import KINDS
 from xling_jax.train.writer import Display
 
@@ -40,8 +41,9 @@ class Run:
         """Lays out the plan; reads the sources' checksums, and writes nothing."""
         self.experiment = experiment
         self.workdir = workdir
-        self.cells = Cells(experiment, workdir, data_dir)
-        self.plan: Plan = make_plan(experiment, self.cells.vocabulary_hash(), self.cells.checksum)
+        start = open_start(experiment)
+        self.cells = Cells(experiment, workdir, data_dir, start.vocabulary if start else None)
+        self.plan: Plan = make_plan(experiment, self.cells.vocabulary_hash(), self.cells.checksum, start)
         self.display = Display()
         self._command = command
 
@@ -55,7 +57,7 @@ class Run:
         Raises:
           XlingError: whatever was finished before stays; running again goes on.
         """
-        claim_workdir(self.workdir, self.experiment)
+        claim_workdir(self.workdir, self.plan)
         with hold(self.workdir):
             write_experiment(self.workdir, self.plan, self._command)
             left = [node for node in self.plan.nodes if not is_done(self.workdir, self.plan, node)]
@@ -87,16 +89,16 @@ class Run:
         tokenizer = self.cells.tokenizer()
         if (tokenizer.pad, tokenizer.mask) != (PAD_ID, tokenizer.size - 1):
             raise ConfigError(
-                f"Model '{self.experiment.model}' is an encoder; the vocabulary is of family '{tokenizer.family}'.\n"
+                f"Model '{self.plan.row.name}' is an encoder; the vocabulary is of family '{tokenizer.family}'.\n"
                 f"Allowed: the generated world's vocabulary, or one of family 'xlmr': <pad> {PAD_ID}, <mask> last.\n"
                 "Set `vocabulary.kind` in the config; cells can be prepared with any family."
             )
-        programs = Programs(self.experiment, tokenizer.size, tokenizer.mask)
+        programs = Programs(self.experiment, self.plan.row, tokenizer.size, tokenizer.mask)
         devices = batch_multiple(programs.mesh)
         for node in self.plan.nodes:
             multiple = devices * node.stage.accumulate
             filled_up = node.stage.packing and all(KINDS[head.kind].packs for head in node.heads)
-            if node.stage.batch_size % multiple and not filled_up:
+            if node.stage.batch_size % multiple and not filled_up and not node.imported:
                 raise ConfigError(
                     f"Stage '{node.name}' has batches of {node.stage.batch_size} in {node.stage.accumulate} parts, and "
                     f"the mesh splits a batch over {devices} devices.\n"

@@ -10,16 +10,20 @@ import jax
 
 from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
+from xling_jax.data.tokenizers.base import NONE
 from xling_jax.errors import CheckpointError, DataError, Interrupted
 from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
+from xling_jax.experiment import Optim
+from xling_jax.models.card import CHECKPOINTS, NAME, Card, as_text
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.results import Result, read_results, write_results
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
+from xling_jax.stages.start import check_labels
 from xling_jax.stages.transfer import merge, plan_loading, source_tree
-from xling_jax.tables.tasks import Cell
+from xling_jax.tables.tasks import TASKS, Cell, tasks_of_head
 from xling_jax.train.checkpoint import Checkpoints
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
@@ -62,7 +66,11 @@ class StageRunner:
         folder = stage_folder(self.workdir, node.folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.json", json.dumps(self._identity(node), indent=1, sort_keys=True) + "\n")
-        checkpoints = Checkpoints(folder / "checkpoints", background=self.alone)
+        if node.imported:
+            self._evaluate_imported(node, stop_asked)
+            return
+        write_text(folder / NAME, as_text(self._card(node)))
+        checkpoints = Checkpoints(folder / CHECKPOINTS, background=self.alone)
         try:
             state, steps = self._train(node, checkpoints, stop_asked)
             self._evaluate(node, state["params"], steps, stop_asked)
@@ -76,10 +84,30 @@ class StageRunner:
             "seed": node.seed,
             "parent": node.parent.folder if node.parent else None,
             "hash": node.hash,
-            "model": self.plan.experiment.model,
+            "model": self.plan.row.name,
             "vocabulary": self.plan.vocabulary,
             "seen_languages": node.seen_languages(),
         }
+
+    def _card(self, node: Node) -> Card:
+        """Returns what the stage's checkpoint is of, for whoever reads it without the experiment."""
+        vocabulary, tokenizer = self.cells.vocabulary_card(), self.cells.tokenizer()
+        row = dataclasses.replace(self.plan.row, vocab=self.plan.row.vocab or vocabulary.size)
+        words = {head.name: next(TASKS[name].labels for name in tasks_of_head(head.name)) for head in node.heads}
+        labels = {name: labels for name, labels in words.items() if labels}
+        ids = {name: getattr(tokenizer, name) for name in ("bos", "eos", "pad")}
+        special = {f"{name}_token_id": number for name, number in ids.items() if number != NONE}
+        return Card(row, node.heads, labels, vocabulary, special, {"stage": node.folder})
+
+    def _evaluate_imported(self, node: Node, stop_asked: Callable[[], bool]) -> None:
+        """Evaluates a checkpoint from elsewhere as it is, if a target asks for that."""
+        folder = stage_folder(self.workdir, node.folder)
+        if unevaluated(self.workdir, self.plan, node):
+            _, abstract = self.programs.state_maker(node.heads, Optim())
+            self._evaluate(node, self._read_parent(node, abstract["params"]), 0, stop_asked)
+        else:
+            write_results(folder / "results.jsonl", [])
+        write_text(folder / "DONE", "")
 
     def _prepared(self, node: Node) -> list[Prepared]:
         """Returns the stage's cells; DataError if one has fewer examples than its share."""
@@ -157,19 +185,22 @@ class StageRunner:
             self.display.say(f"  {node.name} starts from random parameters")
             return 0, state
         loading = plan_loading(node.stage.handover, node.heads, node.parent.heads)
+        if node.parent.imported and self.plan.start:
+            check_labels(self.plan.start, loading.loaded, node.heads)
         self.display.say(f"  {node.name} from {node.parent.folder}: {loading}")
         read = self._read_parent(node.parent, source_tree(loading, abstract["params"]))
         return 0, state | {"params": merge(loading, state["params"], read)}
 
     def _read_parent(self, parent: Node, wanted: Any) -> Any:
-        """Returns some parameters of a stage's last checkpoint."""
-        folder = stage_folder(self.workdir, parent.folder)
-        checkpoints = Checkpoints(folder / "checkpoints", background=self.alone)
+        """Returns some parameters of a stage's last checkpoint, or of an imported one."""
+        start = self.plan.start
+        folder = start.folder if start and parent.imported else stage_folder(self.workdir, parent.folder)
+        checkpoints = Checkpoints(folder / CHECKPOINTS, background=self.alone)
         try:
             step = checkpoints.latest()
             if step is None:
                 raise CheckpointError(
-                    f"Stage {parent.folder} is marked done and has no checkpoint.\n"
+                    f"Stage {parent.folder} is marked done, and {folder} has no checkpoint.\n"
                     f"Delete {folder}; the next run trains it again."
                 )
             return checkpoints.restore_params(step, wanted)

@@ -32,8 +32,9 @@ SHORTEST = 6
 class Kind:
     """A kind of task. `metrics[0]` is the one that is reported; all are per-example ratios of sums.
 
-    `training` are the fields of an example to train on, where they are others. `modelled` says that models have a
-    head and an evaluator for it; otherwise its tasks can be prepared, shown and scored, but not run.
+    `trained`: models have a head for it, and there is a loss. `training` are the fields of an example to train on,
+    where they are others. `evaluated`: there is an evaluator for it; otherwise a model's answers can be scored if
+    they come from elsewhere.
     `packs`: several examples can stand in one row of a batch, each a segment of its own.
     """
 
@@ -42,19 +43,19 @@ class Kind:
     metrics: tuple[str, ...]
     trained: bool = True
     training: tuple[str, ...] = ()
-    modelled: bool = True
+    evaluated: bool = True
     packs: bool = False
 
 
 _ROWS = (
-    Kind("mlm", ("text",), (), packs=True),
+    Kind("mlm", ("text",), (), packs=True, evaluated=False),
     Kind("pair_classification", ("text", "text_pair", "label"), ("accuracy",), packs=True),
     Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match"), packs=True),
     Kind("tagging", ("tokens", "tags"), ("f1", "accuracy"), packs=True),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
     Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False),
-    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, modelled=False),
-    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair"), modelled=False),
+    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, evaluated=False),
+    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair"), evaluated=False),
 )
 
 KINDS = {row.name: row for row in _ROWS}

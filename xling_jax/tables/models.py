@@ -1,7 +1,9 @@
 """Models: one row per pretrained model and size, and the small ones that are trained here.
 
 Sizes are those of the published configuration files: XLM-R (Conneau et al. 2020, arXiv 1911.02116), XLM-R XL and
-XXL (Goyal et al. 2021, arXiv 2105.00572), mT5 (Xue et al. 2021, arXiv 2010.11934), umT5 (Chung et al. 2023, "UniMax").
+XXL (Goyal et al. 2021, arXiv 2105.00572), mT5 (Xue et al. 2021, arXiv 2010.11934), umT5 (Chung et al. 2023, "UniMax"),
+Llama 2 (Touvron et al. 2023, arXiv 2307.09288), Qwen2.5 (Qwen 2024, arXiv 2412.15115) and Qwen3 (Qwen 2025, arXiv
+2505.09388), of the latter two the base models.
 """
 
 import dataclasses
@@ -15,19 +17,25 @@ MULTIPLE = 128  # rows of a published vocabulary are filled up to a multiple of 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model: its family ("encoder": XLM-R's architecture, "seq2seq": mT5's) and its sizes.
+    """A model: its family ("encoder": XLM-R's architecture, "seq2seq": mT5's, "decoder": Llama's) and its sizes.
 
     Families leave columns of others alone.
 
     `vocab` 0 means: as many as the experiment's vocabulary has. `positions` is the longest input in
     tokens. `norm` is where the layer norms stand: after each block (XLM-R base, large) or before (XL, XXL); `eps` is
-    what they add to the variance. `pad` is the id of padding. `multiple`: the vocabulary gets rows that mean nothing
-    until their number is a multiple of it. `params` is the number of parameters as published, those of the
-    language-model head among them, without such rows; `source` names the repository it is published in.
+    what they add to the variance. `pad` is the id of padding, -1 where padding has none. `multiple`: the vocabulary
+    gets rows that mean nothing until their number is a multiple of it. `params` is the number of parameters as
+    published, those of the language-model head among them, without such rows; `source` names the repository it is
+    published in.
 
     Of an encoder-decoder, `layers` are the encoder's; `head_width` is not width / heads; `relative`: one table of
     relative positions for all layers of a stack ("shared") or one for each ("layer"), of `buckets` of distances, the
     last of which begins at `longest`; `positions` is the length it was pretrained with, and no limit; `eos` ends texts.
+
+    Of decoders: `groups` of heads share keys and values, `head_width` is the width of a head, `theta` the base of the
+    rotary positions, and `rope` has what a config file says of their scaling, as pairs in the order of their names.
+    `bias`: which projections of attention have biases ("none", "qkv", "all"); `qk_norm`: queries and keys are normed;
+    `tied`: the output matrix is the embeddings.
     """
 
     name: str
@@ -44,14 +52,20 @@ class Model:
     dropout: float = 0.1
     pad: int = 1
     multiple: int = 1
-    params: int = 0
-    source: str = ""
-    decoder_layers: int = 0
+    groups: int = 0
     head_width: int = 0
+    theta: float = 10_000.0
+    rope: tuple[tuple[str, Any], ...] = ()
+    bias: str = "none"
+    qk_norm: bool = False
+    tied: bool = False
+    decoder_layers: int = 0
     relative: str = "shared"
     buckets: int = 32
     longest: int = 128
     eos: int = 1
+    params: int = 0
+    source: str = ""
 
 
 _xlmr = functools.partial(Model, positions=512, vocab=250_002, multiple=MULTIPLE)
@@ -59,6 +73,11 @@ _xlmr_xl = functools.partial(Model, positions=512, vocab=250_880, multiple=MULTI
 _t5 = functools.partial(Model, family="seq2seq", pad=0, eps=1e-6, gelu="tanh")
 _mt5 = functools.partial(_t5, multiple=MULTIPLE, positions=1024, head_width=64, vocab=250_112)
 _umt5 = functools.partial(_t5, multiple=MULTIPLE, positions=1024, head_width=64, vocab=256_384, relative="layer")
+_decoder = functools.partial(Model, family="decoder", head_width=128, dropout=0.0, pad=-1, multiple=MULTIPLE)
+_llama2 = functools.partial(_decoder, positions=4096, vocab=32_000)
+_qwen = functools.partial(_decoder, theta=1e6, eps=1e-6)
+_qwen25 = functools.partial(_qwen, positions=131_072, vocab=152_064, bias="qkv")
+_qwen3 = functools.partial(_qwen, positions=32_768, vocab=151_936, groups=8, qk_norm=True)
 
 _ROWS = (
     # layers, width, heads, mlp
@@ -75,12 +94,19 @@ _ROWS = (
     _umt5("umt5_base", 12, 768, 12, 2048, decoder_layers=12, params=592_043_520, source="google/umt5-base"),
     _umt5("umt5_xl", 24, 2048, 32, 5120, decoder_layers=24, params=3_768_356_864, source="google/umt5-xl"),
     _umt5("umt5_xxl", 24, 4096, 64, 10240, decoder_layers=24, params=12_972_531_712, source="google/umt5-xxl"),
+    _llama2("llama2_7b", 32, 4096, 32, 11008, groups=32, params=6_738_415_616, source="meta-llama/Llama-2-7b-hf"),
+    _llama2("llama2_13b", 40, 5120, 40, 13824, groups=40, params=13_015_864_320, source="meta-llama/Llama-2-13b-hf"),
+    _qwen25("qwen25_7b", 28, 3584, 28, 18944, groups=4, params=7_615_616_512, source="Qwen/Qwen2.5-7B"),
+    _qwen25("qwen25_14b", 48, 5120, 40, 13824, groups=8, params=14_770_033_664, source="Qwen/Qwen2.5-14B"),
+    _qwen3("qwen3_8b", 36, 4096, 32, 12288, params=8_190_735_360, source="Qwen/Qwen3-8B-Base"),
+    _qwen3("qwen3_14b", 40, 5120, 40, 17408, params=14_768_307_200, source="Qwen/Qwen3-14B-Base"),
     # Pretrained here. Dropout costs random numbers, and these models see too little data to overfit it.
     Model("world", layers=3, width=64, heads=2, mlp=128, positions=64, gelu="tanh", dropout=0.0),
     Model("small", layers=3, width=96, heads=4, mlp=256, positions=128, gelu="tanh", dropout=0.0),
     Model("tiny", layers=2, width=16, heads=2, mlp=32, positions=64),
     _t5("tiny_mt5", 2, 16, 2, 32, 64, decoder_layers=3, head_width=6, buckets=8, longest=20),
     _t5("tiny_umt5", 2, 16, 2, 32, 64, decoder_layers=3, head_width=6, buckets=8, longest=20, relative="layer"),
+    _decoder("tiny_decoder", 2, 16, 4, 32, 64, groups=2, head_width=8, multiple=1),
 )
 
 MODELS = {row.name: row for row in _ROWS}

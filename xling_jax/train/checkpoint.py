@@ -8,6 +8,7 @@ a word otherwise.
 import pathlib
 import threading
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from xling_jax.errors import CheckpointError
 from xling_jax.train.step import State
 
 PARAMS, TRAIN, META = "params", "train", "meta"
+NOTHING = {"shapes": {}, "sums": {}}
 _ONE_AT_A_TIME = threading.RLock()  # Orbax's event loops do not bear several threads of one process
 
 
@@ -31,9 +33,24 @@ def _shapes(tree: Any) -> dict[str, list]:
     return {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in paths(tree).items()}
 
 
-def _sums(tree: Any) -> dict[str, int]:
-    whole = {path: leaf for path, leaf in paths(tree).items() if leaf.is_fully_addressable}
-    return {path: zlib.crc32(np.ascontiguousarray(leaf).data) for path, leaf in jax.device_get(whole).items()}
+def _sums(tree: Any, dtypes: Mapping[str, str] | None = None) -> dict[str, int]:
+    """Returns checksums of the leaves that this process has whole, one leaf on the host at a time.
+
+    With `dtypes`, of the values in those: a leaf that was read into a wider dtype is still what was saved.
+    """
+
+    def total(path: str, leaf: Any) -> int:
+        array = np.ascontiguousarray(jax.device_get(leaf))
+        return zlib.crc32(array.astype(dtypes[path] if dtypes else array.dtype, copy=False).view(np.uint8).data)
+
+    return {path: total(path, leaf) for path, leaf in paths(tree).items() if leaf.is_fully_addressable}
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    """Whether a leaf that was saved can be read as what is wanted: float32 holds whatever bfloat16 does."""
+    return found == wanted or (
+        "nothing" not in (found, wanted) and found == [wanted[0], "bfloat16"] and wanted[1] == "float32"
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -82,10 +99,10 @@ class Checkpoints:
                 raise CheckpointError(f"{self._path}: step {step} was not saved; a newer one is there.")
 
     def meta(self, step: int) -> dict:
-        """Returns the fingerprints of a step, {item: {"shapes", "sums"}}."""
+        """Returns the fingerprints of a step, {item: {"shapes", "sums"}}; an imported one has parameters alone."""
         try:
             meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))[META]
-            return {item: meta[item] for item in (PARAMS, TRAIN)}
+            return {PARAMS: meta[PARAMS], TRAIN: meta.get(TRAIN, NOTHING)}
         except (ValueError, OSError, KeyError) as error:
             raise self._damaged(step, f"no fingerprint: {_first_line(error)}") from error
 
@@ -105,7 +122,7 @@ class Checkpoints:
         wanted = _shapes(abstract)
         for path in wanted if part else wanted | meta["shapes"]:
             found, shape = meta["shapes"].get(path, "nothing"), wanted.get(path, "nothing")
-            if found != shape:
+            if not _same(found, shape):
                 raise CheckpointError(
                     f"{self._path}: step {step} has {found} at {item}/{path}, the model has {shape}.\n"
                     "Allowed: the same shape and dtype. Was it written by another model row or vocabulary?"
@@ -118,7 +135,7 @@ class Checkpoints:
         except Exception as error:  # TensorStore raises bare Exception for a damaged file
             raise self._damaged(step, _first_line(error)) from error
         assert not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)), "unread leaves"
-        for path, total in _sums(tree).items():
+        for path, total in _sums(tree, {path: dtype for path, (_, dtype) in meta["shapes"].items()}).items():
             if meta["sums"].get(path, total) != total:
                 raise self._damaged(step, f"{item}/{path} does not have the checksum it was saved with")
         return tree
@@ -126,7 +143,8 @@ class Checkpoints:
     def _damaged(self, step: int, why: str) -> CheckpointError:
         return CheckpointError(
             f"{self._path}: step {step} is damaged ({why}).\n"
-            f"Delete {self._path / str(step)}; the stage then goes on from the step before, or from its start."
+            f"Delete {self._path / str(step)}; the stage then goes on from the step before, or from its start. "
+            "What was imported is converted again."
         )
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Losses, one per kind of task: (sum over what is scored, how much of it there is, how much was right).
+"""Losses, one per kind of task and one of texts: (sum over what is scored, how much there is, how much was right).
 
 All three are sums over a batch, so that micro-batches and hosts add up to exactly the global batch. They
 are in float32. What has label -1 is not scored.
@@ -136,6 +136,34 @@ def span_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
     return (start + end) / 2, weight, (start_right_N & end_right_N).astype(jnp.float32).sum()
 
 
+def lm_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
+    """Next-token prediction, of the tokens that have labels: of a prompt and its answer those of the answer, say.
+
+    `labels` BxL are the tokens themselves, -1 for those that are not scored; a token is predicted by the one before it,
+    so the first of a segment never is. If the batch has `masked` BxM, `labels` are BxM: the tokens that follow those
+    places. Then logits are computed for M places of each row and not for all L.
+    """
+    if "masked" not in batch:
+        labels_BxL = batch["labels"]
+        if "positions" in batch:
+            labels_BxL = jnp.where(batch["positions"] == 0, -1, labels_BxL)
+        places_L = jnp.arange(labels_BxL.shape[1] - 1)
+        masked_BxM = jnp.broadcast_to(places_L[None], (len(labels_BxL), len(places_L)))
+        batch = batch | {"labels": labels_BxL[:, 1:], "masked": masked_BxM}
+    logits_BxMxV = apply(batch)
+    return cross_entropy(logits_BxMxV.reshape(-1, logits_BxMxV.shape[-1]), batch["labels"].reshape(-1))
+
+
+def dual_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int):
+    """Each query picks its candidate among those of the batch, and no candidate picks a query, as in XTREME-R.
+
+    So an example's loss depends on its company, and with micro-batches on that of its own alone, as there.
+    """
+    logits_BxB = apply(batch)
+    there_B = batch["input_ids"][:, 0, 0] != PAD
+    return cross_entropy(logits_BxB, jnp.where(there_B, jnp.arange(len(logits_BxB)), -1))
+
+
 def text_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int, z_loss: float = Z_LOSS):
     """One label for each token of the target text.
 
@@ -151,10 +179,12 @@ def text_loss(apply: Callable, batch: dict, key: jax.Array, mask_id: int, z_loss
 
 
 LOSSES = {
+    "lm": lm_loss,
     "mlm": mlm_loss,
     "pair_classification": label_loss,
     "multiple_choice": label_loss,
     "tagging": tagging_loss,
     "span_qa": span_loss,
+    "dual_encoder": dual_loss,
     "text_to_text": text_loss,
 }

@@ -15,6 +15,7 @@ from xling_jax.models.weights.tensors import Family, Tensor
 from xling_jax.tables.models import MULTIPLE, Model
 
 RELATIVE = {"mt5": "shared", "umt5": "layer"}  # model_type -> where the tables of relative positions are
+KIND = "text_to_text"  # of the only head
 PRETRAINED_LENGTH = 1024  # of every published size; config.json has no such field
 
 # Field of config.json -> column of the row.
@@ -122,8 +123,8 @@ def tensors(config: Seq2SeqConfig, heads: tuple[HeadSpec, ...] = ()) -> tuple[Te
 FAMILY = Family(
     name="seq2seq",
     architectures={
-        "mt5": {"MT5ForConditionalGeneration": "text_to_text"},
-        "umt5": {"UMT5ForConditionalGeneration": "text_to_text"},
+        "mt5": {"MT5ForConditionalGeneration": KIND},
+        "umt5": {"UMT5ForConditionalGeneration": KIND},
     },
     tensors=tensors,
     row_from=row_from,

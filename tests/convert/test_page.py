@@ -1,0 +1,31 @@
+"""The page of models is the one the tables make; what it says of tests is true."""
+
+import pathlib
+
+from xling_jax.convert.page import PARITY, fits, page
+from xling_jax.models.weights.families import FAMILIES
+from xling_jax.tables.models import MODELS
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def test_the_page_is_the_generated_one():
+    assert (ROOT / "docs" / "models.md").read_text(encoding="utf-8") == page(), (
+        "A row has changed. Read the difference, then: xling convert list > docs/models.md"
+    )
+
+
+def test_every_published_row_has_a_line():
+    lines = [line for line in page().splitlines() if line.startswith("| `")]
+    assert {line.split("`")[1] for line in lines} >= {row.name for row in MODELS.values() if row.source}
+
+
+def test_parity_tests_are_there():
+    for name in FAMILIES:
+        assert (ROOT / PARITY[name]).is_file(), PARITY[name]
+
+
+def test_chips_by_hand():
+    """7 billion parameters are 112 GB in training: 7 chips of 16 GB, so 8; 3.5 of 32, so 4; 1.2 of 95, so 2."""
+    assert fits(7_000_000_000) == "8 v5e, 4 v6e, 4 v4, 2 v5p"
+    assert fits(1_000) == "1 v5e, 1 v6e, 1 v4, 1 v5p"

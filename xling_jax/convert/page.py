@@ -1,0 +1,77 @@
+"""The page that says which models there are, from where, and what shows that they are right: made from the tables."""
+
+import math
+from collections.abc import Iterable
+
+from xling_jax.models.weights.families import FAMILIES
+from xling_jax.tables.models import MODELS, Model
+
+PARITY = {
+    "encoder": "tests/parity/test_xlmr.py",
+    "seq2seq": "tests/parity/test_seq2seq.py",
+    "decoder": "tests/parity/test_decoders.py",
+}
+ADAMW = 16  # bytes for each parameter: itself, its gradient and two moments, in float32
+CHIPS = {"v5e": 16, "v6e": 32, "v4": 32, "v5p": 95}  # GB of memory of a chip, as Google Cloud's pages on TPUs have it
+
+HEAD = """# Models
+
+Made by `xling convert list > docs/models.md` from the tables in `xling_jax/tables` and the families in
+`xling_jax/models/weights`; a test holds both together. [weights.md](weights.md) says how weights come in and go out.
+
+Sizes are rows: what has the shape of a family comes in whether it has a row or not. Parameters are counted as
+published, and `tests/models` counts them again from shapes. Parity: logits, hidden states, loss and a step of training
+equal those of `transformers` with random weights, at tiny sizes drawn at random.
+
+"Fits": the least number of chips, a power of two, whose memory holds parameters, gradients and AdamW's two moments in
+float32, {adamw} bytes a parameter, and nothing else: no activations, no batch. It is a bound from below, and no plan.
+"""
+COLUMNS = "model, family, layers, width, parameters, published as, parity, converts, fits"
+
+
+def page() -> str:
+    """Returns the page, in Markdown."""
+    rows = [row for row in MODELS.values() if row.source]
+    parts = [HEAD.format(adamw=ADAMW), _table(COLUMNS, map(_line, rows))]
+    parts.append("## Heads that come over\n\nClasses of `transformers`, by `architectures` of config.json.\n")
+    parts.append(_table("model_type, class, head", _classes()))
+    return "\n".join(parts)
+
+
+def _table(head: str, lines: Iterable[tuple[str, ...]]) -> str:
+    titles = head.split(", ")
+    rows = [tuple(titles), ("---",) * len(titles), *lines]
+    assert all(len(row) == len(titles) and all(row) for row in rows), "a cell without a word"
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _line(row: Model) -> tuple[str, ...]:
+    """Returns a line for a published size."""
+    converts = "from and to Hugging Face" if row.family in FAMILIES else "not yet"
+    return (
+        f"`{row.name}`",
+        row.family,
+        str(row.layers),
+        f"{row.width:,}",
+        f"{row.params:,}",
+        row.source,
+        f"`{PARITY[row.family]}`",
+        converts,
+        fits(row.params),
+    )
+
+
+def fits(params: int) -> str:
+    """Returns the least number of chips of each kind that hold a model in training."""
+    least = {chip: params * ADAMW / (gigabytes * 1e9) for chip, gigabytes in CHIPS.items()}
+    counts = {chip: 2 ** max(0, math.ceil(math.log2(chips))) for chip, chips in least.items()}
+    return ", ".join(f"{count} {chip}" for chip, count in counts.items())
+
+
+def _classes() -> list[tuple[str, ...]]:
+    return [
+        (model_type, f"`{name}`", kind or "none: the body alone")
+        for family in FAMILIES.values()
+        for model_type, classes in family.architectures.items()
+        for name, kind in classes.items()
+    ]
