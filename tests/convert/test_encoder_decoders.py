@@ -65,10 +65,9 @@ def test_from_hugging_face_and_back(publish, convert, tmp_path, name):
     batch = {"input_ids": jnp.full((1, 3), 5), "labels": jnp.full((1, 2), 7)}
     assert (jax.jit(logits, static_argnums=1)({"params": params}, "any", batch)[..., VOCAB:] < -1e8).all()
     to_hf(out, tmp_path / "back", Export(), Display())
-    back = {name: stored.read() for name, stored in open_tensors(tmp_path / "back").items()}
+    back = {there: stored.read() for there, stored in open_tensors(tmp_path / "back").items()}
     assert set(back) == set(tensors)
-    for name, tensor in tensors.items():
-        np.testing.assert_array_equal(back[name], tensor, err_msg=name)
+    jax.tree.map(np.testing.assert_array_equal, back, tensors)
 
 
 def written(folder, name: str):
