@@ -58,7 +58,7 @@ def make(folder: pathlib.Path, row: Model) -> None:
         shards[-1].append(tensor)
 
     def numbers(tensor):
-        return np.resize(np.roll(block, int(draw.integers(BLOCK))), tensor.shape)
+        return np.resize(block[int(draw.integers(BLOCK // 2)) :], tensor.shape)
 
     places = {}
     for number, shard in enumerate(shards, start=1):

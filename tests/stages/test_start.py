@@ -234,5 +234,7 @@ def test_labels_in_another_order_are_not_shared(published, tmp_path):
     shared = stage("world_nli.train.qen", handover={"body": "keep", "head": "share"})
     target = {"task": "world_nli", "languages": "qda", "stage": shared}
     asked = experiment(tmp_path / "out", mesh="one", targets={"nli": target})
-    with pytest.raises(CheckpointError, match=r"answers neutral, contradiction, entailment, and head .*--task=NAME"):
+    with pytest.raises(
+        CheckpointError, match=r"(?s)answers neutral, contradiction, entailment, and head .*--task=NAME"
+    ):
         Run(asked, tmp_path / "work", None)(jobs=1)

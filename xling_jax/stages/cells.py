@@ -18,6 +18,7 @@ from xling_jax.experiment import Experiment, Part, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
 from xling_jax.scoring.floors import FLOORS
 from xling_jax.scoring.metrics import score, value
+from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import Cell, parse_cells
 
@@ -131,7 +132,10 @@ class Cells:
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"])
 
     def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
-        """Returns floors and ceilings of a cell, computed once."""
+        """Returns floors and ceilings of a cell, computed once.
+
+        Without examples to train on there are no floors: what a checkpoint was trained on elsewhere is not here.
+        """
         kind = prepared.cell.row.kind
         parts = target.stage.parts(self.experiment.limits) if target.stage else ()
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
@@ -140,7 +144,7 @@ class Cells:
         if not path.exists():
             seen = self._raw(train)
             spaced = LANGUAGES[prepared.cell.language].spaced
-            floors = score(kind, raw, FLOORS[kind](seen, raw, spaced))
+            floors = score(kind, raw, FLOORS[kind](seen, raw, spaced)) if seen or not KINDS[kind].trained else {}
             ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},
