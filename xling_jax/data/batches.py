@@ -67,6 +67,7 @@ class Group:
         self.head = cells[0].cell.row.head_name
         self.cells = cells
         self.order = order
+        self._table = cells[0].table
         self._buckets = buckets
         self._mine = mine
         self._records = [Records(cell) for cell in cells]
@@ -114,7 +115,7 @@ class Group:
         before_R = np.append(0, np.cumsum(mine_R))
         row_N = np.repeat(before_R[:-1], np.diff(rows.begin_R))[mine_N]
         layout, beside = _segments(rows.length_N, mine_N, row_N, int(before_R[-1]), self.order.room)
-        arrays = lay_out(block.take(np.flatnonzero(mine_N)), self.cells[0].table, layout, self.cells[0].choices)
+        arrays = lay_out(block.take(np.flatnonzero(mine_N)), self._table, layout, self.cells[0].choices)
         return Window(rows, block, arrays | beside, before_R)
 
     def batch(self, number: int) -> dict[str, np.ndarray]:
@@ -126,7 +127,7 @@ class Group:
         window, mine = self._window(at), np.arange(*self._mine)
         length = bucket(int(window.rows.length_N[first:last].max()), self._buckets)
         layout = Layout(len(mine), length, np.arange(len(mine)))
-        batch = lay_out(window.block.take(first + mine), self.cells[0].table, layout, self.cells[0].choices)
+        batch = lay_out(window.block.take(first + mine), self._table, layout, self.cells[0].choices)
         return batch | {"index": mine.astype(np.int32)}
 
     def _packed(self, number: int) -> dict[str, np.ndarray]:
@@ -140,7 +141,7 @@ class Group:
             examples += end - begin
         missing = self._mine[1] - self._mine[0] - sum(len(part["index"]) for part in parts)
         if missing:
-            parts.append({name: _nothing(name, rows, missing, self.cells[0].table) for name, rows in parts[0].items()})
+            parts.append({name: _nothing(name, rows, missing, self._table) for name, rows in parts[0].items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -7,7 +7,6 @@ test holds the two against each other, example by example.
 
 import array
 import dataclasses
-import functools
 import hashlib
 import itertools
 import json
@@ -68,7 +67,7 @@ class Prepared:
         """Returns how many features there are."""
         return len(self.lengths_N)
 
-    @functools.cached_property
+    @property
     def table(self) -> dict[str, Feature]:
         """Returns the arrays of a feature, with the padding of the tokenizer they were made with."""
         table = format_of(self.cell.row.kind).FEATURES
