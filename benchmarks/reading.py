@@ -19,8 +19,8 @@ from xling_jax.tables.models import MODELS
 
 BATCH = 256  # examples of a global batch; smaller ones are measured beside it
 SMALL_BATCH = 32
-TOKENS = 2_000_000  # that are read each time; once before, which warms the page cache
-REPEATS = 3
+TOKENS = 4_000_000  # that are read each time
+REPEATS = 5
 PEAK, SHARE = 989e12, 0.4  # bf16 FLOP/s of an H100 SXM (an H200 has the same), and the share that a step reaches
 GOAL = 10
 
@@ -38,30 +38,41 @@ def consumption() -> dict:
     }
 
 
-def read(cell, threads: int, batch_size: int, **how) -> tuple[float, float, float, float]:
-    """Returns (examples, tokens, seconds, CPU seconds) of reading."""
+def make(cell, threads: int, batch_size: int, **how):
+    """Returns the batches of a stage of about so many tokens, to be read once."""
     steps = max(8, int(TOKENS / (batch_size * cell.lengths_N.mean())))
-    source = Batches([cell], rates=[1], plan=BatchPlan(batch_size, 0, **how), steps=steps)
+    return stream(Batches([cell], rates=[1], plan=BatchPlan(batch_size, 0, **how), steps=steps), 0, threads)
+
+
+def count(batches) -> tuple[int, int]:
+    """Returns (examples, tokens)."""
     examples = tokens = 0
-    began, used = time.perf_counter(), time.process_time()
-    for _, batch in stream(source, 0, threads):
+    for _, batch in batches:
         tokens += int((batch["input_ids"] != 1).sum())
         examples += (
             int((batch["positions"] == 0).sum() - (batch["segments"] == 0).sum())
             if "first" in batch
             else len(batch["input_ids"])
         )
-    return examples, tokens, time.perf_counter() - began, time.process_time() - used
+    return examples, tokens
+
+
+def read(*given, **how) -> tuple[float, float]:
+    """Returns (seconds, CPU seconds) of laying out a stage and reading all of it."""
+    began, used = time.perf_counter(), time.process_time()
+    for _ in make(*given, **how):
+        pass
+    return time.perf_counter() - began, time.process_time() - used
 
 
 def measure(cell, need: float, threads: int, batch_size: int, **how) -> dict:
     """Returns the median rates of several repetitions, and their spread."""
-    read(cell, threads, batch_size, **how)
+    examples, tokens = count(make(cell, threads, batch_size, **how))  # which also warms the page cache
     found = [read(cell, threads, batch_size, **how) for _ in range(REPEATS)]
-    rates = [tokens / seconds for _, tokens, seconds, _ in found]
-    per_cpu = statistics.median(tokens / used for _, tokens, _, used in found)
+    rates = [tokens / seconds for seconds, _ in found]
+    per_cpu = statistics.median(tokens / used for _, used in found)
     return {
-        "examples_per_s": round(statistics.median(examples / seconds for examples, _, seconds, _ in found)),
+        "examples_per_s": round(statistics.median(examples / seconds for seconds, _ in found)),
         "tokens_per_s": round(statistics.median(rates)),
         "tokens_per_s_of_each_repetition": [round(rate) for rate in rates],
         "tokens_per_cpu_s": round(per_cpu),
@@ -87,16 +98,16 @@ def main() -> None:
             for batch_size in (SMALL_BATCH, BATCH)
         }
         print(name, found[name], flush=True)
+    alone = [rates for ways in found.values() for way, rates in ways.items() if "1 thread" in way]
     record = {
-        "what": f"tokens read a second, padding not counted; goal: {GOAL} times what one H100 consumes, from one host",
+        "what": f"tokens read a second, padding not counted; goal: {GOAL} times what one H100 consumes, from one "
+        "process with one thread, as training reads; a second thread is measured beside it, and only takes turns",
         "vocabulary": f"SentencePiece, {VOCABULARY} pieces, trained on the text read",
         "consumption": need,
         "subjects": found,
         "goal_met": {
-            "wall": all(way["times_one_accelerator"] >= GOAL for ways in found.values() for way in ways.values()),
-            "cpu": all(
-                way["times_one_accelerator_per_cpu_s"] >= GOAL for ways in found.values() for way in ways.values()
-            ),
+            "wall": all(rates["times_one_accelerator"] >= GOAL for rates in alone),
+            "cpu": all(rates["times_one_accelerator_per_cpu_s"] >= GOAL for rates in alone),
         },
     }
     versions = conditions("numpy", "array-record", "grain", "sentencepiece")

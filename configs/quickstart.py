@@ -28,7 +28,7 @@ SHAPES = {
 # size: (steps of each kind of stage, seeds, limits of splits)
 SIZES = {
     "default": (
-        {"world_text": 3000, "world_qa": 900, "world_qa2": 400, "world_pos": 250, "world_nli": 600},
+        {"world_text": 2500, "world_qa": 750, "world_qa2": 350, "world_pos": 200, "world_nli": 500},
         (0, 1),
         {"train": 8000},
     ),

@@ -33,3 +33,8 @@ def data_dir() -> pathlib.Path:
     path = pathlib.Path(os.environ["XLING_DATA"])
     assert path.is_dir(), f"XLING_DATA={path} is not a folder"
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest file first, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: "test_end_to_end" not in item.nodeid)

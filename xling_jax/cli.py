@@ -1,6 +1,7 @@
 """`xling VERB ...`: finds the verb's door and opens it. Imports nothing heavy."""
 
 import importlib
+import os
 import sys
 
 from xling_jax.errors import EXIT_DONE, EXIT_INTERRUPTED, XlingError, unknown
@@ -35,6 +36,9 @@ def main(argv: list[str] | None = None) -> None:
     except XlingError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # whoever read the output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
+        sys.exit(EXIT_DONE)
     except KeyboardInterrupt:
         print("error: interrupted. Run the same command again to go on.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

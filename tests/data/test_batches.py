@@ -46,7 +46,7 @@ def cells(open_cell):
 def batches(cells, steps=24, batch_size=8, mixing=PROPORTIONAL, **changed):
     """Returns batches of cells, each of which is an item of data of its own."""
     rates = cell_rates(mixing, [cell.features for cell in cells], range(len(cells)))
-    plan = BatchPlan(batch_size, changed.pop("seed", 3), changed.pop("buckets", BUCKETS))
+    plan = BatchPlan(batch_size, changed.pop("seed", 3), changed.pop("buckets", BUCKETS), changed.pop("packing", False))
     return Batches(cells, rates=rates, plan=plan, steps=steps, **changed)
 
 
@@ -191,10 +191,11 @@ def test_resuming_with_processes_that_read(cells):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("readers", [1, 2, 4])
 def test_resuming_at_every_step_with_processes_that_read(cells, readers):
-    for start, mode in zip(range(STEPS + 1), itertools.cycle(MODES)):
-        whole = [batches(cells, steps=STEPS, mixing=MODES[mode])[step] for step in range(STEPS)]
-        found = stream(batches(cells, steps=STEPS, mixing=MODES[mode]), start, readers=readers)
-        assert all_same(found, whole[start:]), f"resumed at {start}, {mode}"
+    ways = itertools.cycle([{"mixing": mixing} for mixing in MODES.values()] + [{"packing": True}])
+    for start, way in zip(range(STEPS + 1), ways, strict=False):
+        whole = [batches(cells, steps=STEPS, **way)[step] for step in range(STEPS)]
+        found = stream(batches(cells, steps=STEPS, **way), start, readers=readers)
+        assert all_same(found, whole[start:]), f"resumed at {start}, {way}"
 
 
 def test_a_stream_that_is_left_is_closed(cells):

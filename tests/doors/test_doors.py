@@ -49,7 +49,9 @@ WRONG = {
     ("run", QUICK, "--workdir=DIR", "--config.targets.pos.languages=qnx"): (2, "Unknown language 'qnx'"),
     ("run", QUICK, "--workdir=DIR", "--config.mesh=pod"): (2, "Unknown mesh 'pod'"),
     ("run", REAL, "--workdir=DIR"): (3, "no data folder was named"),
-    ("run", REAL, "--workdir=DIR", "--data_dir=DIR/nowhere"): (3, "xnli/test-ar.tsv"),
+    ("run", REAL, "--workdir=DIR", "--data_dir=DIR/nowhere"): (3, "There is no data folder"),
+    ("run", REAL, "--workdir=DIR", "--data_dir=DIR"): (3, "xnli/test-ar.tsv"),
+    ("data", "list", "--data_dir=DIR/nowhere"): (3, "There is no data folder"),
     ("report",): (2, "0 work folders"),
     ("report", "DIR/nowhere"): (3, "nowhere"),
     ("data", "shw"): (2, "Did you mean: show"),
@@ -116,6 +118,13 @@ def test_dry_run_prints_the_plan_and_writes_nothing(xling, tmp_path):
 def test_list(xling):
     code, out, _ = xling("data", "list")
     assert code == 0 and "udpos.test" in out and "0 of " in out and "there" in out
+
+
+def test_output_that_nobody_reads_to_its_end():
+    command = [sys.executable, "-m", "xling_jax", "data", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        program.stdout.close()
+        assert program.stderr.read() == b"" and program.wait() == 0
 
 
 def test_show_says_all_of_a_cell(xling, tmp_path):

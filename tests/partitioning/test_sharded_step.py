@@ -95,15 +95,24 @@ def assert_same_step(found, expected):
     )
 
 
-def steps():
-    """Every kind on the mesh that splits most, masked LM on all; the rest takes minutes to compile."""
-    for strategy, mesh in PLACES:
-        for task in TASKS_TRAINED:
-            quick = task == "world_text" or strategy == "fsdp_tensor"
-            yield pytest.param(strategy, mesh, task, marks=() if quick else pytest.mark.slow)
+def cases(found, *quick):
+    """All cases; but for the quick ones they are slow: together they take minutes to compile."""
+    return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in found]
 
 
-@pytest.mark.parametrize(("strategy", "mesh", "task"), steps())
+DATA, FSDP, SPLIT_MOST = ("data", "any"), ("fsdp", "fsdp"), ("fsdp_tensor", "data2_fsdp2_tensor2")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "mesh", "task"),
+    cases(
+        [(*place, task) for place in PLACES for task in TASKS_TRAINED],
+        (*DATA, "world_text"),
+        (*FSDP, "world_nli"),
+        (*SPLIT_MOST, "world_text"),
+        (*SPLIT_MOST, "world_qa"),
+    ),
+)
 def test_eight_devices_equal_one(strategy, mesh, task):
     expected = stepped("data", "one", task)
     fresh, _ = programs("data", "one").state_maker(HEADS, OPTIM)
@@ -112,7 +121,7 @@ def test_eight_devices_equal_one(strategy, mesh, task):
     assert_same_step(stepped(strategy, mesh, task), expected)
 
 
-@pytest.mark.parametrize("task", ["world_text", "world_nli"])
+@pytest.mark.parametrize("task", ["world_text", pytest.param("world_nli", marks=pytest.mark.slow)])
 def test_packed_rows_are_split_like_others(task):
     expected = stepped("data", "one", task, make_batch=packed)
     assert float(expected[1]["weight"]) > 8
@@ -136,12 +145,12 @@ def test_a_vocabulary_with_spare_rows_is_split():
     assert_same_step(found, with_spare_rows("data", "one")[0])
 
 
-@pytest.mark.parametrize("mesh", ["one", "any"])
+@pytest.mark.parametrize("mesh", [pytest.param("one", marks=pytest.mark.slow), "any"])
 def test_accumulated_parts_equal_the_whole(mesh):
     assert_same_step(stepped("data", mesh, "world_text", 2), stepped("data", "one", "world_text"))
 
 
-@pytest.mark.parametrize(("strategy", "mesh"), PLACES)
+@pytest.mark.parametrize(("strategy", "mesh"), cases(PLACES, DATA, SPLIT_MOST))
 def test_moments_lie_where_their_parameters_lie(strategy, mesh):
     here = programs(strategy, mesh)
     make, abstract = here.state_maker(HEADS, OPTIM)

@@ -85,7 +85,7 @@ def loss_and_gradient(kind: str, batch: dict, tokenizer, dropout: float = 0.0):
     return sums, gradient
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=pytest.mark.slow), 0.2])
 @pytest.mark.parametrize("kind", CELLS)
 def test_packed_equals_apart(both, tokenizer, kind, dropout):
     packed, apart = (loss_and_gradient(kind, batch, tokenizer, dropout) for batch in both[kind])

@@ -7,6 +7,7 @@ and prefetches.
 """
 
 import dataclasses
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -23,6 +24,7 @@ from xling_jax.tables.kinds import KINDS, SHORTEST
 
 HELD = 3  # windows kept in memory: batches at a border need two, and threads run ahead
 READ = 4096  # features that are read at once in evaluation
+RUN = 8  # batches that Grain handles as one: each thing it handles costs it a fifth of a millisecond
 
 
 def bucket(length: int, buckets: Sequence[int]) -> int:
@@ -65,6 +67,7 @@ class Group:
         self.head = cells[0].cell.row.head_name
         self.cells = cells
         self.order = order
+        self._table = cells[0].table
         self._buckets = buckets
         self._mine = mine
         self._records = [Records(cell) for cell in cells]
@@ -112,7 +115,7 @@ class Group:
         before_R = np.append(0, np.cumsum(mine_R))
         row_N = np.repeat(before_R[:-1], np.diff(rows.begin_R))[mine_N]
         layout, beside = _segments(rows.length_N, mine_N, row_N, int(before_R[-1]), self.order.room)
-        arrays = lay_out(block.take(np.flatnonzero(mine_N)), self.cells[0].table, layout, self.cells[0].choices)
+        arrays = lay_out(block.take(np.flatnonzero(mine_N)), self._table, layout, self.cells[0].choices)
         return Window(rows, block, arrays | beside, before_R)
 
     def batch(self, number: int) -> dict[str, np.ndarray]:
@@ -124,7 +127,7 @@ class Group:
         window, mine = self._window(at), np.arange(*self._mine)
         length = bucket(int(window.rows.length_N[first:last].max()), self._buckets)
         layout = Layout(len(mine), length, np.arange(len(mine)))
-        batch = lay_out(window.block.take(first + mine), self.cells[0].table, layout, self.cells[0].choices)
+        batch = lay_out(window.block.take(first + mine), self._table, layout, self.cells[0].choices)
         return batch | {"index": mine.astype(np.int32)}
 
     def _packed(self, number: int) -> dict[str, np.ndarray]:
@@ -138,7 +141,7 @@ class Group:
             examples += end - begin
         missing = self._mine[1] - self._mine[0] - sum(len(part["index"]) for part in parts)
         if missing:
-            parts.append({name: _nothing(name, rows, missing, self.cells[0].table) for name, rows in parts[0].items()})
+            parts.append({name: _nothing(name, rows, missing, self._table) for name, rows in parts[0].items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -254,6 +257,21 @@ class Batches:
         return group.head, group.batch(int(self._batch_of_step[index]))
 
 
+@dataclasses.dataclass(frozen=True)
+class _Runs:
+    """Batches from a step on, several at once."""
+
+    source: Batches
+    start: int
+
+    def __len__(self) -> int:
+        return math.ceil((len(self.source) - self.start) / RUN)
+
+    def __getitem__(self, index: int) -> list[tuple[str, dict[str, np.ndarray]]]:
+        first = self.start + index * RUN
+        return [self.source[step] for step in range(first, min(first + RUN, len(self.source)))]
+
+
 def stream(
     source: Batches, start: int = 0, threads: int = 1, readers: int = 0
 ) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -263,18 +281,19 @@ def stream(
       source: the batches.
       start: the first step.
       threads: that read in each process.
-      readers: processes that read beside this one, of which each takes every so-many-th step; 0 reads here. They take
-        seconds to start, and pay where assembling a batch takes longer than a step.
+      readers: processes that read beside this one, of which each takes every so-many-th run of batches; 0 reads here.
+        They take seconds to start, and pay where assembling a batch takes longer than a step.
     """
     if start >= len(source):
         return
     if readers and not flags.FLAGS.is_parsed():  # Grain asks absl for flags of its own; `xling` keeps its flags apart
         flags.FLAGS.mark_as_parsed()
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=4 * threads)
-    dataset = grain.MapDataset.source(source)[start:].to_iter_dataset(options)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    dataset = grain.MapDataset.source(_Runs(source, start)).to_iter_dataset(options)
     iterator = iter(dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=readers)))
     try:
-        yield from iterator
+        for run in iterator:
+            yield from run
     finally:
         iterator.close()
 

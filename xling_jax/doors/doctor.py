@@ -8,7 +8,7 @@ from importlib import metadata
 
 from absl import flags
 
-from xling_jax.doors.flags import data_dir, define_data_dir, parse
+from xling_jax.doors.flags import define_data_dir, named_data_dir, parse
 from xling_jax.errors import ConfigError
 
 ABOUT = """xling doctor [--data_dir=DIR]
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> None:
     values = flags.FlagValues()
     define_data_dir(values)
     parse(values, "doctor", argv, ABOUT)
-    missing = [*_python(), *_packages(), *_devices(), *_data(data_dir(values))]
+    missing = [*_python(), *_packages(), *_devices(), *_data(named_data_dir(values))]
     if missing:
         raise ConfigError("The installation is not complete.\n" + "\n".join(missing))
     print("Nothing needed is missing.")

@@ -7,7 +7,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from xling_jax.errors import ConfigError
+from xling_jax.errors import ConfigError, DataError
 from xling_jax.experiment import Experiment, from_config
 
 
@@ -83,6 +83,18 @@ def required(values: flags.FlagValues, name: str) -> Any:
 
 
 def data_dir(values: flags.FlagValues) -> pathlib.Path | None:
-    """Returns the data folder, or None if none is named."""
+    """Returns the data folder, or None if none is named. Raises DataError if there is no such folder."""
+    path = named_data_dir(values)
+    if path and not path.is_dir():
+        raise DataError(
+            f"There is no data folder {path}.\n"
+            "Allowed: the folder that holds the published files; `xling data doctor` names them.\n"
+            "It is named by --data_dir or the environment variable XLING_DATA."
+        )
+    return path
+
+
+def named_data_dir(values: flags.FlagValues) -> pathlib.Path | None:
+    """Returns what the flag names, there or not."""
     value = values["data_dir"].value
     return pathlib.Path(value) if value else None
