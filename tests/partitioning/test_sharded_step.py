@@ -130,8 +130,8 @@ def test_packed_rows_are_split_like_others(task):
 
 def with_spare_rows(strategy: str, mesh: str):
     """Returns (state, metrics) of a masked-LM step of a vocabulary of 50 pieces in 56 rows."""
-    here = Programs(Experiment(model="tiny", strategy=strategy, mesh=mesh), VOCAB, MASK)
-    here._config = dataclasses.replace(here._config, spare=6)
+    row = dataclasses.replace(MODELS["tiny"], multiple=8)
+    here = Programs(Experiment(strategy=strategy, mesh=mesh), row, VOCAB, MASK)
     make, abstract = here.state_maker(HEADS, OPTIM)
     step = here.step(HEADS, head_spec(TASKS["world_text"]), OPTIM, 1)
     return jax.device_get(step(make(3), here.place(batch("world_text")), 0.01, 5)), abstract["params"]
