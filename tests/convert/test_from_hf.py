@@ -128,7 +128,7 @@ def test_no_more_than_a_piece_is_read_at_a_time(publish, convert, monkeypatch):
     monkeypatch.setattr(streaming, "CHUNK", 10_000)
     out = convert(folder)
     table = tensors["embeddings.word_embeddings.weight"]
-    assert max(sizes) <= 40_000 < table.nbytes / 8
+    assert max(sizes) <= 40_000 + 10_000 < table.nbytes / 6, "a piece, filled up to whole chunks"
     assert sum(sizes) == sum(array.nbytes for array in tensors.values()), "every tensor is read once"
     monkeypatch.undo()
     assert_equal(restored(out), expected(tensors, dataclasses.replace(row, multiple=128)))
