@@ -175,7 +175,9 @@ def test_vectors_of_packed_rows_are_those_of_rows_apart(params, layer, pooling):
     assert found.shape == (1, 3, 16) and found.dtype == jnp.float32
     np.testing.assert_allclose(found[0, 0], vectors(tokens[:1])[0], atol=1e-5)
     np.testing.assert_allclose(found[0, 1], vectors(tokens[1:2, :4])[0], atol=1e-5)
-    assert jnp.isfinite(found[0, 2]).all() and jnp.abs(found[0, 0] - found[0, 1]).max() > 0.01
+    assert jnp.isfinite(found[0, 2]).all()
+    alike = (layer, pooling) == (0, "first")  # both begin with the same token, and an embedding sees no other
+    assert (jnp.abs(found[0, 0] - found[0, 1]).max() < 0.01) == alike
 
 
 def test_vectors_skip_special_tokens():

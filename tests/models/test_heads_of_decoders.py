@@ -152,7 +152,7 @@ def test_vectors_of_texts(params, pooling):
     def vectors(length, layer):
         inputs = batch("label", length)
         run = lambda params, tokens, lengths: model.apply(  # noqa: E731
-            {"params": params}, tokens, layer, pooling, lengths, method=Model.vectors
+            {"params": params}, tokens, layer, pooling, lengths_B=lengths, method=Model.vectors
         )
         return jax.jit(run)({"body": params["body"]}, inputs["input_ids"], inputs["lengths"])
 

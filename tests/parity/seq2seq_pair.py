@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 import transformers
@@ -84,14 +85,17 @@ def make_pair(kind: str, seed: int, published: bool = False) -> Pair:
     theirs.config.tie_word_embeddings = False  # else umT5's logits are scaled as those of tied weights
     for name, value in theirs.named_parameters():
         drawn = rng.standard_normal(tuple(value.shape))
-        if name.endswith(".q.weight"):  # scores are not scaled: a softmax of large ones would magnify rounding
-            drawn *= row.head_width**-0.5
-        value.data = torch.tensor(1 + 0.2 * drawn if "norm" in name else 0.4 * drawn, dtype=torch.float32)
+        if "norm" in name:
+            drawn = 1 + 0.2 * drawn
+        elif name not in ("shared.weight", "lm_head.weight"):  # as T5 is initialised: larger ones magnify rounding
+            drawn *= value.shape[-1] ** -0.5 * (row.head_width**-0.5 if name.endswith(".q.weight") else 1.0)
+        value.data = torch.tensor(drawn, dtype=torch.float32)
     config = build_config(dataclasses.replace(row_from(fields), multiple=8), 2)  # so most have rows to spare
     model = build_model(config)
     assert isinstance(model, TextToText)
     held = {name: value.detach().numpy() for name, value in theirs.state_dict().items()}
-    return Pair(theirs, model, read_tree(tensors(config), shapes_of(model), held.__getitem__), rng)
+    params = read_tree(tensors(config), shapes_of(model), held.__getitem__)
+    return Pair(theirs, model, jax.tree.map(jnp.array, params), rng)  # copied: training there changes its own in place
 
 
 def shapes_of(model: TextToText) -> dict[str, tuple[int, ...]]:

@@ -8,7 +8,7 @@ transformers = pytest.importorskip("transformers", reason="parity needs the extr
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from seq2seq_pair import make_pair, relative  # noqa: E402
-from test_seq2seq import KINDS, ROUNDING, given, padded  # noqa: E402
+from test_seq2seq_parity import KINDS, ROUNDING, given, padded  # noqa: E402
 
 from xling_jax.convert.importing import Options, bring_in, plan_import  # noqa: E402
 from xling_jax.convert.to_hf import Options as Export  # noqa: E402

@@ -11,7 +11,7 @@ transformers = pytest.importorskip("transformers", reason="parity needs the extr
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 from seq2seq_pair import make_pair  # noqa: E402
-from test_seq2seq import KINDS, given, padded  # noqa: E402
+from test_seq2seq_parity import KINDS, given, padded  # noqa: E402
 
 from xling_jax.models.decoding import beam  # noqa: E402
 from xling_jax.models.seq2seq import empty_cache  # noqa: E402
@@ -24,10 +24,12 @@ ROUNDING = 1e-5
 def theirs_writes(pair, tokens, **how):
     """Returns the texts NxT without the token they begin from, and their scores; padding after the end.
 
-    Where padding is token 0, a beam search there fills up with the end of text instead.
+    Where padding is token 0, a beam search there fills up with the end of text instead. Without a cache, because
+    transformers 5 makes the decoder's with as many layers as the encoder has.
     """
     tokens = torch.tensor(tokens, dtype=torch.long)
     how |= {"max_new_tokens": LIMIT, "do_sample": False, "output_scores": True, "return_dict_in_generate": True}
+    how["use_cache"] = False
     with torch.no_grad():
         found = pair.theirs.generate(tokens, attention_mask=(tokens != PAD).long(), **how)
     texts = found.sequences[:, 1:].numpy()

@@ -8,7 +8,7 @@ from xling_jax.tables.models import MODELS, Model
 
 PARITY = {
     "encoder": "tests/parity/test_xlmr.py",
-    "seq2seq": "tests/parity/test_seq2seq.py",
+    "seq2seq": "tests/parity/test_seq2seq_parity.py",
     "decoder": "tests/parity/test_decoders.py",
 }
 ADAMW = 16  # bytes for each parameter: itself, its gradient and two moments, in float32

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.encoder import EncoderConfig
-from xling_jax.models.layers import Dense, Dropout, along_row, gelu, layer_norm, normal, zeros
+from xling_jax.models.layers import Dense, Dropout, along_row, layer_norm, normal, zeros
 
 FIRST_SCALE = 100.0
 
@@ -128,7 +128,7 @@ class LmHead(nn.Module):
 
 
 class MlmHead(nn.Module):
-    """Dense, GELU, norm, then the word embeddings as output matrix with a bias of its own: logits BxMxV.
+    """Dense, exact GELU, norm, then the word embeddings as output matrix with a bias of its own: logits BxMxV.
 
     It is given the states of the M masked positions only, because the product with the vocabulary is the
     most expensive one of the model. Rows beyond the pieces of the vocabulary, if it has such, are never the answer.
@@ -138,7 +138,7 @@ class MlmHead(nn.Module):
 
     @nn.compact
     def __call__(self, masked_BxMxD, embedding_VxD):
-        x_BxMxD = gelu(Dense(self.config, (self.config.width,), name="dense")(masked_BxMxD), self.config)
+        x_BxMxD = jax.nn.gelu(Dense(self.config, (self.config.width,), name="dense")(masked_BxMxD), approximate=False)
         x_BxMxD = layer_norm("norm", self.config.eps)(x_BxMxD).astype(self.config.dtype)
         # Not an optimisation: with this axis left to the compiler, JAX 0.10.2 on a mesh with fsdp and tensor
         # axes computes the right loss and a wrong gradient of everything below.

@@ -39,7 +39,8 @@ WHERE = "What is read of t5x's checkpoints is in xling_jax/models/weights/t5x.py
 class Stored:
     """A tensor of one layer, or of none: a matrix or a vector, whatever the axes of the array it is in.
 
-    `source` is the array, or what tensorstore opened; `layer` is the place on its axis 1; `split` as in `Tensor`.
+    `source` is the array, or what tensorstore opened; `layer` is the place on its axis 1. `split`: so many of its axes
+    are the matrix's first, without that of layers; -1 for all but one.
     """
 
     source: Any
@@ -63,7 +64,7 @@ class Stored:
     def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Returns the tensor, or the rows [start, stop) of its first axis; reads no layer but its own."""
         part = self.source if self.layer is None else self.source[:, self.layer]
-        whole = self.split > 1 or stop is None
+        whole = stop is None or (self.split != 1 and len(part.shape) > 2)
         part = part if whole else part[start:stop]
         array = np.asarray(part.read().result() if isinstance(part, tensorstore.TensorStore) else part)
         array = array.reshape(self.shape if whole else (-1, *self.shape[1:]))
@@ -84,7 +85,7 @@ def open_tensors(folder: pathlib.Path) -> dict[str, Stored]:
 def _apart(found: Mapping[str, Any]) -> Iterator[tuple[str, Stored]]:
     """Yields name and tensor; scanned layers one by one, under the names they have apart."""
     for name, source in found.items():
-        split = 2 if name.endswith("attention/out/kernel") else 1
+        split = -1 if name.endswith("attention/out/kernel") else 1  # heads apart, or joined: both are written
         scanned = re.match(r"(encoder|decoder)/(?:\1|layers)/(.+)", name)
         if scanned is None:
             yield _renamed(name), Stored(source, split=split)
