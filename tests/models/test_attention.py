@@ -1,17 +1,20 @@
 """Attention by any kernel is the same attention, and each platform gets the kernel it should."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from xling_jax.models.attention import _plain, _splash, attend
+from xling_jax.models import attention
+from xling_jax.models.attention import _cudnn, _plain, _splash, attend
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.tables.meshes import MESHES
 
 FUSED = "tpu_custom_call"
+CUDNN = "custom_call @__cudnn$fmha"
 
 
 def inputs(length: int, heads: int = 2, groups: int = 2, rows: int = 2, width: int = 8):
@@ -29,10 +32,17 @@ def plain(query, key, value, segments, causal=False):
     return _plain(query, key, value, segments, segments, causal=causal)
 
 
+STAND_INS = {  # what computes here the same call that the platform's kernel gets
+    "tpu": functools.partial(_splash, interpret=True),
+    "cuda": functools.partial(_cudnn, implementation="xla"),
+}
+
+
 @pytest.mark.parametrize(("heads", "groups"), [(2, 2), (4, 2)])
 @pytest.mark.parametrize("causal", [False, True])
-def test_the_fused_kernel_is_the_plain_one(causal, heads, groups):
-    """Interpreted, as there is no TPU here: values, and gradients of everything."""
+@pytest.mark.parametrize("platform", STAND_INS)
+def test_the_fused_kernel_is_the_plain_one(platform, causal, heads, groups):
+    """Interpreted, or JAX's reference of it, as there is no accelerator here: values, and gradients of everything."""
     *given, segments = inputs(128, heads, groups)
     inside = (segments > 0)[..., None, None]
 
@@ -44,7 +54,7 @@ def test_the_fused_kernel_is_the_plain_one(causal, heads, groups):
         return jax.jit(jax.value_and_grad(sums, argnums=(0, 1, 2), has_aux=True))
 
     (_, expected), gradient = total(plain)(*given)
-    (_, found), fused = total(functools.partial(_splash, interpret=True))(*given)
+    (_, found), fused = total(STAND_INS[platform])(*given)
     assert jnp.isfinite(found).all(), "padding is finite, too"
     # float32: sums of up to 43 terms, in another order; values and gradients are of order 1.
     np.testing.assert_allclose(jnp.where(inside, found, 0), jnp.where(inside, expected, 0), atol=1e-5)
@@ -55,7 +65,9 @@ def test_the_fused_kernel_is_the_plain_one(causal, heads, groups):
 
 def lowered(platform: str, length: int, context=None, gradient: bool = False, **more) -> str:
     """Returns the text of attention, lowered for a platform."""
-    given = inputs(length, **more.pop("sizes", {}))
+    *given, segments = inputs(length, **more.pop("sizes", {}))
+    dtype = more.pop("dtype", jnp.float32)
+    given = (*(array.astype(dtype) for array in given), segments)
 
     def function(*given):
         return attend(*given, **more)
@@ -89,6 +101,33 @@ def test_long_rows_are_fused_on_tpus_alone(gradient):
 )
 def test_what_is_not_fused(case):
     assert FUSED not in lowered("tpu", **case)
+
+
+@pytest.fixture
+def ampere(monkeypatch):
+    """A machine that JAX takes for one with such a GPU, as far as lowering goes."""
+    from jax._src.cudnn import fused_attention_stablehlo as cudnn  # noqa: PLC0415
+
+    monkeypatch.setattr(cudnn, "check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(cudnn, "check_compute_capability", lambda least: float(least) <= 8.0)
+    device = types.SimpleNamespace(platform="gpu", compute_capability="8.0")
+    monkeypatch.setattr(attention.jax, "local_devices", lambda: [device])
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_long_rows_in_bfloat16_are_fused_on_gpus(ampere, gradient):
+    def calls(dtype, **sizes):
+        return lowered("cuda", 512, gradient=gradient, sizes=sizes, dtype=dtype).count(CUDNN)
+
+    assert calls(jnp.bfloat16) == (2 if gradient else 1)
+    assert calls(jnp.float32) == calls(jnp.bfloat16, width=12) == 0, "which cuDNN does not have"
+
+
+@pytest.mark.parametrize("other", [("gpu", "7.5"), ("gpu", "gfx942"), ("cpu", None)])
+def test_other_machines_have_no_cudnn(monkeypatch, other):
+    device = types.SimpleNamespace(platform=other[0], compute_capability=other[1])
+    monkeypatch.setattr(attention.jax, "local_devices", lambda: [device])
+    assert CUDNN not in lowered("cuda", 512, dtype=jnp.bfloat16)
 
 
 @pytest.mark.parametrize("causal", [False, True])

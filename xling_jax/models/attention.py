@@ -1,11 +1,13 @@
 """Attention among the tokens of one segment: the one implementation of every family.
 
-Which kernel computes it is decided when a program is lowered for a platform, not by the model: on TPUs long rows
-go through splash attention, which never holds the scores of a whole row; everything else is plain products.
+Which kernel computes it is decided when a program is lowered for a platform, not by the model: long rows go through
+splash attention on TPUs and, in bfloat16, through cuDNN's on GPUs, which never hold the scores of a whole row;
+everything else is plain products.
 """
 
 import functools
 import math
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -15,6 +17,7 @@ from jax.sharding import PartitionSpec
 from xling_jax import axes
 
 FUSED_FROM = 512  # tokens in a row; for shorter ones the compiler's own fusion needs less memory on TPUs
+AMPERE = 8  # the first GPUs, by the whole number of their compute capability, that cuDNN's fused attention runs on
 BLOCKS = (512, 256, 128)  # tokens that the fused kernel takes at once: the most that divide a row
 
 
@@ -58,7 +61,11 @@ def attend(
     # What one branch keeps for its gradient the other one would have to make room for; recomputed, it keeps nothing.
     return jax.lax.platform_dependent(
         *inputs[:4],
-        tpu=functools.partial(_sharded, specs, functools.partial(_splash, causal=causal)),
+        **{
+            platform: functools.partial(_sharded, specs, functools.partial(kernel, causal=causal))
+            for platform, kernel in (("tpu", _splash), ("cuda", _cudnn))
+            if platform == "tpu" or _takes_cudnn(query_BxLxHxK)
+        },
         default=jax.checkpoint(lambda query, key, value, segments: plain(query, key, value, segments, segments)),
     )
 
@@ -128,3 +135,35 @@ def _splash(query_BxLxHxK, key_BxLxJxK, value_BxLxJxK, segments_BxL, *, causal: 
     )
     heads_first = (x.swapaxes(1, 2) for x in (query_BxLxHxK, key_BxLxJxK, value_BxLxJxK))
     return jax.vmap(kernel)(*heads_first, splash.SegmentIds(segments_BxL, segments_BxL)).swapaxes(1, 2)
+
+
+def _takes_cudnn(query_BxLxHxK: jax.Array) -> bool:
+    """Whether the GPU here, if there is one, computes such queries by cuDNN: JAX refuses to trace it for none."""
+    device = jax.local_devices()[0]
+    capability = str(getattr(device, "compute_capability", "")).partition(".")[0]
+    here = device.platform == "gpu" and capability.isdigit() and int(capability) >= AMPERE  # not of digits: AMD's
+    return here and query_BxLxHxK.dtype in (jnp.bfloat16, jnp.float16) and query_BxLxHxK.shape[-1] in range(8, 129, 8)
+
+
+def _cudnn(
+    query_BxLxHxK,
+    key_BxLxJxK,
+    value_BxLxJxK,
+    segments_BxL,
+    *,
+    causal: bool,
+    implementation: Literal["cudnn", "xla"] = "cudnn",
+):
+    """Returns attention by the kernel of that name, which takes queries that are scaled.
+
+    Its own packed layout needs the rows of a batch behind one another; segments are a mask here, one for all heads.
+    """
+    return jax.nn.dot_product_attention(
+        query_BxLxHxK,
+        key_BxLxJxK,
+        value_BxLxJxK,
+        mask=(segments_BxL[:, :, None] == segments_BxL[:, None, :])[:, None],
+        scale=1.0,
+        is_causal=causal,
+        implementation=implementation,
+    )
