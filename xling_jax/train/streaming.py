@@ -20,7 +20,7 @@ import tensorstore
 from xling_jax.train.checkpoint import META, PARAMS, paths
 
 CHUNK = 1 << 25  # bytes of what is compressed and read as one: a device that holds a part of a leaf reads few of them
-PIECE = 1 << 26  # bytes of a piece, where a leaf can be cut anywhere
+SMALL = 1 << 20  # bytes of a layer, up to which several may stand in one chunk
 
 
 @dataclasses.dataclass
@@ -94,6 +94,12 @@ class _StreamHandler(ocp.type_handlers.NumpyHandler):
             self._tell(piece.nbytes)
 
 
+def _chunks(stream: Stream) -> ocp.SaveArgs:
+    """Returns how an array is cut. Orbax halves the longest axis: said nothing else, every chunk has all layers."""
+    apart = stream.shape and stream.rows == 1 and stream.nbytes // stream.shape[0] > SMALL
+    return ocp.SaveArgs(chunk_byte_size=CHUNK, shard_axes=(0,) if apart else ())
+
+
 def save_streams(
     folder: pathlib.Path, step: int, tree: Any, tell: Callable[[int], None] = lambda written: None
 ) -> None:
@@ -113,7 +119,7 @@ def save_streams(
     home.mkdir(parents=True)
     handler = _StreamHandler(tell)
     handlers = ocp.type_handlers.create_type_handler_registry((Stream, handler))
-    arguments = ocp.args.PyTreeSave(tree, save_args=jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK), tree))
+    arguments = ocp.args.PyTreeSave(tree, save_args=jax.tree.map(_chunks, tree))
     try:
         with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=handlers)) as checkpointer:
             checkpointer.save(home / PARAMS, args=arguments)
