@@ -20,7 +20,7 @@ from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
 from xling_jax.optim import Optim, check_optim
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
-from xling_jax.tables.models import Model, model
+from xling_jax.tables.models import FAMILIES, Model, model
 from xling_jax.tables.tasks import Cell, cells, parse_cells, task, tasks_of_head
 
 
@@ -135,7 +135,7 @@ class Target:
     max_length: int = 0  # 0 for that of the stage
     metric: str = ""  # "" for the kind's first
     layer: int = 0  # retrieval: hidden state, 0 is the embeddings
-    pooling: str = "mean"  # retrieval: mean | first
+    pooling: str = "mean"  # retrieval: mean | first (an encoder's <s>) | last (of a decoder)
     centre: bool = True  # retrieval: subtract each language's mean vector
 
     def lengths(self) -> tuple[int, ...]:
@@ -208,7 +208,7 @@ CHOICES = {
     "body": ("keep", "reinit"),
     "head": ("keep", "reinit", "share"),
     "rule": RULES,
-    "pooling": ("mean", "first"),
+    "pooling": ("mean", "first", "last"),
     "kind": ("world", "xlmr", "mt5", "llama", "qwen"),
     "dtype": ("float32", "bfloat16"),
     "strategy": ("data", "fsdp", "fsdp_tensor"),
@@ -400,8 +400,27 @@ def _check_start(experiment: Experiment) -> None:
             )
 
 
-def check_model(experiment: Experiment, row: Model) -> None:
-    """Raises ConfigError for inputs that are longer than a model has positions, and for what it cannot train."""
+def check_model(experiment: Experiment, row: Model, vocabulary: str) -> None:
+    """Raises ConfigError for inputs that are longer than a model has positions, and for what its family cannot do.
+
+    `vocabulary` is the family of its pieces.
+    """
+    family = FAMILIES[row.family]
+    asked = {cell.row.kind: f"stage '{where}'" for where, stage in _stages(experiment) for cell in stage.cells()}
+    asked |= {task(target.task).kind: f"target '{name}'" for name, target in experiment.targets.items()}
+    for kind, where in asked.items():
+        if kind not in family.kinds:
+            raise ConfigError(
+                f"Model '{row.name}' is of family '{row.family}', and {where} is of kind '{kind}'.\n"
+                f"Allowed: {' '.join(family.kinds) or 'nothing yet in experiments: its answers are texts'}.\n"
+                "Families are rows of xling_jax/tables/models.py."
+            )
+    if vocabulary not in family.vocabularies:
+        raise ConfigError(
+            f"Model '{row.name}' is of family '{row.family}'; the vocabulary is of family '{vocabulary}'.\n"
+            f"Allowed: {' '.join(family.vocabularies)}. Set `vocabulary.kind` in the config.\n"
+            "Families are rows of xling_jax/tables/models.py."
+        )
     for where, stage in _stages(experiment):
         _check_lengths(stage.lengths(), f"stage '{where}'", row.positions)
         check_optim(stage.optim, where, row)
@@ -430,7 +449,7 @@ def _check(experiment: Experiment) -> None:
         _check_head(experiment, name, target)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     if not experiment.checkpoint:
-        check_model(experiment, model(experiment.model))
+        check_model(experiment, model(experiment.model), experiment.vocabulary.kind)
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)
 

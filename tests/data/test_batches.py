@@ -233,7 +233,8 @@ def pad(features, table, length):
         batch[name] = np.full((len(features), *inside), spec.pad, np.int32)
         for row, feature in enumerate(features):
             batch[name][(row, *(slice(0, size) for size in feature[name].shape))] = feature[name]
-    return batch
+    lengths = np.array([feature["input_ids"].shape[-1] for feature in features], np.int32)
+    return {"lengths": lengths} | batch
 
 
 def content(batch, row):

@@ -30,7 +30,7 @@ from xling_jax.errors import DataError
 from xling_jax.experiment import Part
 from xling_jax.tables.tasks import Cell
 
-FORMAT_VERSION = 4  # raise it when a format's output changes
+FORMAT_VERSION = 5  # raise it when a format's output changes
 # Columns of a task row that decide what is in a cell; licence and source do not.
 CONTENT = ("kind", "reader", "labels", "pivot", "fields", "words", "choices", "faults", "unanswerable")
 CHUNK = 256  # examples that are made at once

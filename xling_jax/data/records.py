@@ -75,7 +75,8 @@ class Layout:
 def lay_out(block: Block, table: Mapping[str, Feature], layout: Layout, choices: int = 1) -> dict[str, np.ndarray]:
     """Returns the arrays of a batch, padded as the table says; rows without a record are all padding.
 
-    In packed rows, what has no L axis becomes rows x slots, -1 where there is no example.
+    In packed rows, what has no L axis becomes rows x slots, -1 where there is no example. In others `lengths`, if the
+    table has none, are the tokens of each row.
     """
     length_N, choices_N = (block.words[block.begin_N + at].astype(np.int64) for at in range(HEADER))
     from_N = block.begin_N + HEADER
@@ -94,10 +95,14 @@ def lay_out(block: Block, table: Mapping[str, Feature], layout: Layout, choices:
         runs = to_N, from_N, run_N
         words_N = run_N
         if "C" in spec.axes:
-            runs, words_N = _each_choice(runs, choices_N, each * layout.length), run_N * choices_N
+            stride = each * (layout.length if "L" in spec.axes else 1)
+            runs, words_N = _each_choice(runs, choices_N, stride), run_N * choices_N
         _copy(target, block.words, *runs)
         batch[name] = target
         from_N = from_N + words_N
+    if layout.slot_N is None and "lengths" not in table:
+        batch["lengths"] = np.zeros(layout.rows, np.int32)
+        batch["lengths"][layout.row_N] = length_N
     return batch
 
 

@@ -123,8 +123,9 @@ class Programs:
                 outputs = network.apply({"params": params}, row.head_name, batch)
             else:
                 tokens = batch["input_ids"]
-                tokens = tokens.reshape(-1, tokens.shape[-1])
-                outputs = network.apply({"params": params}, tokens, target.layer, target.pooling, method=Model.vectors)
+                tokens, lengths = tokens.reshape(-1, tokens.shape[-1]), batch["lengths"].reshape(-1)
+                how = {"layer": target.layer, "pooling": target.pooling, "lengths_B": lengths, "method": Model.vectors}
+                outputs = network.apply({"params": params}, tokens, **how)
             return evaluator.device(outputs, batch, target)
 
         compiled = self._inside(jax.jit(output))

@@ -11,7 +11,6 @@ import jax
 
 from xling_jax.errors import ConfigError, Interrupted
 from xling_jax.experiment import Experiment
-from xling_jax.models.encoder import PAD_ID
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
@@ -87,12 +86,6 @@ class Run:
     def _programs(self) -> Programs:
         """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
         tokenizer = self.cells.tokenizer()
-        if (tokenizer.pad, tokenizer.mask) != (PAD_ID, tokenizer.size - 1):
-            raise ConfigError(
-                f"Model '{self.plan.row.name}' is an encoder; the vocabulary is of family '{tokenizer.family}'.\n"
-                f"Allowed: the generated world's vocabulary, or one of family 'xlmr': <pad> {PAD_ID}, <mask> last.\n"
-                "Set `vocabulary.kind` in the config; cells can be prepared with any family."
-            )
         programs = Programs(self.experiment, self.plan.row, tokenizer.size, tokenizer.mask)
         devices = batch_multiple(programs.mesh)
         for node in self.plan.nodes:

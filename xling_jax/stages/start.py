@@ -28,7 +28,8 @@ def open_start(experiment: Experiment) -> Start | None:
         raise CheckpointError(
             f"{folder} is a stage that is not done.\nAllowed: one that is. Run its experiment to the end."
         )
-    check_model(experiment, card.model)
+    vocabulary = vocabulary_of(folder, card)
+    check_model(experiment, card.model, vocabulary.kind)
     checkpoints = Checkpoints(folder / CHECKPOINTS, background=False)
     try:
         step = checkpoints.latest()
@@ -38,7 +39,7 @@ def open_start(experiment: Experiment) -> Start | None:
     finally:
         checkpoints.close()
     fingerprint = digest(decides(card.model), card.heads, card.labels, held)
-    return Start(folder, card, vocabulary_of(folder, card), fingerprint)
+    return Start(folder, card, vocabulary, fingerprint)
 
 
 def vocabulary_of(folder: pathlib.Path, card: Card) -> Vocabulary:

@@ -16,6 +16,26 @@ MULTIPLE = 128  # rows of a published vocabulary are filled up to a multiple of 
 
 
 @dataclasses.dataclass(frozen=True)
+class Family:
+    """A family of models: the kinds of task that experiments ask of it, and the vocabularies that its ids are of."""
+
+    name: str
+    kinds: tuple[str, ...]
+    vocabularies: tuple[str, ...]
+
+
+_LABELS = ("pair_classification", "multiple_choice", "tagging", "span_qa", "retrieval")
+FAMILIES = {
+    row.name: row
+    for row in (
+        Family("encoder", ("mlm", *_LABELS, "dual_encoder"), ("world", "xlmr")),
+        Family("seq2seq", (), ("mt5",)),
+        Family("decoder", _LABELS, ("llama", "qwen")),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
     """A model: its family ("encoder": XLM-R's architecture, "seq2seq": mT5's, "decoder": Llama's) and its sizes.
 

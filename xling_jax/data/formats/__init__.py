@@ -47,6 +47,14 @@ def specials(tokenizer: Tokenizer, parts: int) -> int:
     return len(frame.before) + (parts - 1) * len(frame.between) + len(frame.after)
 
 
+def stack(tokenizer: Tokenizer, rows: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns several texts of one example: input_ids CxL, and lengths C, for no id says what is padding."""
+    ids_CxL = np.full((len(rows), max(map(len, rows))), tokenizer.pad, np.int32)
+    for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
+        ids_L[: len(row_ids)] = row_ids
+    return {"input_ids": ids_CxL, "lengths": np.array([len(row) for row in rows], np.int32)}
+
+
 def truncate(first: np.ndarray, second: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns both parts cut to `room` tokens together, always taking from the longer one."""
     excess = len(first) + len(second) - room

@@ -6,24 +6,21 @@ are cut at 96 tokens there.
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, cut_demand, join, specials, truncate
+from xling_jax.data.formats import Feature, cut_demand, join, specials, stack, truncate
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
 MAX_QUERY = 96  # tokens
 
 # C is 2 to train on, query and candidate; 1 to evaluate.
-FEATURES = {"input_ids": Feature("CL", 1)}
+FEATURES = {"input_ids": Feature("CL", 1), "lengths": Feature("C", 0)}
 OWN = ("text", "text_pair", "context")
 
 
 def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
     """Returns one feature: a row for each text of the example, a query first."""
     rows = [_cut(texts, tokenizer, room) for texts, room in _texts(example, max_length)]
-    ids_CxL = np.full((len(rows), max(map(len, rows))), tokenizer.pad, np.int32)
-    for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
-        ids_L[: len(row_ids)] = row_ids
-    return [{"input_ids": ids_CxL}]
+    return [stack(tokenizer, rows)]
 
 
 def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:

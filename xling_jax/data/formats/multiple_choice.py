@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, cut_demand, join, specials, truncate
+from xling_jax.data.formats import Feature, cut_demand, join, specials, stack, truncate
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
 # `label` is -1 where labels are withheld.
-FEATURES = {"input_ids": Feature("CL", 1), "label": Feature("", 0)}
+FEATURES = {"input_ids": Feature("CL", 1), "lengths": Feature("C", 0), "label": Feature("", 0)}
 OWN = ("text", "choices")
 
 
@@ -16,11 +16,8 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     text = tokenizer.ids(example["text"])
     choices = [tokenizer.ids(choice) for choice in example["choices"]]
     rows = [join(tokenizer, *truncate(text, choice, max_length - specials(tokenizer, 2))) for choice in choices]
-    ids_CxL = np.full((len(rows), max(map(len, rows))), tokenizer.pad, np.int32)
-    for ids_L, row_ids in zip(ids_CxL, rows, strict=True):
-        ids_L[: len(row_ids)] = row_ids
     label = -1 if example["label"] is None else example["label"]
-    return [{"input_ids": ids_CxL, "label": np.array(label, np.int32)}]
+    return [stack(tokenizer, rows) | {"label": np.array(label, np.int32)}]
 
 
 def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:

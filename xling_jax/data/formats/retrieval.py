@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from xling_jax.data.formats import Feature, cut_demand, join, specials
+from xling_jax.data.formats import Feature, cut_demand, join, specials, stack
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.tables.tasks import Task
 
-FEATURES = {"input_ids": Feature("CL", 1)}
+FEATURES = {"input_ids": Feature("CL", 1), "lengths": Feature("C", 0)}
 OWN = ("text",)
 
 
@@ -14,10 +14,7 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     """Returns one feature of two rows: the text, and its translation in the pivot language."""
     room = max_length - specials(tokenizer, 1)
     rows = [join(tokenizer, tokenizer.ids(example[name])[:room]) for name in ("text", "text_pair")]
-    ids_2xL = np.full((2, max(map(len, rows))), tokenizer.pad, np.int32)
-    for ids_L, row_ids in zip(ids_2xL, rows, strict=True):
-        ids_L[: len(row_ids)] = row_ids
-    return [{"input_ids": ids_2xL}]
+    return [stack(tokenizer, rows)]
 
 
 def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
