@@ -138,7 +138,7 @@ def make_pair(variant: str, seed: int, kind: str = "lm", size: int = 0, **change
     model = Model(build_config(row, row.vocab), heads)
     weights = {name: value.detach().numpy() for name, value in theirs.state_dict().items()}
     params = read_tree(tensors(model.config, heads), shapes_of(model), weights.__getitem__)
-    return Pair(theirs, model, jax.tree.map(jnp.asarray, params), rng)
+    return Pair(theirs, model, jax.tree.map(jnp.array, params), rng)  # copied: training there moves its own in place
 
 
 def relative(found: Any, expected: Any) -> float:

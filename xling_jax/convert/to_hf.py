@@ -186,10 +186,10 @@ def _arrays(
     stop_asked: Callable[[], bool],
 ) -> Iterator[np.ndarray]:
     """Yields the tensors in the order of `Export.planned`."""
-    written, here = 0, jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+    written = 0
     for leaf in export.leaves:
-        parts = {
-            tuple(path.split("/")): jax.ShapeDtypeStruct(tuple(shape), jnp.dtype(dtype), sharding=here)
+        parts = {  # NumPy's, of which there is one copy while they are read
+            tuple(path.split("/")): np.broadcast_to(np.zeros((), jnp.dtype(dtype)), shape)
             for path, (shape, dtype) in leaf.parts.items()
         }
         (whole,) = map(np.asarray, jax.tree.leaves(merge_lora(restore(unflatten_dict(parts)))))

@@ -43,7 +43,8 @@ def _sums(tree: Any, dtypes: Mapping[str, str] | None = None) -> dict[str, int]:
         array = np.ascontiguousarray(jax.device_get(leaf))
         return zlib.crc32(array.astype(dtypes[path] if dtypes else array.dtype, copy=False).view(np.uint8).data)
 
-    return {path: total(path, leaf) for path, leaf in paths(tree).items() if leaf.is_fully_addressable}
+    mine = {path: leaf for path, leaf in paths(tree).items() if getattr(leaf, "is_fully_addressable", True)}
+    return {path: total(path, leaf) for path, leaf in mine.items()}
 
 
 def _same(found: Any, wanted: Any) -> bool:
@@ -113,7 +114,10 @@ class Checkpoints:
             return {"params": self._item(step, PARAMS, abstract["params"]), **self._item(step, TRAIN, rest)}
 
     def restore_params(self, step: int, abstract: Any) -> Any:
-        """Returns the parameters named in `abstract`, which may be a part of those saved."""
+        """Returns the parameters named in `abstract`, which may be a part of those saved.
+
+        What is given as NumPy's array there, of any content, comes back as one.
+        """
         with _ONE_AT_A_TIME:
             return self._item(step, PARAMS, abstract, part=True)
 
