@@ -196,9 +196,9 @@ def _arrays(
         for array in whole if "{}" in leaf.tensor.theirs else (whole,):
             if stop_asked():
                 raise Interrupted("Stopped. Nothing of it is left.\nRun the same command again to convert.")
-            yield to_theirs(leaf.tensor, array, export.shape_there(leaf)).astype(jnp.dtype(export.dtype))
             written += 1
             tell(written)
+            yield to_theirs(leaf.tensor, array, export.shape_there(leaf)).astype(jnp.dtype(export.dtype))
 
 
 def _write(part: pathlib.Path, planned: list[Planned], arrays: Iterator[np.ndarray], limit: int) -> None:
