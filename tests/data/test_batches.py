@@ -4,7 +4,6 @@ import collections
 import hashlib
 import itertools
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -199,15 +198,15 @@ def test_resuming_at_every_step_with_processes_that_read(cells, readers):
 
 
 def test_a_stream_that_is_left_is_closed(cells):
-    before = threading.active_count()
+    before = set(threading.enumerate())
     steps = stream(batches(cells), threads=4)
     next(steps)
-    assert threading.active_count() > before
+    started = set(threading.enumerate()) - before
+    assert started
     steps.close()
-    limit = time.monotonic() + 30
-    while threading.active_count() > before and time.monotonic() < limit:
-        time.sleep(0.01)  # Grain tells its threads to end and does not wait for them
-    assert threading.active_count() <= before
+    for thread in started:
+        thread.join(30)  # Grain tells its threads to end and does not wait for them
+    assert not any(thread.is_alive() for thread in started)
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4])

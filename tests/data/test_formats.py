@@ -36,11 +36,12 @@ MADE = {
     "tagging": {"input_ids": [0, A, IN + 1, IN + 2, A + 3, 2], "word": [-1, 0, -1, -1, 1, -1]},
     "multiple_choice": {
         "input_ids": [[0, A, IN + 1, IN + 2, 2, 2, A + 3, 2, 1, 1], [0, A, IN + 1, IN + 2, 2, 2, A + 4, 35, 36, 2]],
+        "lengths": [8, 10],
         "label": 1,
     },
-    "retrieval": {"input_ids": [[0, A, IN + 1, IN + 2, 2], [0, A + 3, 2, 1, 1]]},
+    "retrieval": {"input_ids": [[0, A, IN + 1, IN + 2, 2], [0, A + 3, 2, 1, 1]], "lengths": [5, 3]},
     "mining": {"input_ids": [0, A, IN + 1, IN + 2, 2]},
-    "dual_encoder": {"input_ids": [[0, A + 3, 2, 2, A, IN + 1, IN + 2, A + 3, 2]]},
+    "dual_encoder": {"input_ids": [[0, A + 3, 2, 2, A, IN + 1, IN + 2, A + 3, 2]], "lengths": [9]},
 }
 
 

@@ -104,7 +104,7 @@ def test_only_what_is_trained_has_moved(root, option, capsys):
             assert moved.any(), path
     assert (paths(state["params"])["head_world_nli/output/bias"] != 0).any(), "the head is trained"
     line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
-    of, whole = line["parameters/trained"], line["parameters/all"]
+    of, whole = int(line["parameters/trained"]), int(line["parameters/all"])
     assert whole == sum(leaf.size for leaf in paths(state["params"]).values())
     moments = sum(leaf.size for path, leaf in paths(state["opt"]).items() if "/mu/" in path or "/whole/" in path)
     assert moments == of, "as many moments as trained parameters; nothing is factored in a tiny model"
