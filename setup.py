@@ -43,6 +43,7 @@ setuptools.setup(
     extras_require={
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda13]"],
+        "parity": ["safetensors", "torch", "transformers>=5"],  # of PyTorch, the CPU build does
         "dev": ["gin-config", "pytest", "pytest-timeout", "pytest-xdist", "ruff==0.17.5", "ty==0.0.104"],
     },
     entry_points={"console_scripts": ["xling=xling_jax.cli:main"]},

@@ -25,7 +25,11 @@ def test_parity_tests_are_there():
         assert (ROOT / PARITY[name]).is_file(), PARITY[name]
 
 
-def test_chips_by_hand():
-    """7 billion parameters are 112 GB in training: 7 chips of 16 GB, so 8; 3.5 of 32, so 4; 1.2 of 95, so 2."""
-    assert fits(7_000_000_000) == "8 v5e, 4 v6e, 4 v4, 2 v5p"
-    assert fits(1_000) == "1 v5e, 1 v6e, 1 v4, 1 v5p"
+def test_slices_by_hand():
+    """13 billion parameters are 208 GB in training: 13 chips of 16 GB, so 16; 6.5 of 32, so 8; 2.2 of 95, so 4.
+
+    The names of v4 and v5p count cores, two of a chip, and their smallest slice has four chips.
+    """
+    assert fits(13_000_000_000) == "v5e-16, v6e-8, v4-16, v5p-8"
+    assert fits(1_000) == "v5e-1, v6e-1, v4-8, v5p-8"
+    assert fits(1_100_000_000).startswith("v5e-4, v6e-1"), "there is no slice of two"

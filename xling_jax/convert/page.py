@@ -1,6 +1,6 @@
 """The page that says which models there are, from where, and what shows that they are right: made from the tables."""
 
-import math
+import dataclasses
 from collections.abc import Iterable
 
 from xling_jax.models.weights.families import FAMILIES
@@ -11,8 +11,26 @@ PARITY = {
     "seq2seq": "tests/parity/test_seq2seq_parity.py",
     "decoder": "tests/parity/test_decoders.py",
 }
+CONVERTS = dict.fromkeys(FAMILIES, "from and to Hugging Face") | {"seq2seq": "from and to Hugging Face, from t5x"}
 ADAMW = 16  # bytes for each parameter: itself, its gradient and two moments, in float32
-CHIPS = {"v5e": 16, "v6e": 32, "v4": 32, "v5p": 95}  # GB of memory of a chip, as Google Cloud's pages on TPUs have it
+
+
+@dataclasses.dataclass(frozen=True)
+class Pod:
+    """A kind of TPU as Google Cloud's pages have it: GB of a chip, the chips of its slices, and how these are named."""
+
+    name: str
+    gigabytes: int
+    slices: tuple[int, ...]
+    per_chip: int = 1  # what the number in a slice's name counts of each chip: the chip, or its two cores
+
+
+PODS = (
+    Pod("v5e", 16, (1, 4, 8, 16, 32, 64, 128, 256)),
+    Pod("v6e", 32, (1, 4, 8, 16, 32, 64, 128, 256)),
+    Pod("v4", 32, (4, 8, 16, 32, 64, 128, 256), per_chip=2),
+    Pod("v5p", 95, (4, 8, 16, 32, 64, 128, 256), per_chip=2),
+)
 
 HEAD = """# Models
 
@@ -23,7 +41,7 @@ Sizes are rows: what has the shape of a family comes in whether it has a row or 
 published, and `tests/models` counts them again from shapes. Parity: logits, hidden states, loss and a step of training
 equal those of `transformers` with random weights, at tiny sizes drawn at random.
 
-"Fits": the least number of chips, a power of two, whose memory holds parameters, gradients and AdamW's two moments in
+"Fits": the smallest slice of each kind of TPU whose memory holds parameters, gradients and AdamW's two moments in
 float32, {adamw} bytes a parameter, and nothing else: no activations, no batch. It is a bound from below, and no plan.
 """
 COLUMNS = "model, family, layers, width, parameters, published as, parity, converts, fits"
@@ -47,7 +65,6 @@ def _table(head: str, lines: Iterable[tuple[str, ...]]) -> str:
 
 def _line(row: Model) -> tuple[str, ...]:
     """Returns a line for a published size."""
-    converts = "from and to Hugging Face" if row.family in FAMILIES else "not yet"
     return (
         f"`{row.name}`",
         row.family,
@@ -56,16 +73,15 @@ def _line(row: Model) -> tuple[str, ...]:
         f"{row.params:,}",
         row.source,
         f"`{PARITY[row.family]}`",
-        converts,
+        CONVERTS[row.family],
         fits(row.params),
     )
 
 
 def fits(params: int) -> str:
-    """Returns the least number of chips of each kind that hold a model in training."""
-    least = {chip: params * ADAMW / (gigabytes * 1e9) for chip, gigabytes in CHIPS.items()}
-    counts = {chip: 2 ** max(0, math.ceil(math.log2(chips))) for chip, chips in least.items()}
-    return ", ".join(f"{count} {chip}" for chip, count in counts.items())
+    """Returns the smallest slice of each kind that holds a model in training."""
+    chips = {pod: next(size for size in pod.slices if size * pod.gigabytes * 1e9 >= params * ADAMW) for pod in PODS}
+    return ", ".join(f"{pod.name}-{size * pod.per_chip}" for pod, size in chips.items())
 
 
 def _classes() -> list[tuple[str, ...]]:
