@@ -41,10 +41,10 @@ def loss(params, layers, frozen, key=None, **more):
     ("layers", "frozen", "remat", "norm"),
     [
         (UNROLLED, 1, False, "post"),
-        (UNROLLED, 4, True, "pre"),
+        pytest.param(UNROLLED, 4, True, "pre", marks=pytest.mark.slow),
         (SCANNED, 3, True, "post"),
-        (SCANNED, 6, False, "pre"),
-        (SCANNED, 7, False, "post"),
+        pytest.param(SCANNED, 6, False, "pre", marks=pytest.mark.slow),
+        pytest.param(SCANNED, 7, False, "post", marks=pytest.mark.slow),
     ],
 )
 def test_the_gradient_ends_where_it_should(layers, frozen, remat, norm):

@@ -93,7 +93,7 @@ def test_a_is_drawn_as_published_and_b_is_zero():
         assert len({float(part[0].ravel()[0]) for part in a}) == 5, "each layer has its own"
 
 
-@pytest.mark.parametrize("layers", [2, 5])  # unrolled and scanned
+@pytest.mark.parametrize("layers", [2, pytest.param(5, marks=pytest.mark.slow)])  # unrolled and scanned
 @pytest.mark.parametrize("targets", [("query", "mlp_out"), ("attention_out",), (ALL,)], ids=" ".join)
 def test_merged_equals_unmerged(targets, layers):
     lora = {"rank": 3, "alpha": 5.0, "targets": targets}

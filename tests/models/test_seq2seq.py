@@ -20,6 +20,7 @@ from xling_jax.tables.models import MODELS
 
 VOCAB, PAD = 40, 0
 ROWS = ["tiny_mt5", "tiny_umt5"]
+ONE_IS_QUICK = [ROWS[0], *(pytest.param(row, marks=pytest.mark.slow) for row in ROWS[1:])]
 ROUNDING = 2e-5  # float32, logits of order 10: sums over another length are added in another order
 
 
@@ -116,7 +117,7 @@ def test_padding_changes_nothing(row):
     assert jnp.isfinite(found).all()
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", ONE_IS_QUICK)
 def test_what_a_token_of_a_target_sees(row):
     """All of its text, and of the target what comes before it: by the gradient of each place in each other."""
     tokens, target = drawn(1, 6), drawn(1, 5, 1)
@@ -180,7 +181,7 @@ def test_one_table_of_positions_or_one_for_each_layer():
     assert "relative" not in leaves["tiny_mt5"]["encoder"]["layers"]
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", ONE_IS_QUICK)
 def test_scanned_layers_equal_unrolled_ones(row, monkeypatch):
     found = {}
     for scan_from in (1, 99):
@@ -192,7 +193,7 @@ def test_scanned_layers_equal_unrolled_ones(row, monkeypatch):
     np.testing.assert_array_equal(found[1][1], found[99][1])
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", ONE_IS_QUICK)
 def test_remat_changes_nothing_but_the_program(row):
     batch = examples()
 
@@ -227,7 +228,7 @@ def test_spare_rows_are_never_the_answer():
     assert (found[..., VOCAB:] < -1e8).all()
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", ONE_IS_QUICK)
 def test_steps_equal_whole_rows(row):
     """Rows that are at places of their own: the second begins two tokens before the first."""
     batch = examples(2)
@@ -248,7 +249,7 @@ def test_steps_equal_whole_rows(row):
     np.testing.assert_allclose(found[2:, 1], whole[1], atol=ROUNDING)
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", ONE_IS_QUICK)
 def test_answers_share_their_text(row):
     """Ranked together, three answers of each text score as each does alone."""
     tokens = drawn(2, 6).at[1, 4:].set(PAD)

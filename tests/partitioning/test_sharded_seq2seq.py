@@ -22,8 +22,8 @@ from xling_jax.train.step import init_state, train_step
 
 BATCH, LENGTH, TARGET, VOCAB = 8, 10, 6, 48
 ONE, MOST = ("data", "one"), ("fsdp_tensor", "data2_fsdp2_tensor2")
-PLACES = [MOST, ("fsdp", "fsdp")]
-ROWS = ["tiny_mt5", "tiny_umt5"]
+PLACES = [MOST, pytest.param(("fsdp", "fsdp"), marks=pytest.mark.slow)]
+ROWS = ["tiny_mt5", pytest.param("tiny_umt5", marks=pytest.mark.slow)]
 
 
 def config(row: str):
@@ -73,11 +73,11 @@ def step_on(row: str, strategy: str, mesh_name: str):
 one_step = functools.cache(functools.partial(step_on, strategy=ONE[0], mesh_name=ONE[1]))
 
 
-@pytest.mark.parametrize(("strategy", "mesh"), PLACES)
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("row", ROWS)
-def test_a_step_on_eight_devices_equals_one(row, strategy, mesh):
+def test_a_step_on_eight_devices_equals_one(row, place):
     """With dropout; reductions over devices add in another order, and Adam moves a parameter by 0.01 at most."""
-    found, expected = step_on(row, strategy, mesh), one_step(row)
+    found, expected = step_on(row, *place), one_step(row)
     for name in ("loss", "accuracy", "weight", "gradient_norm"):
         np.testing.assert_allclose(found[1][name], expected[1][name], rtol=2e-5, err_msg=name)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=0), found[0], expected[0])
@@ -93,7 +93,7 @@ def on(place, row: str, function):
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("beams", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize("row", ROWS)
 def test_texts_written_on_eight_devices(row, beams, place):
     write = functools.partial(generate, config(row), limit=7, beams=beams)

@@ -185,7 +185,9 @@ def adapted(optim, strategy, mesh, monkeypatch):
     return step(state, here.place(batch("world_nli")), 0.01, 5), abstract, before
 
 
-@pytest.mark.parametrize("name", ADAPTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "lora" else pytest.mark.slow) for name in ADAPTED]
+)
 def test_what_is_trained_in_part_is_split_like_the_rest(name, monkeypatch):
     expected, _, before = adapted(ADAPTED[name], "data", "one", monkeypatch)
     found, abstract, _ = adapted(ADAPTED[name], "fsdp_tensor", "data2_fsdp2_tensor2", monkeypatch)

@@ -23,6 +23,8 @@ OPTIONS = {
     "adafactor": {"name": "adafactor", "learning_rate": 0.05},
     "all at once": {"name": "adafactor", "learning_rate": 0.05, "freeze_layers": 1, "layer_decay": 0.5, **LORA},
 }
+# Each compiles programs of its own, for ten to thirty seconds; the last one has most of the others in it.
+EACH = [pytest.param(name, marks=() if name == "all at once" else pytest.mark.slow) for name in OPTIONS]
 STEPS = 4
 
 
@@ -81,7 +83,7 @@ def straight(root, option) -> Run:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", EACH)
 def test_only_what_is_trained_has_moved(root, option, capsys):
     run = straight(root, option)
     folder, state = parameters(run, "nli_s0")
@@ -113,7 +115,7 @@ def test_only_what_is_trained_has_moved(root, option, capsys):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", EACH)
 def test_what_follows_starts_from_the_merged_body(root, option, monkeypatch):
     run = straight(root, option)
     _, nli = parameters(run, "nli_s0")
@@ -135,7 +137,7 @@ def test_what_follows_starts_from_the_merged_body(root, option, monkeypatch):
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("option", EACH)
 def test_stopping_and_going_on_is_bit_identical(root, option, tmp_path):
     run = straight(root, option)
     parted = Run(experiment(option), tmp_path, None)
@@ -157,6 +159,7 @@ def test_stopping_and_going_on_is_bit_identical(root, option, tmp_path):
     assert int(found["step"]) == STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_lora_after_lora_begins_with_fresh_adapters(root, tmp_path):
     """The second stage's body is the first one's, merged, and adapters that add nothing yet."""

@@ -75,13 +75,10 @@ def experiment(checkpoint, length):
 
 
 @pytest.fixture(scope="module")
-def runs(imported, tmp_path_factory):
-    """The same run with less and with more padding."""
-    found = []
-    for length in LENGTHS:
-        found.append(Run(experiment(imported, length), tmp_path_factory.mktemp("run"), None))
-        found[-1](jobs=1)
-    return found
+def narrow(imported, tmp_path_factory):
+    run = Run(experiment(imported, LENGTHS[0]), tmp_path_factory.mktemp("narrow"), None)
+    run(jobs=1)
+    return run
 
 
 def results(run):
@@ -105,18 +102,19 @@ def test_its_padding_is_its_end_of_text(imported):
     assert tokenizer.pad == tokenizer.eos, "as Qwen2.5's vocabulary has it without a tokenizer_config.json"
 
 
-def test_padding_changes_nothing(runs):
+@pytest.mark.slow
+def test_padding_changes_nothing(narrow, imported, tmp_path):
     """Two steps of training, and every answer."""
-    narrow, wide = runs
+    wide = Run(experiment(imported, LENGTHS[1]), tmp_path, None)
+    wide(jobs=1)
     assert {task for _, task, _ in results(wide)} == {"world_pos", "world_qa2", "world_nli", "world_parallel"}
     assert results(wide) == results(narrow)
     assert len(losses(wide)) == 4
     np.testing.assert_allclose(losses(wide), losses(narrow), rtol=1e-5)  # float32: sums over more or fewer tokens
 
 
-def test_answers_are_those_of_texts_without_padding(runs, imported):
+def test_answers_are_those_of_texts_without_padding(narrow, imported):
     """Each example alone, as long as it is."""
-    run = runs[0]
     card, tokenizer = read_card(imported), load_tokenizer(imported / TOKENIZER)
     checkpoints = Checkpoints(imported / CHECKPOINTS, background=False)
     model = Model(build_config(card.model, VOCAB), card.heads)
@@ -135,6 +133,6 @@ def test_answers_are_those_of_texts_without_padding(runs, imported):
         ids = np.concatenate([frame.before, first, frame.between, second, frame.after])
         logits = model.apply({"params": params}, card.heads[0].name, {"input_ids": jnp.asarray(ids[None])})
         answers.append(words[int(logits[0].argmax())])
-    node = run.plan.nodes[0]
-    written = run.workdir / "stages" / node.folder / "predictions" / "world_nli" / "test-qda.tsv"
+    node = narrow.plan.nodes[0]
+    written = narrow.workdir / "stages" / node.folder / "predictions" / "world_nli" / "test-qda.tsv"
     assert written.read_text().splitlines()[:ALONE] == answers and len(set(answers)) > 1

@@ -28,6 +28,7 @@ def write_squad(folder) -> None:
     (folder / "squad" / "train-v1.1.json").write_text(text)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_stage_of_pairs_runs_and_its_body_is_used(tmp_path):
     write_squad(tmp_path)
