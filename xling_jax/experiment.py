@@ -400,11 +400,19 @@ def _check_start(experiment: Experiment) -> None:
             )
 
 
-def check_model(experiment: Experiment, row: Model, vocabulary: str) -> None:
-    """Raises ConfigError for inputs that are longer than a model has positions, and for what its family cannot do.
+def check_vocabulary(row: Model, vocabulary: str) -> None:
+    """Raises ConfigError if a model is not trained with a family of vocabularies. Cells are prepared with any."""
+    allowed = FAMILIES[row.family].vocabularies
+    if vocabulary not in allowed:
+        raise ConfigError(
+            f"Model '{row.name}' is of family '{row.family}'; the vocabulary is of family '{vocabulary}'.\n"
+            f"Allowed: {' '.join(allowed)}. Set `vocabulary.kind` in the config.\n"
+            "Families are rows of xling_jax/tables/models.py."
+        )
 
-    `vocabulary` is the family of its pieces.
-    """
+
+def check_model(experiment: Experiment, row: Model) -> None:
+    """Raises ConfigError for inputs that are longer than a model has positions, and for what its family cannot do."""
     family = FAMILIES[row.family]
     asked = {cell.row.kind: f"stage '{where}'" for where, stage in _stages(experiment) for cell in stage.cells()}
     asked |= {task(target.task).kind: f"target '{name}'" for name, target in experiment.targets.items()}
@@ -415,12 +423,6 @@ def check_model(experiment: Experiment, row: Model, vocabulary: str) -> None:
                 f"Allowed: {' '.join(family.kinds) or 'nothing yet in experiments: its answers are texts'}.\n"
                 "Families are rows of xling_jax/tables/models.py."
             )
-    if vocabulary not in family.vocabularies:
-        raise ConfigError(
-            f"Model '{row.name}' is of family '{row.family}'; the vocabulary is of family '{vocabulary}'.\n"
-            f"Allowed: {' '.join(family.vocabularies)}. Set `vocabulary.kind` in the config.\n"
-            "Families are rows of xling_jax/tables/models.py."
-        )
     for where, stage in _stages(experiment):
         _check_lengths(stage.lengths(), f"stage '{where}'", row.positions)
         check_optim(stage.optim, where, row)
@@ -449,7 +451,7 @@ def _check(experiment: Experiment) -> None:
         _check_head(experiment, name, target)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     if not experiment.checkpoint:
-        check_model(experiment, model(experiment.model), experiment.vocabulary.kind)
+        check_model(experiment, model(experiment.model))
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)
 

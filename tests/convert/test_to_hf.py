@@ -31,15 +31,14 @@ def assert_bits(found, wanted):
         assert found[name].tobytes() == array.tobytes(), f"{name} changed"
 
 
-def every_head():
-    """Every head of every variant; but for two families and the first head of each other variant they are slow."""
-    for name, row in ROWS.items():
-        for number, kind in enumerate(kinds_of(row)):
-            quick = name in ("xlmr", "llama") or number == (1 if len(kinds_of(row)) > 1 else 0)
-            yield pytest.param(name, kind, marks=() if quick else pytest.mark.slow)
+HEADS = [(name, kind) for name, row in ROWS.items() for kind in kinds_of(row)]
+# Every head of two families, and of each other variant its language model's.
+QUICK = {pair for pair in HEADS if pair[0] in ("xlmr", "llama") or pair[1] in ("mlm", "lm", "text_to_text")}
 
 
-@pytest.mark.parametrize(("name", "kind"), every_head())
+@pytest.mark.parametrize(
+    ("name", "kind"), [pytest.param(*pair, marks=() if pair in QUICK else pytest.mark.slow) for pair in HEADS]
+)
 def test_what_came_in_goes_out_bit_for_bit(publish, convert, tmp_path, name, kind):
     folder, tensors = publish(row=ROWS[name], kind=kind, labels=labels_for(kind))
     found = exported(convert(folder), tmp_path / "back")

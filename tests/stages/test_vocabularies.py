@@ -59,5 +59,6 @@ def test_a_file_of_another_family_is_refused(experiment, tmp_path):
 def test_an_encoder_is_not_trained_with_another_family(experiment, tmp_path):
     run = Run(with_vocabulary(experiment, kind="llama", size=400, data=TEXT), tmp_path, None)
     with pytest.raises(ConfigError) as caught:
-        run._programs()
+        run()
+    assert not list(tmp_path.iterdir()), "before anything is written"
     assert "the vocabulary is of family 'llama'" in str(caught.value) and "Allowed: " in str(caught.value)

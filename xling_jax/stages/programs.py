@@ -124,7 +124,12 @@ class Programs:
             else:
                 tokens = batch["input_ids"]
                 tokens, lengths = tokens.reshape(-1, tokens.shape[-1]), batch["lengths"].reshape(-1)
-                how = {"layer": target.layer, "pooling": target.pooling, "lengths_B": lengths, "method": Model.vectors}
+                how: dict[str, Any] = {
+                    "layer": target.layer,
+                    "pooling": target.pooling,
+                    "lengths_B": lengths,
+                    "method": Model.vectors,
+                }
                 outputs = network.apply({"params": params}, tokens, **how)
             return evaluator.device(outputs, batch, target)
 

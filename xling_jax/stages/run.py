@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from xling_jax.errors import ConfigError, Interrupted
-from xling_jax.experiment import Experiment
+from xling_jax.experiment import Experiment, check_vocabulary
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
@@ -56,6 +56,7 @@ class Run:
         Raises:
           XlingError: whatever was finished before stays; running again goes on.
         """
+        check_vocabulary(self.plan.row, self.cells.vocabulary.kind)
         claim_workdir(self.workdir, self.plan)
         with hold(self.workdir):
             write_experiment(self.workdir, self.plan, self._command)

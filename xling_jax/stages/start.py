@@ -28,8 +28,8 @@ def open_start(experiment: Experiment) -> Start | None:
         raise CheckpointError(
             f"{folder} is a stage that is not done.\nAllowed: one that is. Run its experiment to the end."
         )
+    check_model(experiment, card.model)
     vocabulary = vocabulary_of(folder, card)
-    check_model(experiment, card.model, vocabulary.kind)
     checkpoints = Checkpoints(folder / CHECKPOINTS, background=False)
     try:
         step = checkpoints.latest()
