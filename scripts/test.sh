@@ -18,5 +18,5 @@ if [[ ${XLING_LINT:-1} != 0 ]]; then
   run ruff format --check --quiet
   run ty check --quiet --python "$VENV"
 fi
-run pytest -n 2 --dist loadfile "$@"
+run pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
 say "all passed"

@@ -128,7 +128,7 @@ def test_killed_runs_end_with_the_same_results(straight, tmp_path):
 
 
 @pytest.mark.timeout(LIMIT)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_asked_to_stop_it_saves_and_leaves_with_its_code(tmp_path, number):
     process = start(tmp_path)
     while "starts from random parameters" not in process.stdout.readline():

@@ -131,6 +131,7 @@ def pairs(length: int = 7) -> dict:
     return {"input_ids": batch("world_choice", length)["input_ids"][:, :2]}
 
 
+@pytest.mark.slow
 def test_a_dual_encoder_compares_every_query_with_every_candidate():
     found = dual(pairs())
     assert found.shape == (3, 3) and jnp.abs(found).max() <= 2.0, "a cosine times the scale"
@@ -141,6 +142,7 @@ def test_a_dual_encoder_compares_every_query_with_every_candidate():
     np.testing.assert_allclose(jnp.diagonal(dual(same)), 2.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_scale_begins_at_100_and_is_learned():
     model = Model(network().config, (HeadSpec("pairs", "dual_encoder"),))
     params = nn.meta.unbox(init_params(model, jax.random.key(0)))

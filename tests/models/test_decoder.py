@@ -31,6 +31,10 @@ VARIANTS = {
     "deep": dataclasses.replace(CONFIG, layers=6),
     **{name: dataclasses.replace(CONFIG, rope=(*fields, ("rope_type", name))) for name, fields in FIELDS.items()},
 }
+QUICK = [
+    pytest.param(name, marks=() if name in ("plain", "qwen2", "qwen3", "yarn") else pytest.mark.slow)
+    for name in VARIANTS
+]
 ROUNDING = 2e-5  # float32, states of order 1: sums over another length are added in another order
 
 
@@ -72,7 +76,7 @@ def test_shapes_and_states(params):
     assert (last == states[-1]).all(), "the last state is the normed one, as it is published"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", QUICK)
 def test_no_token_sees_a_later_one(params, variant):
     """By gradient, of every state and every token's embedding, in two texts of one row."""
     config, sizes = VARIANTS[variant], (5, 4, 2)
@@ -93,7 +97,7 @@ def test_no_token_sees_a_later_one(params, variant):
     assert (moved[allowed & (segment > 0)[:, None]] > 1e-6).all(), "a token does not see an earlier one"
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", QUICK)
 def test_packed_segments_equal_rows_apart(params, variant):
     """Texts longer than the context, which scaled positions stretch by the text's own length."""
     config, sizes = VARIANTS[variant], (11, 4, 3)
@@ -244,7 +248,7 @@ def slow_layer(x_LxD, layer, config):
     return x_LxD + (gate / (1 + np.exp(-gate)) * (inside @ layer["mlp_in"]["kernel"])) @ layer["mlp_out"]["kernel"]
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", QUICK)
 def test_layers_against_a_slow_reading(params, variant):
     config = VARIANTS[variant]
     weights = params(config)
@@ -262,7 +266,7 @@ def test_every_scaling_is_tried():
     assert set(SCALINGS) == {"default", *FIELDS}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", QUICK)
 def test_a_cache_gives_what_the_whole_text_gives(params, variant):
     """Three prompts of several lengths go on, each at its own place; junk after a prompt is never seen."""
     config = VARIANTS[variant]

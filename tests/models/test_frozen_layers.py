@@ -40,7 +40,7 @@ def loss(params, layers, frozen, key=None, **more):
 @pytest.mark.parametrize(
     ("layers", "frozen", "remat", "norm"),
     [
-        (UNROLLED, 1, False, "post"),
+        pytest.param(UNROLLED, 1, False, "post", marks=pytest.mark.slow),
         pytest.param(UNROLLED, 4, True, "pre", marks=pytest.mark.slow),
         (SCANNED, 3, True, "post"),
         pytest.param(SCANNED, 6, False, "pre", marks=pytest.mark.slow),
@@ -65,6 +65,7 @@ def test_the_gradient_ends_where_it_should(layers, frozen, remat, norm):
         np.testing.assert_allclose(leaf[first:], full[first:], rtol=1e-4, atol=1e-7, err_msg=path)
 
 
+@pytest.mark.slow
 def test_the_states_are_all_there():
     for layers in (UNROLLED, SCANNED):
         found, expected = (
@@ -102,6 +103,7 @@ def gradient_of(layers, frozen):
     return jax.grad(functools.partial(loss, layers=layers, frozen=frozen))
 
 
+@pytest.mark.slow
 def test_frozen_layers_cost_no_backward_pass():
     """Counted by XLA: of what the gradient adds to the output, each frozen layer takes away its part."""
 

@@ -72,7 +72,7 @@ def test_targets_and_nothing_else_have_adapters(targets):
     assert not adapters(fresh())
 
 
-@pytest.mark.parametrize("layers", [2, 5])  # unrolled and scanned
+@pytest.mark.parametrize("layers", [2, pytest.param(5, marks=pytest.mark.slow)])  # unrolled and scanned
 def test_the_first_output_is_that_without_adapters(layers):
     """B is zero, so what is added is."""
     params = lay_over(fresh(layers, rank=3, targets=(ALL,)), fresh(layers))

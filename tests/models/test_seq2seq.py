@@ -155,7 +155,13 @@ def pack(first: dict, second: dict) -> dict:
     return batch
 
 
-@pytest.mark.parametrize(("row", "dropout"), [("tiny_mt5", 0.0), ("tiny_umt5", 0.0), ("tiny_mt5", 0.3)])
+PACKED = [
+    ("tiny_mt5", 0.0),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (("tiny_umt5", 0.0), ("tiny_mt5", 0.3))),
+]
+
+
+@pytest.mark.parametrize(("row", "dropout"), PACKED)
 def test_packed_examples_equal_rows_apart(row, dropout):
     first = {"input_ids": drawn(1, 6, 2), "labels": drawn(1, 3, 3), "index": jnp.array([4])}
     second = {"input_ids": drawn(1, 4, 4), "labels": drawn(1, 5, 5), "index": jnp.array([7])}
@@ -193,6 +199,7 @@ def test_scanned_layers_equal_unrolled_ones(row, monkeypatch):
     np.testing.assert_array_equal(found[1][1], found[99][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ONE_IS_QUICK)
 def test_remat_changes_nothing_but_the_program(row):
     batch = examples()
@@ -304,6 +311,7 @@ def test_every_parameter_is_named(row):
         assert (box.names[0] == axes.LAYERS) == ("'layers'" in name), f"{name}: {box.names}"
 
 
+@pytest.mark.slow
 def test_fresh_scores_are_moderate():
     """Scores are not scaled; fresh queries are small instead, so that attention begins wide at any head width."""
     model = TextToText(config("tiny_mt5", width=64, heads=4, head_width=64, dropout=0.0))

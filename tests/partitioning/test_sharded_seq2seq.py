@@ -92,8 +92,9 @@ def on(place, row: str, function):
         return jax.device_get(jax.jit(function)(params, feed({"tokens": batch()["input_ids"]}, mesh)["tokens"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("beams", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("beams", [1, 3])
 @pytest.mark.parametrize("row", ROWS)
 def test_texts_written_on_eight_devices(row, beams, place):
     write = functools.partial(generate, config(row), limit=7, beams=beams)

@@ -100,7 +100,7 @@ def cases(found, *quick):
     return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in found]
 
 
-DATA, FSDP, SPLIT_MOST = ("data", "any"), ("fsdp", "fsdp"), ("fsdp_tensor", "data2_fsdp2_tensor2")
+DATA, SPLIT_MOST = ("data", "any"), ("fsdp_tensor", "data2_fsdp2_tensor2")
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,7 @@ DATA, FSDP, SPLIT_MOST = ("data", "any"), ("fsdp", "fsdp"), ("fsdp_tensor", "dat
     cases(
         [(*place, task) for place in PLACES for task in TASKS_TRAINED],
         (*DATA, "world_text"),
-        (*FSDP, "world_nli"),
         (*SPLIT_MOST, "world_text"),
-        (*SPLIT_MOST, "world_qa"),
     ),
 )
 def test_eight_devices_equal_one(strategy, mesh, task):
@@ -121,7 +119,8 @@ def test_eight_devices_equal_one(strategy, mesh, task):
     assert_same_step(stepped(strategy, mesh, task), expected)
 
 
-@pytest.mark.parametrize("task", ["world_text", pytest.param("world_nli", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["world_text", "world_nli"])
 def test_packed_rows_are_split_like_others(task):
     expected = stepped("data", "one", task, make_batch=packed)
     assert float(expected[1]["weight"]) > 8
@@ -137,6 +136,7 @@ def with_spare_rows(strategy: str, mesh: str):
     return jax.device_get(step(make(3), here.place(batch("world_text")), 0.01, 5)), abstract["params"]
 
 
+@pytest.mark.slow
 def test_a_vocabulary_with_spare_rows_is_split():
     found, placed = with_spare_rows("fsdp_tensor", "data2_fsdp2_tensor2")
     assert placed["body"]["word"]["embedding"].sharding.spec == jax.sharding.PartitionSpec("tensor", "fsdp")
@@ -150,7 +150,7 @@ def test_accumulated_parts_equal_the_whole(mesh):
     assert_same_step(stepped("data", mesh, "world_text", 2), stepped("data", "one", "world_text"))
 
 
-@pytest.mark.parametrize(("strategy", "mesh"), cases(PLACES, DATA, SPLIT_MOST))
+@pytest.mark.parametrize(("strategy", "mesh"), cases(PLACES, SPLIT_MOST))
 def test_moments_lie_where_their_parameters_lie(strategy, mesh):
     here = programs(strategy, mesh)
     make, abstract = here.state_maker(HEADS, OPTIM)
@@ -185,9 +185,8 @@ def adapted(optim, strategy, mesh, monkeypatch):
     return step(state, here.place(batch("world_nli")), 0.01, 5), abstract, before
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "lora" else pytest.mark.slow) for name in ADAPTED]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ADAPTED)
 def test_what_is_trained_in_part_is_split_like_the_rest(name, monkeypatch):
     expected, _, before = adapted(ADAPTED[name], "data", "one", monkeypatch)
     found, abstract, _ = adapted(ADAPTED[name], "fsdp_tensor", "data2_fsdp2_tensor2", monkeypatch)
@@ -202,6 +201,7 @@ def test_what_is_trained_in_part_is_split_like_the_rest(name, monkeypatch):
     assert_same_step(found, expected)
 
 
+@pytest.mark.slow
 def test_factored_moments_lie_where_their_axes_lie(monkeypatch):
     """An average over columns is split as the rows are; over rows, as the columns are."""
     (state, _), _, _ = adapted(ADAPTED["adafactor"], "fsdp_tensor", "data2_fsdp2_tensor2", monkeypatch)

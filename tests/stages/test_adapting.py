@@ -23,8 +23,6 @@ OPTIONS = {
     "adafactor": {"name": "adafactor", "learning_rate": 0.05},
     "all at once": {"name": "adafactor", "learning_rate": 0.05, "freeze_layers": 1, "layer_decay": 0.5, **LORA},
 }
-# Each compiles programs of its own, for ten to thirty seconds; the last one has most of the others in it.
-EACH = [pytest.param(name, marks=() if name == "all at once" else pytest.mark.slow) for name in OPTIONS]
 STEPS = 4
 
 
@@ -82,8 +80,9 @@ def straight(root, option) -> Run:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("option", EACH)
+@pytest.mark.parametrize("option", OPTIONS)
 def test_only_what_is_trained_has_moved(root, option, capsys):
     run = straight(root, option)
     folder, state = parameters(run, "nli_s0")
@@ -114,8 +113,9 @@ def test_only_what_is_trained_has_moved(root, option, capsys):
     assert (f"trains {of:,} of {whole:,} parameters" in capsys.readouterr().out) == (of < whole)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("option", EACH)
+@pytest.mark.parametrize("option", OPTIONS)
 def test_what_follows_starts_from_the_merged_body(root, option, monkeypatch):
     run = straight(root, option)
     _, nli = parameters(run, "nli_s0")
@@ -136,8 +136,9 @@ def test_what_follows_starts_from_the_merged_body(root, option, monkeypatch):
         np.testing.assert_array_equal(leaf, expected[path], err_msg=path)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("option", EACH)
+@pytest.mark.parametrize("option", OPTIONS)
 def test_stopping_and_going_on_is_bit_identical(root, option, tmp_path):
     run = straight(root, option)
     parted = Run(experiment(option), tmp_path, None)

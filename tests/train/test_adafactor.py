@@ -61,7 +61,7 @@ def nested(flat):
 
 
 @pytest.mark.parametrize("steps", [1, 10])
-@pytest.mark.parametrize("seed", [3, 14, 159])
+@pytest.mark.parametrize("seed", [3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (14, 159))])
 def test_it_is_optax_adafactor_on_each_matrix(seed, steps):
     params, names, rng = draw(seed)
 
