@@ -1,6 +1,5 @@
 """Tokenizers: ids in their family's order, and spans that are slices of the original text."""
 
-import importlib.util
 import json
 import pickle
 import sys
@@ -195,8 +194,6 @@ def families(tmp_path_factory):
     """Returns a trained vocabulary's file of each family."""
     folder = tmp_path_factory.mktemp("families")
     files = {name: folder / f"{name}{row.suffix}" for name, row in FAMILIES.items()}
-    if importlib.util.find_spec("tokenizers") is None:
-        del files["qwen"]
     for name, file in files.items():
         train_vocabulary(name, TRAINING + AWKWARD, SIZES[name], file)
     return files
@@ -204,8 +201,6 @@ def families(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request, families):
-    if request.param not in families:
-        pytest.skip("the library `tokenizers` is not installed")
     return load_tokenizer(families[request.param])
 
 
@@ -252,8 +247,6 @@ def test_white_space_in_bytes_has_empty_spans(families):
 
 def test_words_of_bytes_have_their_space(families):
     """In running text a word's first piece has the space before it; alone it would be another piece."""
-    if "qwen" not in families:
-        pytest.skip("the library `tokenizers` is not installed")
     tokenizer = load_tokenizer(families["qwen"])
     words = "The quick brown fox".split()
     ids, word_index, first = tokenizer.encode_words(words)
@@ -311,8 +304,6 @@ def publish(folder, file, name, **config):
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("said", ["model_type", "class", "nothing"])
 def test_a_folder_says_its_family(families, name, said, tmp_path):
-    if name not in families:
-        pytest.skip("the library `tokenizers` is not installed")
     row = FAMILIES[name]
     config = {
         "model_type": {"config": {"model_type": row.model_types.split()[-1]}},
@@ -363,8 +354,6 @@ def test_sentinels_that_are_in_the_file(tmp_path):
 
 
 def test_vocab_and_merges_are_the_whole_file(families, tmp_path):
-    if "qwen" not in families:
-        pytest.skip("the library `tokenizers` is not installed")
     whole = json.loads(families["qwen"].read_text(encoding="utf-8"))
     bpe = whole["model"]
     vocab = {piece: number for piece, number in bpe["vocab"].items() if number < SIZES["qwen"] - 1}
@@ -387,8 +376,6 @@ def test_special_tokens_in_a_text_are_text(family):
 
 
 def test_training_a_byte_level_vocabulary_twice_gives_the_same_file(families, tmp_path):
-    if "qwen" not in families:
-        pytest.skip("the library `tokenizers` is not installed")
     train_vocabulary("qwen", TRAINING + AWKWARD, SIZES["qwen"], tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == families["qwen"].read_bytes()
     with pytest.raises(ConfigError, match="the texts give"):

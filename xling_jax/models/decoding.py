@@ -114,14 +114,10 @@ def beam(
         parent_BxW = _pick(parent_BxC, chosen_BxW)
         length = (number + 1).astype(jnp.float32) ** penalty
         counts_BxC = end_BxC & (jnp.arange(kept)[None] < beams) & state["open"][:, None]
-        finished = {
-            "score": jnp.where(counts_BxC, score_BxC / length, NEVER),
-            "text": text_BxCxT,
-            "there": counts_BxC,
-        }
-        both = {name: jnp.concatenate([state["finished"][name], part], axis=1) for name, part in finished.items()}
-        best_BxW = jax.lax.top_k(both["score"], beams)[1]
-        finished = {name: _pick(part, best_BxW) for name, part in both.items()}
+        finished = _best(
+            state["finished"],
+            {"score": jnp.where(counts_BxC, score_BxC / length, NEVER), "text": text_BxCxT, "there": counts_BxC},
+        )
         worst_B = jnp.where(finished["there"].all(axis=1), finished["score"].min(axis=1), NEVER)
         return {
             "number": number + 1,
@@ -133,19 +129,31 @@ def beam(
             "open": state["open"] & (running_BxW[:, 0] / length > worst_B),
         }
 
-    empty = jnp.full((rows, beams, limit), pad, start_B.dtype)
-    nothing = jnp.full((rows, beams), NEVER, jnp.float32)
-    first = {
+    empty_BxWxT = jnp.full((rows, beams, limit), pad, start_B.dtype)
+    finished = jax.lax.while_loop(going, extend, _first(cache, start_B, empty_BxWxT))["finished"]
+    return finished["text"], finished["score"]
+
+
+def _first(cache: Cache, start_B: jax.Array, empty_BxWxT: jax.Array) -> dict[str, Any]:
+    """Returns the state of a beam search before its first step."""
+    rows, beams = empty_BxWxT.shape[:2]
+    nothing_BxW = jnp.full((rows, beams), NEVER, jnp.float32)
+    return {
         "number": jnp.zeros((), jnp.int32),
         "cache": jax.tree.map(lambda leaf: jnp.repeat(leaf, beams, axis=1), cache),
         "tokens": jnp.repeat(start_B, beams),
-        "running": nothing.at[:, 0].set(0.0),  # all beams begin alike: only one of them counts
-        "written": empty,
-        "finished": {"score": nothing, "text": empty, "there": nothing > 0},
+        "running": nothing_BxW.at[:, 0].set(0.0),  # all beams begin alike: only one of them counts
+        "written": empty_BxWxT,
+        "finished": {"score": nothing_BxW, "text": empty_BxWxT, "there": nothing_BxW > 0},
         "open": jnp.ones(rows, bool),
     }
-    finished = jax.lax.while_loop(going, extend, first)["finished"]
-    return finished["text"], finished["score"]
+
+
+def _best(finished: dict[str, jax.Array], more: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Returns the best of the texts that have ended, so many as there were, best first."""
+    both = {name: jnp.concatenate([finished[name], part], axis=1) for name, part in more.items()}
+    best_BxW = jax.lax.top_k(both["score"], finished["score"].shape[1])[1]
+    return {name: _pick(part, best_BxW) for name, part in both.items()}
 
 
 def _pick(values_BxC: jax.Array, numbers_BxW: jax.Array) -> jax.Array:
