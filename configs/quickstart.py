@@ -81,7 +81,12 @@ def get_config(size: str = "default") -> ConfigDict:
                     "qa2": fine_tune("world_qa2"),
                     "pos": fine_tune("world_pos"),
                     "nli": fine_tune("world_nli"),
-                    "retrieval": {"task": "world_parallel", "languages": LANGUAGES, "max_length": 16, "layer": 1},
+                    "retrieval": {
+                        "task": "world_parallel",
+                        "languages": LANGUAGES,
+                        "max_length": 16,
+                        "protocol": {"layer": 1},
+                    },
                 },
                 "eval_batch_size": 32,
                 "source_language": "qen",

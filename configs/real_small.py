@@ -57,7 +57,7 @@ def get_config(size: str = "default") -> ConfigDict:
                         "languages": POS,
                         "stage": stage(("udpos.train.en",), 1e-3, 64, (24, 40, 64), epochs=pos),
                     },
-                    "tatoeba": {"task": "tatoeba", "languages": TATOEBA, "max_length": 64, "layer": 1},
+                    "tatoeba": {"task": "tatoeba", "languages": TATOEBA, "max_length": 64, "protocol": {"layer": 1}},
                 },
                 "source_language": "en",
                 "baseline": "none",

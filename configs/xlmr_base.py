@@ -57,7 +57,7 @@ def get_config(size: str = "default") -> ConfigDict:
                 "seeds": seeds,
                 "arms": {"none": {}} | {name: {"stage": stage(data, 3, *how)} for name, (data, *how) in ARMS.items()},
                 "targets": targets
-                | {"tatoeba": {"task": "tatoeba", "max_length": 512, "layer": TATOEBA_LAYER, "pooling": "mean"}},
+                | {"tatoeba": {"task": "tatoeba", "max_length": 512, "protocol": {"layer": TATOEBA_LAYER}}},
                 "source_language": "en",
                 "baseline": "none",
                 "comparisons": (("mnli", "none"), ("squad", "none")),

@@ -69,7 +69,7 @@ def test_a_run_ends_with_a_table_and_a_report(straight):
     assert seen == {(a, t, code) for a in ("none", "english", "multilingual") for t in tasks for code in languages}
     assert all(0 <= row["value"] <= 100 and row["n"] == 40 and row["floor"] is not None for row in joined)
     assert {row["protocol"] for row in joined if row["task"] == "world_parallel"} == {
-        "layer=1 pooling=mean centre=True query=pivot index=language"
+        "layer=1 pooling=mean special=False centre=True queries=pivot margin=absolute"
     }
 
 

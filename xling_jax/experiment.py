@@ -18,10 +18,11 @@ from typing import Any
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
 from xling_jax.optim import Optim, check_optim
+from xling_jax.protocol import Protocol, check_protocol
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import FAMILIES, Model, model
-from xling_jax.tables.tasks import Cell, cells, parse_cells, task, tasks_of_head
+from xling_jax.tables.tasks import TASKS, Cell, cells, parse_cells, task, tasks_of_head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,9 +135,7 @@ class Target:
     languages: str = "all"
     max_length: int = 0  # 0 for that of the stage
     metric: str = ""  # "" for the kind's first
-    layer: int = 0  # retrieval: hidden state, 0 is the embeddings
-    pooling: str = "mean"  # retrieval: mean | first (an encoder's <s>) | last (of a decoder)
-    centre: bool = True  # retrieval: subtract each language's mean vector
+    protocol: Protocol = dataclasses.field(default_factory=Protocol)
 
     def lengths(self) -> tuple[int, ...]:
         """Returns the lengths that batches are padded to; the last one is the longest input."""
@@ -191,6 +190,7 @@ class Experiment:
     arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)
     targets: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     eval_batch_size: int = 128
+    probabilities: bool = False  # write how sure the model is of its answers, beside them
     source_language: str = "en"
     language_groups: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (name, codes), as the report shows them
     baseline: str = ""  # the arm that gains are counted from
@@ -208,7 +208,6 @@ CHOICES = {
     "body": ("keep", "reinit"),
     "head": ("keep", "reinit", "share"),
     "rule": RULES,
-    "pooling": ("mean", "first", "last"),
     "kind": ("world", "xlmr", "mt5", "llama", "qwen"),
     "dtype": ("float32", "bfloat16"),
     "strategy": ("data", "fsdp", "fsdp_tensor"),
@@ -280,8 +279,8 @@ def _check_lengths(lengths: tuple[int, ...], where: str, positions: int) -> None
         )
 
 
-def _check_labels(cells: tuple[Cell, ...], asks: str, done: str) -> None:
-    """Raises ConfigError for cells without labels, and of kinds that are not `done`: trained or evaluated."""
+def _check_kind(cells: tuple[Cell, ...], asks: str, done: str) -> None:
+    """Raises ConfigError for cells of kinds that are not `done`: trained or evaluated."""
     for cell in cells:
         if not getattr(KINDS[cell.row.kind], done):
             allowed = " ".join(name for name, kind in KINDS.items() if getattr(kind, done))
@@ -289,7 +288,12 @@ def _check_labels(cells: tuple[Cell, ...], asks: str, done: str) -> None:
                 f"{asks} asks for {cell}, of kind '{cell.row.kind}', which is not {done} here.\n"
                 f"Allowed: tasks of the kinds {allowed}.\nKinds are rows of xling_jax/tables/kinds.py."
             )
-        if cell.row.splits[cell.split].labels == "withheld":
+
+
+def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
+    """Raises ConfigError for cells whose labels are withheld: they can be answered, not trained on."""
+    for cell in cells:
+        if cell.withheld:
             there = " ".join(name for name, split in cell.row.splits.items() if split.labels == "there")
             raise ConfigError(
                 f"{asks} needs the labels of {cell}, which their publisher withholds.\n"
@@ -315,7 +319,8 @@ def _check_stage(stage: Stage, where: str, positions: int) -> None:
         raise ConfigError(f"Stage '{where}' has no data.\nAllowed: cells, for example mnli.dev.en.\n{WHERE}")
     for text in stage.data:
         found = parse_cells(text, f"stage '{where}'")
-        _check_labels(found, f"Stage '{where}'", "trained")
+        _check_kind(found, f"Stage '{where}'", "trained")
+        _check_labels(found, f"Stage '{where}'")
         _check_pairs(found, f"Stage '{where}'")
     if (stage.steps > 0) == (stage.epochs > 0):
         raise ConfigError(
@@ -447,7 +452,8 @@ def _check(experiment: Experiment) -> None:
         found = cells(target.task, target.split, target.languages, f"'config.targets.{name}'")
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
-        _check_labels(found, f"Target '{name}'", "evaluated")
+        _check_kind(found, f"Target '{name}'", "evaluated")
+        check_protocol(target.protocol, TASKS[target.task].kind, f"target '{name}'")
         _check_head(experiment, name, target)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     if not experiment.checkpoint:

@@ -31,6 +31,7 @@ def test_every_example_once_and_in_order(order, size):
     rows = predict(output_fn, batches(list(order), size), place, EXAMPLE, 4)
     assert [[int(feature["square"]) for feature in features] for features in rows] == [[0], [1, 4], [9], [16, 25, 36]]
     assert [feature["pair"].tolist() for feature in rows[1]] == [[1, -1], [2, -2]]
+    assert rows.stack("square").tolist() == [0, 1, 4, 9, 16, 25, 36], "in the order of the features"
     assert {len(batch["x"]) for batch in placed} == {size}, "each length is compiled once"
 
 
@@ -61,4 +62,4 @@ def test_a_feature_without_output_is_noticed():
 
 
 def test_a_cell_of_nothing():
-    assert predict(lambda batch: batch, [], lambda batch: batch, np.zeros(0, int), 0) == []
+    assert list(predict(lambda batch: batch, [], lambda batch: batch, np.zeros(0, int), 0)) == []

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from xling_jax.eval import multiple_choice, pair_classification, retrieval, span_qa, tagging
+from xling_jax.eval.predict import Outputs
 from xling_jax.eval.retrieval import nearest
-from xling_jax.eval.suite import OpenCell, evaluate_cell, kind_module, protocol_of, result_rows
+from xling_jax.eval.suite import Evaluator, OpenCell, Setting, kind_module, protocol_of, result_rows
 from xling_jax.experiment import Target
+from xling_jax.protocol import Protocol
 from xling_jax.results import Result
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import NER, NLI, Cell
@@ -44,6 +46,13 @@ BATCH = {
     "world_ner": {"word": np.array([[-1, 0, 0, 1, -1], [-1, 0, 1, 2, -1], [-1, 0, -1, -1, -1]])},
     "world_parallel": {},
 }
+
+
+QA = Setting(Target(task="world_qa"))
+
+
+def parallel(**fields) -> Setting:
+    return Setting(Target(task="world_parallel", protocol=Protocol(**fields)))
 
 
 def one_hot(labels, size):
@@ -80,6 +89,14 @@ def opened(task: str, rows: int = 3) -> OpenCell:
     return OpenCell(Cell(task, "test", "qda"), RAW[task], batches, np.arange(count), "c" * 64, floors, {"f1": 99.0})
 
 
+def outputs_of(rows: list[list[dict]]) -> Outputs:
+    """Returns the outputs of each example's features as if each had come in a batch of its own."""
+    made = Outputs(np.repeat(np.arange(len(rows)), [len(features) for features in rows]), len(rows))
+    for number, feature in enumerate(feature for features in rows for feature in features):
+        made.add(np.array([number]), {name: np.asarray(value)[None] for name, value in feature.items()})
+    return made
+
+
 def kind(task: str) -> str:
     return Cell(task, "test", "qda").row.kind
 
@@ -93,7 +110,8 @@ def evaluate(task, folder, change=lambda logits: logits, rows=3, target=None):
         logits = logits.reshape(-1, logits.shape[-1]) if kind(task) == "retrieval" else logits
         return module.device(logits, batch, target)
 
-    return evaluate_cell(opened(task, rows), target, output_fn, lambda batch: batch, folder)
+    cell = opened(task, rows)
+    return Evaluator(Setting(target), output_fn, lambda batch: batch, lambda _: cell)(cell.cell, folder)[0]
 
 
 def test_every_kind_that_is_scored_is_here():
@@ -117,7 +135,7 @@ def test_wrong_outputs_score_less(task, tmp_path):
     ("task", "ending", "text"),
     [
         ("world_nli", "tsv", "neutral\nentailment\nneutral\n"),
-        ("world_choice", "tsv", "2\n1\n0\n"),
+        ("world_choice", "jsonl", '{"label": 2}\n{"label": 1}\n{"label": 0}\n'),
         ("world_qa", "json", '{\n"q0": "3 birds",\n"q1": "Ana",\n"q2": "Peru"\n}\n'),
         ("world_ner", "tsv", "B-PER\nO\n\nO\nB-LOC\nI-LOC\n\nO\n\n"),
         ("world_parallel", "tsv", "0\n1\n2\n"),
@@ -157,7 +175,7 @@ def test_rows_say_everything():
         "split": "test",
         "n": 3,
         "scorer": "squad-v1.1",
-        "protocol": "",
+        "protocol": "max_answer=30",
         "data_checksum": "c" * 16,
     }
     for row in rows:
@@ -167,11 +185,14 @@ def test_rows_say_everything():
 
 
 def test_a_protocol_tells_numbers_apart():
-    plain = Target(task="world_parallel", layer=7)
-    assert protocol_of(plain) == "layer=7 pooling=mean centre=True query=pivot index=language"
-    others = [{"layer": 8}, {"pooling": "first"}, {"centre": False}]
-    names = {protocol_of(dataclasses.replace(plain, **change)) for change in others}
-    assert len(names | {protocol_of(plain)}) == 4
+    def said(**fields):
+        return protocol_of(Target(task="world_parallel", protocol=Protocol(**fields)))
+
+    assert said(layer=7) == "layer=7 pooling=mean special=False centre=True queries=pivot margin=absolute"
+    assert said(margin="ratio").endswith("margin=ratio k=4"), "k says something where there is a margin"
+    others = [{"layer": 8}, {"pooling": "first"}, {"centre": False}, {"special": True}, {"queries": "language"}]
+    assert len({said(), *(said(**change) for change in others)}) == 6
+    assert protocol_of(Target(task="world_qa")) == "max_answer=30"
     assert protocol_of(Target(task="world_nli")) == ""
 
 
@@ -181,31 +202,44 @@ def test_the_best_window_answers():
 
     raw = RAW["world_qa"][:1]
     windows = [window(1.0, 1), window(3.0, 4), window(2.0, 6)]
-    assert span_qa.answers([windows], raw, Target()) == ["birds"]
+    assert span_qa.answers(outputs_of([windows]), raw, QA) == ["birds"]
     outside = {"start": np.full(9, 50.0), "end": np.full(9, 50.0), "spans": np.full((9, 2), -1)}
-    assert span_qa.answers([[outside, windows[1]]], raw, Target()) == ["birds"], "a window of nothing but the question"
-    assert span_qa.answers([[outside]], raw, Target()) == [""]
+    assert span_qa.answers(outputs_of([[outside, windows[1]]]), raw, QA) == ["birds"], (
+        "a window of nothing but the question"
+    )
+    assert span_qa.answers(outputs_of([[outside]]), raw, QA) == [""]
 
 
 def test_answers_have_at_most_thirty_tokens():
     spans = np.stack([np.arange(40), np.arange(1, 41)], axis=1)
     feature = {"start": one_hot(0, 40), "end": 2 * one_hot(35, 40) + one_hot(20, 40), "spans": spans}
-    found = span_qa.answers([[feature]], [{"context": "x" * 20 + "y" + "z" * 19}], Target())
+    found = span_qa.answers(outputs_of([[feature]]), [{"context": "x" * 20 + "y" + "z" * 19}], QA)
     assert found == ["x" * 20 + "y"], "of what is short enough the best; from 0 to 35 would sum to 3"
 
 
 def test_sentences_that_were_cut_are_whole_again():
-    first = {"label": np.array([0, 1, 0]), "word": np.array([-1, 0, 1])}
-    second = {"label": np.array([0, 5, 6, 6, 0]), "word": np.array([-1, 2, 2, 3, -1])}
+    first = {"label": np.array([0, 1, 0]), "word": np.array([-1, 0, 1]), "probability": np.array([0.1, 0.9, 0.8])}
+    second = {
+        "label": np.array([0, 5, 6, 6, 0]),
+        "word": np.array([-1, 2, -1, 3, -1]),
+        "probability": np.array([0.1, 0.7, 0.2, 0.6, 0.1]),
+    }
     raw = [{"tokens": ["Ana", "saw", "Peru", "City", "lost"]}]
-    found = tagging.answers([[first, second]], raw, Target(task="world_ner"))
+    outputs, setting = outputs_of([[first, second]]), Setting(Target(task="world_ner"), probabilities=True)
+    found = tagging.answers(outputs, raw, setting)
     assert found == [["B-PER", "O", "B-LOC", "I-LOC", "O"]], "a word that no window holds gets O"
+    assert tagging.detail(outputs, raw, setting) == [{"probabilities": [0.9, 0.8, 0.7, 0.6, None]}]
 
 
 def test_the_first_of_equal_labels_wins():
-    rows = [[{"logits": np.array([1.0, 1.0, 0.0])}]]
-    assert pair_classification.answers(rows, [{}], Target(task="world_nli")) == ["contradiction"]
-    assert multiple_choice.answers(rows, [{"choices": "ab"}], Target()) == [0]
+    outputs = outputs_of([[{"logits": np.array([1.0, 1.0, 0.0])}]])
+    setting = Setting(Target(task="world_nli"), probabilities=True)
+    assert pair_classification.answers(outputs, [{}], setting) == ["contradiction"]
+    assert multiple_choice.answers(outputs, [{"choices": "ab"}], setting) == [0]
+    assert pair_classification.detail(outputs, [{}], setting) == [
+        {"ranking": [0, 1, 2], "probabilities": [0.422319, 0.422319, 0.155362]}
+    ]
+    assert multiple_choice.detail(outputs, [{"choices": "ab"}], Setting(setting.target)) == [{"ranking": [0, 1]}]
 
 
 def test_nearest_against_a_slow_reading(monkeypatch):
@@ -226,14 +260,14 @@ def test_nearest_against_a_slow_reading(monkeypatch):
 def test_the_text_of_the_language_is_what_is_found():
     """Two texts lie so that the search in the other direction has another answer."""
     text, pivot = np.array([[1.0, 0.0], [1.0, 0.6]]), np.array([[1.0, 0.5], [1.0, 2.0]])
-    rows = [[{"vectors": np.stack(pair)}] for pair in zip(text, pivot, strict=True)]
-    found = retrieval.answers(rows, [{"id": "a"}, {"id": "b"}], Target(task="world_parallel", centre=False))
+    outputs = outputs_of([[{"vectors": np.stack(pair)}] for pair in zip(text, pivot, strict=True)])
+    found = retrieval.answers(outputs, [{"id": "a"}, {"id": "b"}], parallel(centre=False))
     assert found == ["b", "b"], "both pivot texts point at b; from the texts it would be a and a"
 
 
 def test_centring_takes_a_language_out_of_its_vectors():
     text = np.array([[5.0, 1.0], [5.0, -1.0], [6.0, 0.0]])
-    rows = [[{"vectors": np.stack([row, row + np.array([-11.0, 9.0])])}] for row in text]
+    outputs = outputs_of([[{"vectors": np.stack([row, row + np.array([-11.0, 9.0])])}] for row in text])
     raw = [{"id": str(at)} for at in range(3)]
-    assert retrieval.answers(rows, raw, Target(centre=True)) == ["0", "1", "2"]
-    assert retrieval.answers(rows, raw, Target(centre=False)) != ["0", "1", "2"]
+    assert retrieval.answers(outputs, raw, parallel(centre=True)) == ["0", "1", "2"]
+    assert retrieval.answers(outputs, raw, parallel(centre=False)) != ["0", "1", "2"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xling_jax.errors import NumericalError
-from xling_jax.scoring.answers import best_choice, best_label, best_span, tag_words
+from xling_jax.scoring.answers import best_choice, best_label, best_spans, tag_words
 
 SPANS = np.array([[0, 0], [0, 3], [4, 6], [7, 9], [0, 0]])
 
@@ -23,26 +23,30 @@ def slow_best_span(start, end, spans, valid, max_tokens):
 def test_best_span_is_not_the_two_argmaxes():
     start, end = np.array([9.0, 1, 5, 0, 0]), np.array([9.0, 4, 0, 1, 0])
     context = np.array([0, 1, 1, 1, 0], bool)
-    assert best_span(start, end, SPANS, context, 3) == (4, 9, 6.0), "the end before the start cannot be taken"
-    assert best_span(start, end, SPANS, context, 1) == (0, 3, 5.0), "one token, start and end together"
+    assert best_spans(start, end, SPANS, context, max_tokens=3)[0] == (4, 9, 6.0), (
+        "the end before the start cannot be taken"
+    )
+    assert best_spans(start, end, SPANS, context, max_tokens=1)[0] == (0, 3, 5.0), "one token, start and end together"
 
 
 def test_best_span_of_no_valid_token_is_empty():
-    assert best_span(np.ones(5), np.ones(5), SPANS, np.zeros(5, bool), 3) == (0, 0, -np.inf)
+    assert best_spans(np.ones(5), np.ones(5), SPANS, np.zeros(5, bool), max_tokens=3)[0] == (0, 0, -np.inf)
     only_space = np.array([1, 0, 0, 0, 1], bool)
-    assert best_span(np.ones(5), np.ones(5), SPANS, only_space, 3) == (0, 0, -np.inf), "a token without characters"
+    assert best_spans(np.ones(5), np.ones(5), SPANS, only_space, max_tokens=3)[0] == (0, 0, -np.inf), (
+        "a token without characters"
+    )
 
 
 def test_best_span_among_equals_is_the_first_and_shortest():
-    assert best_span(np.zeros(5), np.zeros(5), SPANS, np.ones(5, bool), 3) == (0, 3, 0.0)
+    assert best_spans(np.zeros(5), np.zeros(5), SPANS, np.ones(5, bool), max_tokens=3)[0] == (0, 3, 0.0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_best_span_refuses_logits_that_are_not_finite(bad):
     logits = np.array([0.0, bad, 0, 0, 0])
     with pytest.raises(NumericalError, match="not finite"):
-        best_span(np.zeros(5), logits, SPANS, np.ones(5, bool), 3)
-    assert best_span(np.zeros(5), logits, SPANS, np.array([0, 0, 1, 1, 0]), 3)[:2] == (4, 6), (
+        best_spans(np.zeros(5), logits, SPANS, np.ones(5, bool), max_tokens=3)[0]
+    assert best_spans(np.zeros(5), logits, SPANS, np.array([0, 0, 1, 1, 0]), max_tokens=3)[0][:2] == (4, 6), (
         "a masked one is no matter"
     )
 
@@ -55,7 +59,7 @@ def test_best_span_equals_a_slow_search(seed):
     widths = rng.integers(0, 4, length)
     spans = np.stack([np.cumsum(widths) - widths, np.cumsum(widths)], 1)
     valid = rng.random(length) < 0.7
-    assert best_span(start, end, spans, valid, most) == slow_best_span(start, end, spans, valid, most)
+    assert best_spans(start, end, spans, valid, max_tokens=most)[0] == slow_best_span(start, end, spans, valid, most)
 
 
 def test_best_label_is_a_word():

@@ -61,8 +61,7 @@ def experiment(checkpoint, length):
             "parallel": {
                 "task": "world_parallel",
                 "languages": "qda",
-                "layer": 1,
-                "pooling": "last",
+                "protocol": {"layer": 1, "pooling": "last"},
                 "max_length": length,
             },
         },

@@ -65,7 +65,7 @@ def experiment(checkpoint, **more):
         "targets": {
             "pos": {"task": "world_pos", "languages": "qda", "stage": stage("world_pos.train.qen")},
             "nli": {"task": "world_nli", "languages": "qda", "max_length": 44},
-            "parallel": {"task": "world_parallel", "languages": "qda", "max_length": 44, "layer": 1},
+            "parallel": {"task": "world_parallel", "languages": "qda", "max_length": 44, "protocol": {"layer": 1}},
         },
         "source_language": "qen",
         "baseline": "none",

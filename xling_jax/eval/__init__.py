@@ -1,10 +1,13 @@
 """Zero-shot evaluation: outputs over a cell, answers, numbers. One file per kind of task.
 
-A kind's module has three functions:
+A kind's module has these functions, the last two only where answers depend on other cells:
 
-    device(outputs, batch, target)      what leaves the device for each feature, as a dict of arrays
-    answers(rows, raw, target)          one prediction for each raw example, from the rows of its features
-    submission(predictions, raw)        (file ending, text) in the layout of the XTREME benchmark
+    device(outputs, batch, target)       what leaves the device for each feature, as a dict of arrays
+    answers(outputs, raw, setting)       one prediction for each raw example, from the outputs of its features
+    submission(predictions, raw)         (file ending, text) in the layout of the XTREME benchmark
+    detail(outputs, raw, setting)        what is written of each example beside its scores, a dict
+    others(cell, target)                 further cells that a cell's answers depend on
+    gather(found, setting)               what is made of those once, from {cell: (outputs, raw)}
 
-`device` is compiled into the model's forward pass; the other two are plain Python.
+`device` is compiled into the model's forward pass; the others run on the host, but for a search on the mesh.
 """

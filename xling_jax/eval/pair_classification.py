@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import jax
 
+from xling_jax.eval.multiple_choice import ranked
+from xling_jax.eval.predict import Outputs
+from xling_jax.eval.suite import Setting
 from xling_jax.experiment import Target
 from xling_jax.scoring.answers import best_label
 from xling_jax.tables.tasks import TASKS
@@ -14,10 +17,14 @@ def device(logits_BxY: jax.Array, batch: dict, target: Target) -> dict[str, jax.
     return {"logits": logits_BxY}
 
 
-def answers(rows: list[list[dict]], raw: Sequence[dict], target: Target) -> list[str]:
+def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str]:
     """Returns a label word for each example."""
-    labels = TASKS[target.task].labels
-    return [best_label(features[0]["logits"][None], labels)[0] for features in rows]
+    return best_label(outputs.stack("logits"), TASKS[setting.target.task].labels)
+
+
+def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict]:
+    """Returns the numbers of the labels, best first; and how likely each of them is, if asked for."""
+    return [ranked(logits_Y, setting.probabilities) for logits_Y in outputs.stack("logits")]
 
 
 def submission(predictions: list[str], raw: Sequence[dict]) -> tuple[str, str]:

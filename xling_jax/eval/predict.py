@@ -1,10 +1,51 @@
 """Outputs over a prepared cell: every feature once, in order, without padding."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+
+
+class Outputs:
+    """What a model said of a cell's features, kept by the batch as it came from the device."""
+
+    def __init__(self, example_N: np.ndarray, examples: int):
+        """Takes the example of each feature, and how many examples there are."""
+        self._batches: list[Mapping[str, np.ndarray]] = []
+        self._place_Nx2 = np.full((len(example_N), 2), -1)  # batch and row of each feature
+        self._order_N = np.argsort(example_N, kind="stable")
+        self._begin = np.searchsorted(example_N[self._order_N], np.arange(examples + 1)).tolist()
+
+    def add(self, numbers: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keeps a batch: the numbers of its features, and arrays with at least as many rows."""
+        self._place_Nx2[numbers] = np.stack([np.full(len(numbers), len(self._batches)), np.arange(len(numbers))], 1)
+        self._batches.append(arrays)
+
+    def check(self) -> None:
+        """Asserts that every feature has come."""
+        there, wanted = (self._place_Nx2[:, 0] >= 0).sum(), len(self._place_Nx2)
+        assert there == wanted, f"{there} outputs for {wanted} features"
+
+    def __len__(self) -> int:
+        return len(self._begin) - 1
+
+    def __getitem__(self, example: int) -> list[dict[str, np.ndarray]]:
+        """Returns the outputs of an example's features."""
+        places = self._place_Nx2[self._order_N[self._begin[example] : self._begin[example + 1]]].tolist()
+        return [{name: array[row] for name, array in self._batches[batch].items()} for batch, row in places]
+
+    def __iter__(self) -> Iterator[list[dict[str, np.ndarray]]]:
+        return (self[example] for example in range(len(self)))
+
+    def stack(self, name: str) -> np.ndarray:
+        """Returns one of the outputs of all features, Nx..., of one shape each."""
+        first = self._batches[0][name]
+        stacked = np.empty((len(self._place_Nx2), *first.shape[1:]), first.dtype)
+        for number, batch in enumerate(self._batches):
+            here = np.flatnonzero(self._place_Nx2[:, 0] == number)
+            stacked[here] = batch[name][self._place_Nx2[here, 1]]
+        return stacked
 
 
 def predict(
@@ -13,10 +54,8 @@ def predict(
     place: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]],
     example_N: np.ndarray,
     examples: int,
-) -> list[list[dict[str, np.ndarray]]]:
-    """Returns the outputs of each example's features: a list of dicts for every example.
-
-    The next batch is sent before the last one is fetched.
+) -> Outputs:
+    """Returns the outputs of each example's features. The next batch is sent before the last one is fetched.
 
     Args:
       output_fn: compiled; batch -> arrays whose first axis is the batch.
@@ -25,23 +64,14 @@ def predict(
       example_N: the example of each feature.
       examples: how many there are.
     """
-    rows: list[list[dict[str, np.ndarray]]] = [[] for _ in range(examples)]
-    outputs: dict[int, dict[str, np.ndarray]] = {}
-
-    def keep(numbers, arrays):
-        arrays = jax.device_get(arrays)
-        for at, number in enumerate(numbers):
-            outputs[int(number)] = {name: array[at] for name, array in arrays.items()}
-
+    outputs = Outputs(example_N, examples)
     sent = None
     for numbers, batch in batches:
         arrays = output_fn(place(batch))
         if sent is not None:
-            keep(*sent)
+            outputs.add(sent[0], jax.device_get(sent[1]))
         sent = (numbers, arrays)
     if sent is not None:
-        keep(*sent)
-    assert len(outputs) == len(example_N), f"{len(outputs)} outputs for {len(example_N)} features"
-    for number, example in enumerate(example_N):
-        rows[example].append(outputs[number])
-    return rows
+        outputs.add(sent[0], jax.device_get(sent[1]))
+    outputs.check()
+    return outputs

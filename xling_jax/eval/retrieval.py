@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from xling_jax.eval.predict import Outputs
+from xling_jax.eval.suite import Setting
 from xling_jax.experiment import Target
 
 CHUNK = 4096  # queries compared at once
@@ -31,21 +33,21 @@ def nearest(queries_NxD: np.ndarray, index_MxD: np.ndarray) -> np.ndarray:
     return np.concatenate([part.argmax(axis=1) for part in parts])
 
 
-def answers(rows: list[list[dict]], raw: Sequence[dict], target: Target) -> list[str]:
-    """Returns for each pivot text the id of the text that was found."""
-    vectors_Nx2xD = np.stack([features[0]["vectors"] for features in rows]).astype(np.float64)
-    if target.centre:
+def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str]:
+    """Returns for each text of the queries' side the id of the text that was found."""
+    vectors_Nx2xD = outputs.stack("vectors").astype(np.float64)
+    if setting.protocol.centre:
         vectors_Nx2xD = vectors_Nx2xD - vectors_Nx2xD.mean(axis=0)
     found = nearest(vectors_Nx2xD[:, 1], vectors_Nx2xD[:, 0])
     return [raw[number]["id"] for number in found]
+
+
+def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict]:
+    """Returns nothing more."""
+    return [{}] * len(raw)
 
 
 def submission(predictions: list[str], raw: Sequence[dict]) -> tuple[str, str]:
     """Returns for each pivot text the line of the text that was found, counted from 0."""
     line = {example["id"]: number for number, example in enumerate(raw)}
     return "tsv", "".join(f"{line[name]}\n" for name in predictions)
-
-
-def protocol(target: Target) -> str:
-    """Returns what the number depends on besides model and data."""
-    return f"layer={target.layer} pooling={target.pooling} centre={target.centre} query=pivot index=language"

@@ -1,15 +1,19 @@
-"""The answer to a question as a slice of its context; the best over all windows."""
+"""The answer to a question as a slice of its context; the best over all windows, or none."""
 
 import json
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from xling_jax.eval.predict import Outputs
+from xling_jax.eval.suite import Setting
 from xling_jax.experiment import Target
-from xling_jax.scoring.answers import best_span
+from xling_jax.scoring.answers import best_spans
+from xling_jax.tables.tasks import TASKS
 
-MAX_ANSWER = 30  # tokens, as in the published BERT and XTREME code
+N_BEST = 20  # answers that are kept of each question where probabilities are, as in the published BERT and XTREME code
 
 
 def device(logits_BxLx2: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
@@ -17,14 +21,56 @@ def device(logits_BxLx2: jax.Array, batch: dict, target: Target) -> dict[str, ja
     return {"start": logits_BxLx2[..., 0], "end": logits_BxLx2[..., 1], "spans": batch["spans"].astype(jnp.int32)}
 
 
-def answers(rows: list[list[dict]], raw: Sequence[dict], target: Target) -> list[str]:
-    """Returns a slice of the context for each question."""
+def _found(features: list[dict], setting: Setting, count: int) -> list[tuple[int, int, float]]:
+    """Returns the best spans of all windows of a question, best first: (begin, end, score), in characters.
+
+    An answer that several windows hold counts once, with its best score.
+    """
+    best: dict[tuple[int, int], float] = {}
+    longest = setting.protocol.max_answer
+    for f in features:
+        valid_L = f["spans"][:, 0] >= 0
+        spans = best_spans(f["start"], f["end"], f["spans"], valid_L, max_tokens=longest, count=count)
+        for begin, end, score in spans:
+            best[begin, end] = max(score, best.get((begin, end), -np.inf))
+    ordered = sorted(best.items(), key=lambda item: -item[1])
+    return [(begin, end, score) for (begin, end), score in ordered[:count]]
+
+
+def _none(features: list[dict]) -> float:
+    """Returns the score of no answer: that of <s>, in the window that likes it least (Devlin et al. 2019)."""
+    return min(float(f["start"][0]) + float(f["end"][0]) for f in features)
+
+
+def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str]:
+    """Returns a slice of the context for each question; "" where the task allows none and it scores well enough."""
     texts = []
-    for features, example in zip(rows, raw, strict=True):
-        found = [best_span(f["start"], f["end"], f["spans"], f["spans"][:, 0] >= 0, MAX_ANSWER) for f in features]
-        begin, end, _ = max(found, key=lambda span: span[2])
-        texts.append(example["context"][begin:end])
+    for features, example in zip(outputs, raw, strict=True):
+        ((begin, end, score),) = _found(features, setting, 1)
+        without = TASKS[setting.target.task].unanswerable and (
+            _none(features) - score > setting.protocol.null_threshold
+        )
+        texts.append("" if without else example["context"][begin:end])
     return texts
+
+
+def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict]:
+    """Returns the best answers of each question, if asked for: [text, probability among them], best first.
+
+    "" is among them where a question may have no answer.
+    """
+    if not setting.probabilities:
+        return [{}] * len(raw)
+    found = []
+    for features, example in zip(outputs, raw, strict=True):
+        spans = _found(features, setting, N_BEST)
+        texts = [(example["context"][begin:end], score) for begin, end, score in spans]
+        if TASKS[setting.target.task].unanswerable:
+            texts = sorted([*texts, ("", _none(features))], key=lambda item: -item[1])
+        weights = np.exp(np.array([score - texts[0][1] for _, score in texts]))
+        likely = (weights / weights.sum()).round(6).tolist()
+        found.append({"best": [[text, share] for (text, _), share in zip(texts, likely, strict=True)]})
+    return found
 
 
 def submission(predictions: list[str], raw: Sequence[dict]) -> tuple[str, str]:

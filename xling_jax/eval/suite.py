@@ -5,12 +5,15 @@ import importlib
 import json
 import pathlib
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
+import jax
 import numpy as np
 
-from xling_jax.eval.predict import predict
+from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Target
+from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
 from xling_jax.scoring.metrics import SCORERS, score, value
 from xling_jax.tables.tasks import TASKS, Cell
@@ -32,15 +35,30 @@ class OpenCell:
     ceilings: dict[str, float]
 
 
-def kind_module(kind: str):
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What an evaluator is told besides a model's outputs. `beside` is what it made of other cells."""
+
+    target: Target
+    mesh: jax.sharding.Mesh | None = None
+    beside: Any = None
+    probabilities: bool = False
+
+    @property
+    def protocol(self) -> Protocol:
+        """Returns the target's protocol, with the kind's own choices where it leaves them open."""
+        return resolve(self.target.protocol, TASKS[self.target.task].kind)
+
+
+def kind_module(kind: str) -> ModuleType:
     """Returns the evaluator of a kind of task; the file's name is the kind."""
     return importlib.import_module(f"xling_jax.eval.{kind}")
 
 
 def protocol_of(target: Target) -> str:
     """Returns what a target's numbers depend on besides model and data; "" if nothing."""
-    module = kind_module(TASKS[target.task].kind)
-    return module.protocol(target) if hasattr(module, "protocol") else ""
+    row = TASKS[target.task]
+    return describe(target.protocol, row.kind, unanswerable=row.unanswerable)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -51,22 +69,62 @@ def write_text(path: pathlib.Path, text: str) -> None:
     part.replace(path)
 
 
-def evaluate_cell(opened: OpenCell, target: Target, output_fn: Callable, place: Callable, folder: pathlib.Path):
-    """Returns {metric: percent} of one cell, and writes its predictions and per-example scores to `folder`."""
-    kind = TASKS[target.task].kind
-    module = kind_module(kind)
-    rows = predict(output_fn, opened.batches, place, opened.example_N, len(opened.raw))
-    predictions = module.answers(rows, opened.raw, target)
-    pairs = score(kind, opened.raw, predictions)
-    ending, text = module.submission(predictions, opened.raw)
-    stem = f"{opened.cell.split}-{opened.cell.language}"
-    write_text(folder / target.task / f"{stem}.{ending}", text)
-    lines = [
-        json.dumps({"id": example["id"]} | {name: pairs[name][at].tolist() for name in pairs})
-        for at, example in enumerate(opened.raw)
+def submission_path(folder: pathlib.Path, cell: Cell, ending: str) -> pathlib.Path:
+    """Returns where the predictions of a cell lie, in the layout of XTREME: <task>/<split>-<language>.<ending>."""
+    return folder / cell.task / f"{cell.split}-{cell.language}.{ending}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """One target on one set of parameters: answers, files and scores of its cells, one after another.
+
+    `output_fn` is compiled: batch -> what the kind's `device` returns; `place`: host batch -> global arrays;
+    `open_cell` opens a cell of the target's task. All cells share `output_fn`, which is compiled once for each length.
+    """
+
+    setting: Setting
+    output_fn: Callable
+    place: Callable
+    open_cell: Callable[[Cell], OpenCell]
+    _gathered: dict[tuple[Cell, ...], Any] = dataclasses.field(default_factory=dict)
+
+    def __call__(self, cell: Cell, folder: pathlib.Path | None = None) -> tuple[dict[str, float], OpenCell]:
+        """Returns ({metric: percent}, the cell); no metrics where labels are withheld.
+
+        With a folder, predictions and per-example scores are written to it.
+        """
+        opened, module = self.open_cell(cell), kind_module(cell.row.kind)
+        outputs = self._outputs(opened)
+        setting = dataclasses.replace(self.setting, beside=self._beside(cell, module))
+        predictions = module.answers(outputs, opened.raw, setting)
+        pairs = {} if cell.withheld else score(cell.row.kind, opened.raw, predictions)
+        if folder is not None:
+            ending, text = module.submission(predictions, opened.raw)
+            write_text(submission_path(folder, cell, ending), text)
+            lines = _items(module.detail(outputs, opened.raw, setting), opened.raw, pairs)
+            write_text(submission_path(folder, cell, "items.jsonl"), "".join(f"{line}\n" for line in lines))
+        return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}, opened
+
+    def _outputs(self, opened: OpenCell) -> Outputs:
+        return predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
+
+    def _beside(self, cell: Cell, module: ModuleType) -> Any:
+        """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""
+        others = module.others(cell, self.setting.target) if hasattr(module, "others") else ()
+        if others and others not in self._gathered:
+            opened = {other: self.open_cell(other) for other in others}
+            found = {other: (self._outputs(there), there.raw) for other, there in opened.items()}
+            self._gathered.clear()  # vectors of a million candidates are kept once
+            self._gathered[others] = module.gather(found, self.setting)
+        return self._gathered.get(others)
+
+
+def _items(detail: Sequence[dict], raw: Sequence[dict], pairs: dict[str, np.ndarray]) -> list[str]:
+    """Returns a line of JSON for each example: its id, its part of each metric, and what the kind adds."""
+    return [
+        json.dumps({"id": example["id"]} | {name: pairs[name][at].tolist() for name in pairs} | more)
+        for at, (example, more) in enumerate(zip(raw, detail, strict=True))
     ]
-    write_text(folder / target.task / f"{stem}.items.jsonl", "\n".join(lines) + "\n")
-    return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}
 
 
 def result_rows(values: dict[str, float], opened: OpenCell, target: Target, stage: dict[str, Any]) -> list[Result]:

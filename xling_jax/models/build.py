@@ -223,17 +223,19 @@ class Model(nn.Module):
         tokens_BxL: jax.Array,
         layer: int,
         pooling: str,
+        *,
         packed: dict | None = None,
         lengths_B: jax.Array | None = None,
+        special: bool = False,
     ) -> jax.Array:
-        """Returns sentence vectors BxD: one layer's states, pooled over all tokens but the special ones.
+        """Returns sentence vectors BxD: one layer's states, pooled over all tokens but, unless asked, the special ones.
 
         `packed` has what a packed batch has, segments and positions BxL and first BxS; then they are BxSxD. To a
         decoder all tokens are ordinary, of rows that are not packed up to their lengths, if these are given.
         """
         batch = {"input_ids": tokens_BxL} | (packed or {}) | ({} if lengths_B is None else {"lengths": lengths_B})
         segments_BxL = _segments(batch)
-        ordinary_BxL = tokens_BxL > EOS_ID
+        ordinary_BxL = tokens_BxL != PAD_ID if special else tokens_BxL > EOS_ID
         if self._causal:
             ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if segments_BxL is None else segments_BxL > 0
         states_BxLxD = self.states(tokens_BxL, segments_BxL, batch.get("positions"))[layer]

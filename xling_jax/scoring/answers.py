@@ -13,22 +13,29 @@ from xling_jax.errors import NumericalError
 OUTSIDE = "O"  # the tag of a word that got none: no chunk, so a miss and nothing else
 
 
-def best_span(
-    start_logits_L: np.ndarray, end_logits_L: np.ndarray, spans_Lx2: np.ndarray, valid_L: np.ndarray, max_tokens: int
-) -> tuple[int, int, float]:
-    """Returns the span of best start + end logit: (begin, end, score), [begin, end) in characters.
+def best_spans(
+    start_logits_L: np.ndarray,
+    end_logits_L: np.ndarray,
+    spans_Lx2: np.ndarray,
+    valid_L: np.ndarray,
+    *,
+    max_tokens: int,
+    count: int = 1,
+) -> list[tuple[int, int, float]]:
+    """Returns the `count` spans of best start + end logit, best first: (begin, end, score), [begin, end) in characters.
 
-    The argmax is exact over tokens i <= j < i + max_tokens that are both valid and not empty. Among
-    equals the first start wins, then the shortest span.
+    They are exactly the best over tokens i <= j < i + max_tokens that are both valid and not empty, fewer if there are
+    not so many. Among equals the first start wins, then the shortest span.
 
     Args:
       start_logits_L, end_logits_L: the head's outputs for one example.
       spans_Lx2: characters of the context that each token covers.
       valid_L: whether the token is part of the context: no question, special token or padding.
       max_tokens: the most tokens an answer may have, at least 1.
+      count: how many to return.
 
     Returns:
-      (0, 0, -inf), an empty answer, if no token is valid.
+      [(0, 0, -inf)], an empty answer, if no token is valid.
 
     Raises:
       NumericalError: a logit of a valid token is not finite.
@@ -40,11 +47,22 @@ def best_span(
     if not (np.isfinite(start_L[allowed_L]).all() and np.isfinite(end_L[allowed_L]).all()):
         raise NumericalError("A span head's logit is not finite.\nThe checkpoint that made it has diverged.")
     if not allowed_L.any():
-        return 0, 0, -np.inf
+        return [(0, 0, -np.inf)]
     padded = np.concatenate([end_L, np.full(max_tokens - 1, -np.inf)])
-    scores = start_L[:, None] + np.lib.stride_tricks.sliding_window_view(padded, max_tokens)
-    first, more = np.unravel_index(np.argmax(scores), scores.shape)
-    return int(spans_Lx2[first, 0]), int(spans_Lx2[first + more, 1]), float(scores[first, more])
+    scores = (start_L[:, None] + np.lib.stride_tricks.sliding_window_view(padded, max_tokens)).reshape(-1)
+    best = [int(np.argmax(scores))] if count == 1 else _greatest(scores, count)
+    firsts = [divmod(number, max_tokens) for number in best]
+    return [
+        (int(spans_Lx2[first, 0]), int(spans_Lx2[first + more, 1]), float(scores[number]))
+        for number, (first, more) in zip(best, firsts, strict=True)
+    ]
+
+
+def _greatest(scores_N: np.ndarray, count: int) -> list[int]:
+    """Returns the places of the greatest finite scores, greatest first, the first among equals first."""
+    least = np.partition(scores_N, -count)[-count] if count < len(scores_N) else -np.inf
+    there = np.flatnonzero((scores_N >= least) & np.isfinite(scores_N))
+    return there[np.argsort(-scores_N[there], kind="stable")][:count].tolist()
 
 
 def best_label(logits_NxY: np.ndarray, labels: Sequence[str]) -> list[str]:

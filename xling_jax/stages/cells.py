@@ -137,6 +137,8 @@ class Cells:
         Without examples to train on there are no floors: what a checkpoint was trained on elsewhere is not here.
         """
         kind = prepared.cell.row.kind
+        if prepared.cell.withheld:
+            return {"floors": {}, "ceilings": {}}
         parts = target.stage.parts(self.experiment.limits) if target.stage else ()
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
         name = digest([(self.checksum(part.cell), part) for part in train])
@@ -144,7 +146,8 @@ class Cells:
         if not path.exists():
             seen = self._raw(train)
             spaced = LANGUAGES[prepared.cell.language].spaced
-            floors = score(kind, raw, FLOORS[kind](seen, raw, spaced)) if seen or not KINDS[kind].trained else {}
+            answerable = kind in FLOORS and (seen or not KINDS[kind].trained)
+            floors = score(kind, raw, FLOORS[kind](seen, raw, spaced)) if answerable else {}
             ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},

@@ -125,8 +125,9 @@ class Programs:
                 tokens = batch["input_ids"]
                 tokens, lengths = tokens.reshape(-1, tokens.shape[-1]), batch["lengths"].reshape(-1)
                 how: dict[str, Any] = {
-                    "layer": target.layer,
-                    "pooling": target.pooling,
+                    "layer": target.protocol.layer,
+                    "pooling": target.protocol.pooling,
+                    "special": target.protocol.special,
                     "lengths_B": lengths,
                     "method": Model.vectors,
                 }

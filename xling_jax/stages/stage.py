@@ -12,7 +12,8 @@ from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
 from xling_jax.errors import CheckpointError, DataError, Interrupted
-from xling_jax.eval.suite import evaluate_cell, protocol_of, result_rows, write_text
+from xling_jax.eval.suite import Evaluator, Setting, protocol_of, result_rows, write_text
+from xling_jax.experiment import Target
 from xling_jax.models.card import CHECKPOINTS, NAME, Card, as_text
 from xling_jax.models.lora import merge_lora
 from xling_jax.optim import Optim
@@ -36,12 +37,19 @@ POLICY = "last"
 
 def unevaluated(workdir: pathlib.Path, plan: Plan, node: Node) -> list[tuple[str, list[Cell]]]:
     """Returns (target, its cells that have no result yet) of a stage."""
-    path = stage_folder(workdir, node.folder) / "results.jsonl"
+    folder = stage_folder(workdir, node.folder)
+    path = folder / "results.jsonl"
     done = {(r.task, r.split, r.language, r.protocol) for r in read_results(path)} if path.exists() else set()
+
+    def there(cell: Cell, target: Target) -> bool:
+        if cell.withheld:  # predictions are all there is
+            return any((folder / "predictions" / cell.task).glob(f"{cell.split}-{cell.language}.items.jsonl"))
+        return (cell.task, cell.split, cell.language, protocol_of(target)) in done
+
     missing = []
     for name in plan.targets_of(node):
         target = plan.experiment.targets[name]
-        left = [c for c in target.cells() if (c.task, c.split, c.language, protocol_of(target)) not in done]
+        left = [cell for cell in target.cells() if not there(cell, target)]
         if left:
             missing.append((name, left))
     return missing
@@ -222,6 +230,17 @@ class StageRunner:
         finally:
             checkpoints.close()
 
+    def _evaluator(self, node: Node, params: Any, target: Target) -> Evaluator:
+        """Returns the evaluator of a target on a stage's parameters."""
+        function = self.programs.output(node.heads, target)
+        setting = Setting(target, self.programs.mesh, probabilities=self.plan.experiment.probabilities)
+        return Evaluator(
+            setting,
+            lambda batch: function(params, batch),
+            self.programs.place,
+            lambda cell: self.cells.open(cell, target),
+        )
+
     def _evaluate(self, node: Node, params: Any, step: int, stop_asked: Callable[[], bool]) -> None:
         """Evaluates what has no result yet. Results are written cell by cell; Interrupted when asked to stop."""
         folder = stage_folder(self.workdir, node.folder)
@@ -230,19 +249,12 @@ class StageRunner:
         stage = {"seed": node.seed, "stage": node.name, "stage_hash": node.hash, "step": step, "policy": POLICY}
         for name, cells in unevaluated(self.workdir, self.plan, node):
             target = self.plan.experiment.targets[name]
-            function = self.programs.output(node.heads, target)
+            evaluate = self._evaluator(node, params, target)
             with self.display.bar(f"  {node.name} evaluates {name}", len(cells), unit="languages") as bar:
                 for number, cell in enumerate(cells, start=1):
                     if stop_asked():
                         raise Interrupted(f"Stopped before {cell}.\nRun the same command again to go on.")
-                    opened = self.cells.open(cell, target)
-                    values = evaluate_cell(
-                        opened,
-                        target,
-                        lambda batch, function=function: function(params, batch),
-                        self.programs.place,
-                        folder / "predictions",
-                    )
+                    values, opened = evaluate(cell, folder / "predictions")
                     rows += result_rows(values, opened, target, stage)
                     write_results(path, rows)
                     bar.advance(number, str(cell))

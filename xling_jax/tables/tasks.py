@@ -35,6 +35,11 @@ class Cell:
     def row(self) -> Task:
         return TASKS[self.task]
 
+    @property
+    def withheld(self) -> bool:
+        """Whether its publisher keeps its labels: it can be answered, and not scored or trained on."""
+        return self.row.splits[self.split].labels == "withheld"
+
 
 def task(name: str, inside: str = "") -> Task:
     """Returns the row of a task name; ConfigError with suggestions if there is none."""
