@@ -9,16 +9,22 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
+from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest, form_of
 from xling_jax.mixing import Mixing
 from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.models.card import Card
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.models import Model, decides, model
-from xling_jax.tables.tasks import TASKS, Cell
+from xling_jax.tables.prompts import HEADS, asked, prompt_of
+from xling_jax.tables.tasks import TASKS, Cell, Task
 
 STAGE_VERSION = 4  # raise it when training changes what it computes
 UNSEEN = ("save_every", "log_every")  # fields of a stage that do not change its result
+WORDS_ONLY = ("answer_length",)  # those that do so only where answers are said in words
+SPEAKERS = {  # by family: what says all answers in words; its name is that in an imported checkpoint
+    "seq2seq": HeadSpec("text_to_text", "text_to_text"),
+    "decoder": HeadSpec("lm", "lm"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +79,7 @@ class Plan:
     vocabulary: str  # hash
     nodes: tuple[Node, ...]
     evaluations: tuple[Evaluation, ...]
+    form: str = HEADS  # of answers; else how they are asked for in words (see `experiment.form_of`)
 
     def targets_of(self, node: Node) -> list[str]:
         """Returns the targets evaluated on a stage, each once."""
@@ -81,24 +88,30 @@ class Plan:
     def parts(self) -> list[Part]:
         """Returns every part of a cell that is trained on or evaluated, each once."""
         limits = self.experiment.limits
-        trained = [part for node in self.nodes if not node.imported for part in node.stage.parts(limits)]
-        evaluated = [part for target in self.experiment.targets.values() for part in target.parts(limits)]
+        trained = [part for node in self.nodes if not node.imported for part in node.stage.parts(limits, self.form)]
+        evaluated = [part for target in self.experiment.targets.values() for part in target.parts(limits, self.form)]
         return list(dict.fromkeys(trained + evaluated))
 
 
-def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
-    """Returns the heads a stage trains; tasks may share one."""
+def heads_of(stage: Stage, family: str = "", form: str = HEADS) -> tuple[HeadSpec, ...]:
+    """Returns the heads a stage trains; tasks may share one, and in words all share the same."""
+    if form != HEADS:
+        return (SPEAKERS[family],)
     return tuple(sorted({head_spec(TASKS[cell.task]) for cell in stage.cells()}))
 
 
-def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, checksum: Callable[[Cell], str]) -> str:
+def _identity(
+    experiment: Experiment, body: tuple, stage: Stage, seed: int, checksum: Callable[[Cell], str], form: str
+) -> str:
     """Returns the hash of everything that decides what a stage computes. `body`: what it starts from, its row first."""
-    fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in UNSEEN}
+    unseen = UNSEEN + (WORDS_ONLY if form == HEADS else ())
+    fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in unseen}
     data = {str(cell): checksum(cell) for cell in stage.cells()}
     limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
-    heads = heads_of(stage)
     row, *start = body
-    return digest(STAGE_VERSION, decides(row), experiment.dtype, start, fields, data, limits, heads, seed)
+    heads = heads_of(stage, row.family, form)
+    words = [] if form == HEADS else [{cell.task: prompt_of(cell.row, form) for cell in stage.cells()}]
+    return digest(STAGE_VERSION, decides(row), experiment.dtype, start, fields, data, limits, heads, seed, *words)
 
 
 def make_plan(
@@ -113,12 +126,13 @@ def make_plan(
       start: the experiment's checkpoint, if it has one.
     """
     row = start.card.model if start else model(experiment.model)
+    form = form_of(experiment, row)
     nodes: dict[str, Node] = {}
 
     def node(name: str, stage: Stage, seed: int, parent: Node | None) -> Node:
         body = (row, vocabulary, parent.hash if parent else "random")
-        identity = _identity(experiment, body, stage, seed, checksum)
-        made = Node(name, identity, stage, seed, parent, heads_of(stage))
+        identity = _identity(experiment, body, stage, seed, checksum, form)
+        made = Node(name, identity, stage, seed, parent, heads_of(stage, row.family, form))
         return nodes.setdefault(identity, made)
 
     if start:
@@ -132,18 +146,24 @@ def make_plan(
             body = node(f"{arm_name}_s{seed}", arm.stage, seed, pretrained) if arm.stage else pretrained
             for target_name, target in experiment.targets.items():
                 last = node(f"{arm_name}_{target_name}_s{seed}", target.stage, seed, body) if target.stage else body
-                _check_answered(last, target_name, target)
+                _check_answered(last, target_name, _answered_by(TASKS[target.task], row, form), target)
                 evaluations.append(Evaluation(arm_name, seed, target_name, last))
-    return Plan(experiment, row, start, vocabulary, tuple(nodes.values()), tuple(evaluations))
+    return Plan(experiment, row, start, vocabulary, tuple(nodes.values()), tuple(evaluations), form)
 
 
-def _check_answered(node: Node, name: str, target: Target) -> None:
+def _answered_by(task: Task, row: Model, form: str) -> str:
+    """Returns the name of the head that answers a task, "" if the body does."""
+    if form == HEADS:
+        return task.head_name if KINDS[task.kind].trained else ""
+    return SPEAKERS[row.family].name if asked(task.kind) and row.family == "decoder" else ""
+
+
+def _check_answered(node: Node, name: str, head: str, target: Target) -> None:
     """Raises ConfigError if a checkpoint has no head for a target that is evaluated on it as it is."""
-    row = TASKS[target.task]
-    if node.imported and KINDS[row.kind].trained and row.head_name not in {head.name for head in node.heads}:
-        there = ", ".join(head.name for head in node.heads) or "none"
+    if node.imported and head and head not in {each.name for each in node.heads}:
+        there = ", ".join(each.name for each in node.heads) or "none"
         raise ConfigError(
-            f"Target '{name}' is answered by head '{row.head_name}', and the checkpoint has: {there}.\n"
+            f"Target '{name}' is answered by head '{head}', and the checkpoint has: {there}.\n"
             f"Allowed: a stage that trains the head; or a checkpoint converted with --task={target.task}, if it has it."
         )
 
@@ -159,7 +179,8 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
     """Yields the plan as lines of text: each stage, where it starts, what it trains on, what follows."""
     row = plan.row
     size = f"{row.layers} layers of width {row.width}"
-    yield f"experiment {plan.experiment.name}: model {row.name}, {size}; {len(plan.nodes)} stages"
+    words = f"; answers in words, prompts '{plan.form}'" if plan.form != HEADS else ""
+    yield f"experiment {plan.experiment.name}: model {row.name}, {size}; {len(plan.nodes)} stages{words}"
     for node in plan.nodes:
         done = "done" if (workdir / "stages" / node.folder / "DONE").exists() else "to do"
         if node.imported:

@@ -8,6 +8,7 @@ Llama 2 (Touvron et al. 2023, arXiv 2307.09288), Qwen2.5 (Qwen 2024, arXiv 2412.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from xling_jax.errors import choose
@@ -17,20 +18,25 @@ MULTIPLE = 128  # rows of a published vocabulary are filled up to a multiple of 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A family of models: the kinds of task that experiments ask of it, and the vocabularies that its ids are of."""
+    """A family of models: how it answers, its own way first, and the kinds of task that experiments ask of it so.
+
+    `forms`: "heads" and "text", each with its kinds. `vocabularies` are those that its ids are of; `prompts` the ones
+    of tables/prompts.py that it is asked with where its answers are texts.
+    """
 
     name: str
-    kinds: tuple[str, ...]
+    forms: Mapping[str, tuple[str, ...]]
     vocabularies: tuple[str, ...]
+    prompts: str = ""
 
 
 _LABELS = ("pair_classification", "multiple_choice", "tagging", "span_qa", "retrieval")
 FAMILIES = {
     row.name: row
     for row in (
-        Family("encoder", ("mlm", *_LABELS, "dual_encoder"), ("world", "xlmr")),
-        Family("seq2seq", (), ("mt5",)),
-        Family("decoder", _LABELS, ("llama", "qwen")),
+        Family("encoder", {"heads": ("mlm", *_LABELS, "dual_encoder")}, ("world", "xlmr")),
+        Family("seq2seq", {"text": _LABELS}, ("mt5",), "mt5"),
+        Family("decoder", {"heads": _LABELS, "text": _LABELS}, ("llama", "qwen"), "plain"),
     )
 }
 
