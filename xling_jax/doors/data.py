@@ -8,12 +8,14 @@ from absl import flags
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.tables.coverage import page
+from xling_jax.tables.prompts import page as prompts_page
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
 ABOUT = """xling data list [--data_dir=DIR]       tasks, splits, languages, and whether their files are there
 xling data show CELL [--data_dir=DIR]  a cell: source, size, words, labels, one example raw and in pieces
 xling data doctor [--data_dir=DIR]     every file: there, missing or broken; counts, checksums, licences, what leaks
 xling data coverage                    tasks, benchmarks, languages and sources, as the page docs/tasks.md
+xling data prompts                     how tasks are asked in words, as the page docs/prompts.md
 xling data prepare --config=FILE --workdir=DIR   tokenises all cells of an experiment ahead of its run"""
 
 
@@ -24,7 +26,8 @@ def main(argv: list[str]) -> None:
     define_workdir(values)
     _define_flags(values)
     words = parse(values, "data", argv, ABOUT)
-    verbs = {"list": _list, "show": _show, "doctor": _doctor, "coverage": _coverage, "prepare": _prepare}
+    verbs = {"list": _list, "show": _show, "doctor": _doctor, "coverage": _coverage, "prompts": _prompts}
+    verbs |= {"prepare": _prepare}
     if not words or words[0] not in verbs:
         raise unknown("data verb", words[0] if words else "", verbs, "`xling data --help` says more.")
     verbs[words[0]](words[1:], values)
@@ -66,6 +69,10 @@ def _doctor(words: list[str], values: flags.FlagValues) -> None:
 
 def _coverage(words: list[str], values: flags.FlagValues) -> None:
     print(page(), end="")
+
+
+def _prompts(words: list[str], values: flags.FlagValues) -> None:
+    print(prompts_page(), end="")
 
 
 def _prepare(words: list[str], values: flags.FlagValues) -> None:

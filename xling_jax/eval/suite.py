@@ -16,6 +16,7 @@ from xling_jax.experiment import Target
 from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
 from xling_jax.scoring.metrics import SCORERS, score, value
+from xling_jax.tables.prompts import HEADS, LABELS, asked
 from xling_jax.tables.tasks import TASKS, Cell
 
 
@@ -37,12 +38,22 @@ class OpenCell:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What an evaluator is told besides a model's outputs. `beside` is what it made of other cells."""
+    """What an evaluator is told besides a model's outputs. `beside` is what it made of other cells.
+
+    `form` is "heads", or how a model is asked for answers in words; then `decode` makes texts of what it writes.
+    """
 
     target: Target
     mesh: jax.sharding.Mesh | None = None
     beside: Any = None
     probabilities: bool = False
+    form: str = HEADS
+    decode: Callable[[np.ndarray], str] = str
+
+    @property
+    def writes(self) -> bool:
+        """Whether answers are texts that the model wrote."""
+        return self.form != HEADS and self.protocol.answer == "generate"
 
     @property
     def protocol(self) -> Protocol:
@@ -55,10 +66,13 @@ def kind_module(kind: str) -> ModuleType:
     return importlib.import_module(f"xling_jax.eval.{kind}")
 
 
-def protocol_of(target: Target) -> str:
-    """Returns what a target's numbers depend on besides model and data; "" if nothing."""
+def protocol_of(target: Target, form: str = HEADS) -> str:
+    """Returns what a target's numbers depend on besides model and data; "" if nothing. `form`: see `Setting`."""
     row = TASKS[target.task]
-    return describe(target.protocol, row.kind, unanswerable=row.unanswerable)
+    words = form != HEADS and asked(row.kind)
+    said = describe(target.protocol, row.kind, words, row.unanswerable)
+    limit = f" answer_length={target.answers()}" if row.kind not in LABELS else ""
+    return f"prompts={form} {said}{limit}" if words else said
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -103,6 +117,9 @@ class Evaluator:
             write_text(submission_path(folder, cell, ending), text)
             lines = _items(module.detail(outputs, opened.raw, setting), opened.raw, pairs)
             write_text(submission_path(folder, cell, "items.jsonl"), "".join(f"{line}\n" for line in lines))
+            if setting.form != HEADS and hasattr(module, "priors"):
+                priors = json.dumps(module.priors(outputs, setting))
+                write_text(submission_path(folder, cell, "priors.json"), f"{priors}\n")
         return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}, opened
 
     def _outputs(self, opened: OpenCell) -> Outputs:
@@ -127,8 +144,10 @@ def _items(detail: Sequence[dict], raw: Sequence[dict], pairs: dict[str, np.ndar
     ]
 
 
-def result_rows(values: dict[str, float], opened: OpenCell, target: Target, stage: dict[str, Any]) -> list[Result]:
-    """Returns one row for each metric. `stage` has seed, stage, stage_hash, step and policy."""
+def result_rows(
+    values: dict[str, float], opened: OpenCell, target: Target, stage: dict[str, Any], form: str = HEADS
+) -> list[Result]:
+    """Returns one row for each metric. `stage` has seed, stage, stage_hash, step and policy; `form`: see `Setting`."""
     return [
         Result(
             experiment=None,
@@ -141,7 +160,7 @@ def result_rows(values: dict[str, float], opened: OpenCell, target: Target, stag
             value=percent,
             n=len(opened.raw),
             scorer=SCORERS[TASKS[target.task].kind].id,
-            protocol=protocol_of(target),
+            protocol=protocol_of(target, form),
             data_checksum=opened.checksum[:16],
             floor=opened.floors.get(metric),
             ceiling=opened.ceilings.get(metric),

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax.models.decoding import NEVER, beam, greedy, log_likelihood
-from xling_jax.models.layers import along, of_segment
+from xling_jax.models.heads import pool
+from xling_jax.models.layers import along, along_row, of_segment
 from xling_jax.models.seq2seq import Seq2Seq, Seq2SeqConfig, empty_cache
 
 INIT_LENGTH = 4  # any length: no parameter's shape depends on it
@@ -43,6 +44,25 @@ class TextToText(nn.Module):
         place = {"positions_NxT": target_positions, "index_NxT": of(index, targets)}
         last, _ = self.body.decode(inputs, memory, segments, targets, **place, deterministic=deterministic)
         return self.body.logits(last)
+
+    def vectors(
+        self,
+        tokens_BxL: jax.Array,
+        layer: int,
+        pooling: str,
+        *,
+        lengths_B: jax.Array | None = None,
+        special: bool = False,
+    ) -> jax.Array:
+        """Returns sentence vectors BxD: one of the encoder's states, pooled as `build.Model.vectors` does.
+
+        The end of text is its only special token. Padding is told by its id, or by the lengths of the rows.
+        """
+        there_BxL = tokens_BxL != self.config.pad
+        if lengths_B is not None:
+            there_BxL = along_row(tokens_BxL) < jnp.broadcast_to(lengths_B[:, None], tokens_BxL.shape)
+        states = self.body.encode(tokens_BxL, there_BxL.astype(jnp.int32))[1]
+        return pool(states[layer], there_BxL if special else there_BxL & (tokens_BxL != self.config.eos), pooling)
 
     def rank(self, tokens_BxL: jax.Array, answers_BxCxT: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns the summed log-probabilities BxC of each example's answers, and how many tokens BxC each has.

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from xling_jax.data.batches import in_order
+from xling_jax.data.formats import format_of_part
 from xling_jax.data.prepare import Prepared, Records, prepare, raw_examples
 from xling_jax.data.sources import checksum
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
@@ -20,7 +21,8 @@ from xling_jax.scoring.floors import FLOORS
 from xling_jax.scoring.metrics import score, value
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
-from xling_jax.tables.tasks import Cell, parse_cells
+from xling_jax.tables.prompts import HEADS
+from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
 
 class Cells:
@@ -32,9 +34,11 @@ class Cells:
         workdir: pathlib.Path,
         data_dir: pathlib.Path | None,
         vocabulary: Vocabulary | None = None,
+        form: str = HEADS,
     ):
-        """Opens nothing yet. `vocabulary`: that of the experiment's checkpoint, if it has one."""
+        """Opens nothing yet. `vocabulary`: that of the experiment's checkpoint, if it has one; `form`: see `Part`."""
         self.experiment = experiment
+        self._form = form
         self.vocabulary = vocabulary or experiment.vocabulary
         self._workdir = workdir
         self._data_dir = data_dir
@@ -108,6 +112,11 @@ class Cells:
             if "tokens" in example:
                 yield " ".join(example["tokens"])
 
+    def blank(self, task: str) -> np.ndarray:
+        """Returns the ids of a task's prompt without content."""
+        cell = Cell(task, next(iter(TASKS[task].splits)), self.experiment.source_language)
+        return format_of_part(Part(cell, 0, 0, 0, self._form), self.tokenizer()).blank()
+
     def prepare_all(self, parts: Sequence[Part], tell: Callable[[Part], None]) -> None:
         """Makes the vocabulary and all prepared parts, with as many processes as pay; `tell` gets each when done."""
         folder = self._workdir / "prepared"
@@ -125,13 +134,16 @@ class Cells:
             return self._open(cell, target)
 
     def _open(self, cell: Cell, target: Target) -> OpenCell:
-        prepared = self.prepare(target.part(cell, self.experiment.limits))
+        part = target.part(cell, self.experiment.limits, self._form)
+        prepared = self.prepare(part)
         raw = prepared.raw()
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
-        beside = self._beside(prepared, raw, target)
+        beside = self._beside(prepared, raw, target, part)
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"])
 
-    def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
+    def _beside(
+        self, prepared: Prepared, raw: Sequence[dict], target: Target, made: Part
+    ) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
 
         Without examples to train on there are no floors: what a checkpoint was trained on elsewhere is not here.
@@ -148,7 +160,7 @@ class Cells:
             spaced = LANGUAGES[prepared.cell.language].spaced
             answerable = kind in FLOORS and (seen or not KINDS[kind].trained)
             floors = score(kind, raw, FLOORS[kind](seen, raw, spaced)) if answerable else {}
-            ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}
+            ceilings = score(kind, raw, self._reachable(prepared, raw, made)) if kind == "span_qa" else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},
                 "ceilings": {metric: value(pairs) for metric, pairs in ceilings.items()},
@@ -162,13 +174,10 @@ class Cells:
             self._seen = (parts, [example for part in parts for example in raw_examples(part, self._data_dir)])
         return self._seen[1]
 
-    def _reachable(self, prepared: Prepared, raw: Sequence[dict]) -> list[str]:
+    def _reachable(self, prepared: Prepared, raw: Sequence[dict], made: Part) -> list[str]:
         """Returns for each question the gold answer as tokens can say it; "" if no window holds it."""
-        best = [""] * len(raw)
+        best, form = [""] * len(raw), format_of_part(made, self.tokenizer())
         features = Records(prepared).read(np.arange(len(prepared.example_N)).tolist())
         for number, feature in zip(prepared.example_N, features, strict=True):
-            start, end = int(feature["start"]), int(feature["end"])
-            if start >= 0:
-                begin, stop = feature["spans"][start][0], feature["spans"][end][1]
-                best[number] = raw[number]["context"][begin:stop]
+            best[number] = form.said(raw[number]["context"], feature) or best[number]
         return best

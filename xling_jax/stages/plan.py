@@ -101,7 +101,7 @@ def heads_of(stage: Stage, family: str = "", form: str = HEADS) -> tuple[HeadSpe
 
 
 def _identity(
-    experiment: Experiment, body: tuple, stage: Stage, seed: int, checksum: Callable[[Cell], str], form: str
+    experiment: Experiment, body: tuple, stage: Stage, seed: int, *, checksum: Callable[[Cell], str], form: str
 ) -> str:
     """Returns the hash of everything that decides what a stage computes. `body`: what it starts from, its row first."""
     unseen = UNSEEN + (WORDS_ONLY if form == HEADS else ())
@@ -131,7 +131,7 @@ def make_plan(
 
     def node(name: str, stage: Stage, seed: int, parent: Node | None) -> Node:
         body = (row, vocabulary, parent.hash if parent else "random")
-        identity = _identity(experiment, body, stage, seed, checksum, form)
+        identity = _identity(experiment, body, stage, seed, checksum=checksum, form=form)
         made = Node(name, identity, stage, seed, parent, heads_of(stage, row.family, form))
         return nodes.setdefault(identity, made)
 
@@ -192,7 +192,8 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
         packed = " packed" if stage.packing else ""
         amount = f"{stage.examples} examples of " if stage.examples else ""
         start = node.parent.folder if node.parent else "random parameters"
-        moves = f"body {stage.handover.body}, head {stage.handover.head}" if node.parent else "all fresh"
+        head = f", head {stage.handover.head}" if plan.form == HEADS else ""  # what says answers goes with the body
+        moves = f"body {stage.handover.body}{head}" if node.parent else "all fresh"
         yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}{packed}, {amount}{' '.join(stage.data)}"
         yield f"      from {start}: {moves}; seed {node.seed}; learning rate {stage.optim.learning_rate:g}"
         if stage.optim.name != "adamw" or stage.optim.trains():

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from xling_jax.errors import ConfigError, Interrupted
-from xling_jax.experiment import Experiment, check_vocabulary
+from xling_jax.experiment import Experiment, check_vocabulary, form_of
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
@@ -18,7 +18,10 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import claim_workdir, hold, write_experiment
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.start import open_start
+from xling_jax.stages.words import Words
 from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.models import model
+from xling_jax.tables.prompts import HEADS
 from xling_jax.train.writer import Display
 
 MOST_JOBS = 4
@@ -41,7 +44,8 @@ class Run:
         self.experiment = experiment
         self.workdir = workdir
         start = open_start(experiment)
-        self.cells = Cells(experiment, workdir, data_dir, start.vocabulary if start else None)
+        form = form_of(experiment, start.card.model if start else model(experiment.model))
+        self.cells = Cells(experiment, workdir, data_dir, start.vocabulary if start else None, form)
         self.plan: Plan = make_plan(experiment, self.cells.vocabulary_hash(), self.cells.checksum, start)
         self.display = Display()
         self._command = command
@@ -87,7 +91,10 @@ class Run:
     def _programs(self) -> Programs:
         """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
         tokenizer = self.cells.tokenizer()
-        programs = Programs(self.experiment, self.plan.row, tokenizer.size, tokenizer.mask)
+        words = None
+        if self.plan.form != HEADS:
+            words = Words(tokenizer.eos, tokenizer.pad, self.cells.blank)
+        programs = Programs(self.experiment, self.plan.row, tokenizer.size, tokenizer.mask, words)
         devices = batch_multiple(programs.mesh)
         for node in self.plan.nodes:
             multiple = devices * node.stage.accumulate

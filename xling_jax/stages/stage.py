@@ -25,6 +25,7 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
 from xling_jax.stages.start import check_labels
 from xling_jax.stages.transfer import merge, plan_loading, source_tree, with_adapters
+from xling_jax.tables.prompts import HEADS
 from xling_jax.tables.tasks import TASKS, Cell, tasks_of_head
 from xling_jax.train.checkpoint import PARAMS, Checkpoints
 from xling_jax.train.loop import train
@@ -44,7 +45,7 @@ def unevaluated(workdir: pathlib.Path, plan: Plan, node: Node) -> list[tuple[str
     def there(cell: Cell, target: Target) -> bool:
         if cell.withheld:  # predictions are all there is
             return any((folder / "predictions" / cell.task).glob(f"{cell.split}-{cell.language}.items.jsonl"))
-        return (cell.task, cell.split, cell.language, protocol_of(target)) in done
+        return (cell.task, cell.split, cell.language, protocol_of(target, plan.form)) in done
 
     missing = []
     for name in plan.targets_of(node):
@@ -104,7 +105,7 @@ class StageRunner:
         """Returns what the stage's checkpoint is of, for whoever reads it without the experiment."""
         vocabulary, tokenizer = self.cells.vocabulary_card(), self.cells.tokenizer()
         row = dataclasses.replace(self.plan.row, vocab=self.plan.row.vocab or vocabulary.size)
-        words = {head.name: next(TASKS[name].labels for name in tasks_of_head(head.name)) for head in node.heads}
+        words = {head.name: next((TASKS[name].labels for name in tasks_of_head(head.name)), ()) for head in node.heads}
         labels = {name: labels for name, labels in words.items() if labels}
         ids = {name: getattr(tokenizer, name) for name in ("bos", "eos", "pad")}
         special = {f"{name}_token_id": number for name, number in ids.items() if number != NONE}
@@ -122,7 +123,7 @@ class StageRunner:
 
     def _prepared(self, node: Node) -> list[Prepared]:
         """Returns the stage's cells; DataError if one has fewer examples than its share."""
-        parts = node.stage.parts(self.plan.experiment.limits)
+        parts = node.stage.parts(self.plan.experiment.limits, self.plan.form)
         prepared = [self.cells.prepare(part) for part in parts]
         for part, cell in zip(parts, prepared, strict=True):
             if node.stage.examples and part.cell in node.stage.counted() and cell.examples < part.count:
@@ -183,7 +184,7 @@ class StageRunner:
             step = self.programs.step(node.heads, head, node.stage.optim, node.stage.accumulate)
             return lambda state, batch, rate: step(state, batch, rate, node.seed)
 
-        return {head.name: bind(head) for head in node.heads}
+        return {head.name if self.plan.form == HEADS else "text": bind(head) for head in node.heads}
 
     def _counts(self, node: Node) -> dict[str, int]:
         """Returns the numbers of parameters: those that the stage trains, and all."""
@@ -233,7 +234,8 @@ class StageRunner:
     def _evaluator(self, node: Node, params: Any, target: Target) -> Evaluator:
         """Returns the evaluator of a target on a stage's parameters."""
         function = self.programs.output(node.heads, target)
-        setting = Setting(target, self.programs.mesh, probabilities=self.plan.experiment.probabilities)
+        how: dict[str, Any] = {"probabilities": self.plan.experiment.probabilities, "form": self.plan.form}
+        setting = Setting(target, self.programs.mesh, decode=self.cells.tokenizer().decode, **how)
         return Evaluator(
             setting,
             lambda batch: function(params, batch),
@@ -255,7 +257,7 @@ class StageRunner:
                     if stop_asked():
                         raise Interrupted(f"Stopped before {cell}.\nRun the same command again to go on.")
                     values, opened = evaluate(cell, folder / "predictions")
-                    rows += result_rows(values, opened, target, stage)
+                    rows += result_rows(values, opened, target, stage, self.plan.form)
                     write_results(path, rows)
                     bar.advance(number, str(cell))
         if not path.exists():

@@ -98,6 +98,7 @@ ANSWERS = {
     "span_qa": "the answer as the context has it",
     "tagging": "a tag for each word, in order, with spaces between",
 }
+LABELS = ("pair_classification",)  # kinds whose answers are labels, which need no limit to their length
 
 
 def asked(kind: str) -> bool:

@@ -15,12 +15,12 @@ from xling_jax.data.formats import Feature, format_of, truncate
 from xling_jax.data.formats.span_qa import MAX_QUESTION, OVERLAP, locate
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.experiment import Part
-from xling_jax.tables.prompts import is_field, prompt_of
+from xling_jax.tables.prompts import LABELS, is_field, prompt_of
 from xling_jax.tables.tasks import Task
 
 # `labels` are the tokens of the answer and the end of text, as far as there is room: -1 beyond, where labels are
-# withheld, and in windows without the answer. `answers` are those that can be given, to be ranked. `words`: the first of
-# the words that the feature is about, and the one after the last.
+# withheld, and in windows without the answer. `answers` are those that can be given, to be ranked. `words`: the first
+# of the words that the feature is about, and the one after the last.
 _PROMPT, _LABELS = Feature("L", 1), Feature("T", -1)
 _RANKED = {"input_ids": _PROMPT, "labels": _LABELS, "answers": Feature("CT", -1)}
 TABLES = {
@@ -46,7 +46,7 @@ class TextFormat:
         self.FEATURES, self.OWN = TABLES[row.kind], format_of(row.kind).OWN
         self._said = dict(zip(row.labels, self._prompt.said(row.labels), strict=True))
         known = [len(self._ids(word)) + 1 for word in self._said.values()]
-        self.answer_length = max(known) if row.kind == "pair_classification" else part.answer_length
+        self.answer_length = max(known) if row.kind in LABELS else part.answer_length
         self._words_at_once = max(1, (self.answer_length - 1) // max([size - 1 for size in known], default=1))
 
     def features(self, example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[Made]:
@@ -54,7 +54,7 @@ class TextFormat:
         return [*getattr(self, f"_{self._kind}")(example, self._room(max_length), row)]
 
     def demand(self, example: dict, made: list[Made], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:
-        """Returns the tokens of the texts that are asked about, and how many have no room; choices are not among them."""
+        """Returns the tokens of the texts that are asked about, and how many have no room; choices are answers."""
         room = self._room(max_length)
         if self._kind == "tagging":
             ids, number, _ = tokenizer.encode_words(example["tokens"])
