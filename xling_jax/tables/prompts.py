@@ -130,5 +130,4 @@ Made by `xling data prompts > docs/prompts.md` from `xling_jax/tables/prompts.py
 answers in words are trained and evaluated is said in [design.md](design.md).
 
 A task is asked as the row of its head says, or else as that of its kind. Its answer is
-
 """
