@@ -22,7 +22,7 @@ from xling_jax.protocol import Protocol, check_protocol
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import FAMILIES, Model, model
-from xling_jax.tables.prompts import HEADS, PROMPTS, asked
+from xling_jax.tables.prompts import HEADS, LABELS, PROMPTS, asked
 from xling_jax.tables.tasks import TASKS, Cell, cells, parse_cells, task, tasks_of_head
 
 
@@ -477,19 +477,21 @@ def check_model(experiment: Experiment, row: Model) -> None:
         _check_lengths(stage.lengths(), f"stage '{where}'", row.positions)
         check_optim(stage.optim, where, row)
         if text:
-            _check_answers(stage.answer_length, stage.lengths()[-1], f"stage '{where}'", row)
+            _check_answers(stage.cells(), stage.answer_length, stage.lengths()[-1], f"stage '{where}'", row)
             _check_apart(stage, where)
     for name, target in experiment.targets.items():
         check_protocol(target.protocol, TASKS[target.task].kind, f"target '{name}'", text)
         _check_lengths(target.lengths(), f"target '{name}'", row.positions)
         if text:
-            _check_answers(target.answers(), target.lengths()[-1], f"target '{name}'", row)
+            _check_answers(target.cells(), target.answers(), target.lengths()[-1], f"target '{name}'", row)
         else:
             _check_head(experiment, name, target)
 
 
-def _check_answers(tokens: int, prompt: int, where: str, row: Model) -> None:
+def _check_answers(cells: tuple[Cell, ...], tokens: int, prompt: int, where: str, row: Model) -> None:
     """Raises ConfigError for answers that no text fits into, or that a decoder has no room for behind a prompt."""
+    if all(cell.row.kind in LABELS or not asked(cell.row.kind) for cell in cells):
+        return
     room = row.positions - prompt if row.family == "decoder" else sys.maxsize
     if not MIN_ANSWER <= tokens <= room:
         raise ConfigError(

@@ -33,8 +33,8 @@ def outputs_of(rows: list[list[dict]]) -> Outputs:
     """Returns outputs of features, each in a batch of its own."""
     made = Outputs(np.repeat(np.arange(len(rows)), [len(features) for features in rows]), len(rows))
     for number, feature in enumerate(feature for features in rows for feature in features):
-        feature = feature | {"text": ids(feature["text"])}
-        made.add(np.array([number]), {name: np.asarray(value)[None] for name, value in feature.items()})
+        arrays = feature | {"text": ids(feature["text"])}
+        made.add(np.array([number]), {name: np.asarray(value)[None] for name, value in arrays.items()})
     return made
 
 
