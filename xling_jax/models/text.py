@@ -74,9 +74,19 @@ class TextToText(nn.Module):
         memory_BxLxD, _ = self.body.encode(tokens_BxL, segments_BxL)
         answers_NxT = answers_BxCxT.reshape(-1, answers_BxCxT.shape[-1])
         last, _ = self.body.decode(shifted(answers_NxT, self.config.pad), memory_BxLxD, segments_BxL)
-        sums_BxC = log_likelihood(self.body.logits(last), answers_NxT).reshape(answers_BxCxT.shape[:2])
+        sums_BxC = self._likelihood(last, answers_NxT).reshape(answers_BxCxT.shape[:2])
         count_BxC = (answers_BxCxT >= 0).sum(axis=-1)
         return jnp.where(count_BxC > 0, sums_BxC, NEVER), count_BxC
+
+    def _likelihood(self, last_NxTxD: jax.Array, answers_NxT: jax.Array) -> jax.Array:
+        """Returns the summed log-probabilities N of answers: a token at a time, for NxTxV logits may be many GB."""
+
+        def add(model, sums_N, part):
+            last_NxD, answers_N = part
+            return sums_N + log_likelihood(model.body.logits(last_NxD[:, None]), answers_N[:, None]), None
+
+        scan = nn.scan(add, variable_broadcast="params", split_rngs={"params": False})
+        return scan(self, jnp.zeros(len(answers_NxT)), (last_NxTxD.swapaxes(0, 1), answers_NxT.T))[0]
 
     def remembered(self, tokens_BxL: jax.Array):
         """Returns (what steps look up of the texts, the segments BxL of these)."""

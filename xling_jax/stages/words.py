@@ -11,6 +11,7 @@ import numpy as np
 from xling_jax.models.answers import make_rank_fn, make_write_fn
 from xling_jax.models.decoding import NEVER
 from xling_jax.protocol import Protocol
+from xling_jax.tables.tasks import TASKS
 
 Arrays = dict[str, jax.Array]
 
@@ -28,11 +29,9 @@ def make_output_fn(
     model: Any, head: str, words: Words, protocol: Protocol, task: str
 ) -> Callable[[Any, Arrays], Arrays]:
     """Returns (params, batch) -> what the task's evaluator wants: logits BxC of its answers, or what is written."""
-    return (
-        _ranking(model, head, words, protocol, task)
-        if protocol.answer == "rank"
-        else _writing(model, head, words, protocol)
-    )
+    if protocol.answer == "rank":
+        return _ranking(model, head, words, protocol, task)
+    return _writing(model, head, words, protocol, windows=TASKS[task].kind == "span_qa")
 
 
 def _ranking(model: Any, head: str, words: Words, protocol: Protocol, task: str) -> Callable[[Any, Arrays], Arrays]:
@@ -52,15 +51,17 @@ def _ranking(model: Any, head: str, words: Words, protocol: Protocol, task: str)
     return output
 
 
-def _writing(model: Any, head: str, words: Words, protocol: Protocol) -> Callable[[Any, Arrays], Arrays]:
-    """Returns texts BxT, -1 beyond their ends, with their summed log-probabilities B, by which windows are compared."""
+def _writing(
+    model: Any, head: str, words: Words, protocol: Protocol, *, windows: bool
+) -> Callable[[Any, Arrays], Arrays]:
+    """Returns texts BxT, -1 beyond their ends; of `windows` with their log-probabilities B, by which these compare."""
     rank = make_rank_fn(model, head)
 
     def output(params, batch):
         limit = batch["labels"].shape[1]
         write = make_write_fn(model, head, limit=limit, eos=words.eos, pad=words.pad, beams=protocol.beams)
         written_BxT = write(params, batch)
-        score_B = rank(params, batch, written_BxT[:, None])[0][:, 0]
-        return {"text": written_BxT, "score": score_B} | {name: batch[name] for name in ("words",) if name in batch}
+        score = {"score": rank(params, batch, written_BxT[:, None])[0][:, 0]} if windows else {}
+        return {"text": written_BxT} | score | {name: batch[name] for name in ("words",) if name in batch}
 
     return output
