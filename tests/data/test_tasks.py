@@ -9,19 +9,21 @@ import collections
 import pathlib
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import speaking
+
 from xling_jax.data.formats import format_of, format_of_part
 from xling_jax.data.readers.squad import _nearest
 from xling_jax.data.sources import faults, is_there, load_files, paths, read
-from xling_jax.data.tokenizers import PieceTokenizer, load_tokenizer, train_vocabulary
+from xling_jax.data.tokenizers import PieceTokenizer
 from xling_jax.errors import DataError
-from xling_jax.eval.predict import Outputs
-from xling_jax.eval.suite import Setting, kind_module
-from xling_jax.experiment import Part, Target
-from xling_jax.protocol import Protocol
+from xling_jax.experiment import Part
 from xling_jax.scoring.answers import tag_words
 from xling_jax.scoring.metrics import score, value
 from xling_jax.tables.kinds import KINDS
@@ -462,25 +464,7 @@ def test_conllu_words_are_the_text(text, data_dir):
 
 @pytest.fixture(scope="module")
 def byte_pieces(tmp_path_factory):
-    """Returns a tokenizer that can say everything."""
-    path = tmp_path_factory.mktemp("vocabulary") / "tokenizer.json"
-    train_vocabulary("qwen", ["True or False ? 0 1 2 O B-PER I-PER B-LOC NOUN VERB PROPN"] * 3, 280, path)
-    return load_tokenizer(path, "qwen")
-
-
-def read_back(row, examples, features, tokenizer, form):
-    """Returns what the evaluator makes of features whose labels the model has written."""
-    made_of = np.repeat(np.arange(len(examples)), [len(made) for made in features])
-    outputs = Outputs(made_of, len(examples))
-    for number, feature in enumerate(feature for made in features for feature in made):
-        answered = {"text": feature["labels"], "score": -1.0 * (feature["labels"][0] < 0)}
-        arrays = answered | {name: feature[name] for name in ("words",) if name in feature}
-        outputs.add(np.array([number]), {name: np.asarray(array)[None] for name, array in arrays.items()})
-    target = Target(task=row.name, protocol=Protocol(answer="generate"))
-    setting = Setting(target, form=form, decode=tokenizer.decode)
-    module = kind_module(row.kind)
-    legal = [line["legal"] for line in module.detail(outputs, examples, setting)]
-    return module.answers(outputs, examples, setting), legal
+    return speaking.tokenizer(tmp_path_factory.mktemp("vocabulary"))
 
 
 @pytest.mark.parametrize("form", PROMPTS)
@@ -491,11 +475,11 @@ def test_gold_answers_said_in_words_are_right_and_others_are_not(name, form, fol
         examples = [example for example in read(cell, folder) if example.get("answers") != []]
         made = format_of_part(Part(cell, 0, 0, 200, form, 120), byte_pieces)
         features = [made.features(example, byte_pieces, 200, row) for example in examples]
-        answers, legal = read_back(row, examples, features, byte_pieces, form)
+        answers, legal = speaking.read_back(row, examples, features, byte_pieces, form)
         assert value(score(row.kind, examples, answers)[metric]) == 100.0, f"{cell}: {answers}"
         slices = [not e.get("answers") or e["answers"][0]["start"] >= 0 for e in examples]
         assert all(said or not there for said, there in zip(legal, slices, strict=True)), f"{cell}: {answers}"
         nothing = byte_pieces.ids("?!")
         broken = [[feature | {"labels": nothing} for feature in several] for several in features]
-        wrong, legal = read_back(row, examples, broken, byte_pieces, form)
+        wrong, legal = speaking.read_back(row, examples, broken, byte_pieces, form)
         assert value(score(row.kind, examples, wrong)[metric]) == 0.0 and not any(legal), cell

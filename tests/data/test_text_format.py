@@ -5,6 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
+from xling_jax.data.batches import Batches, BatchPlan, group_cells
 from xling_jax.data.formats import format_of_part
 from xling_jax.data.prepare import Records, prepare
 from xling_jax.data.records import Block, Layout, lay_out, pack_feature, unpack_feature
@@ -277,3 +278,28 @@ def test_a_prompt_is_a_part_of_the_address(tokenizers, tmp_path, monkeypatch):
     changed = PROMPTS["mt5"] | {"multiple_choice": PROMPTS["plain"]["multiple_choice"]}
     monkeypatch.setitem(PROMPTS, "mt5", changed)
     assert prepare(part, tokenizers["llama"], tmp_path).path != before, "else old examples would be trained on"
+
+
+def test_examples_of_one_kind_and_length_stand_in_a_batch(tokenizers, tmp_path):
+    """One head says everything; what differs in shape is a batch of its own."""
+    asked = [
+        ("world_qa.train.qen", 20),
+        ("world_qa.train.qda", 20),
+        ("world_qa.train.qen", 24),
+        ("world_pos.train.qen", 20),
+    ]
+    asked += [("world_nli.train.qen", 20), ("world_nli.train.qen", 24)]
+    cells = [
+        prepare(Part(*parse_cells(text), 0, 20, 128, "mt5", answers), tokenizers["mt5"], tmp_path)
+        for text, answers in asked
+    ]
+    groups = [{(str(cell.cell), cell.max_length) for cell in members} for members, _ in group_cells(cells, [1.0] * 6)]
+    assert sorted(map(len, groups)) == [1, 1, 1, 2], "labels take what they need: both cells of NLI are one"
+    batches = Batches(cells, rates=[1.0] * 6, plan=BatchPlan(4, 0, (64, 128)), steps=12)
+    for step in range(12):
+        head, batch = batches[step]
+        assert (
+            head == "text"
+            and len(batch["labels"]) == 4
+            and batch["labels"].shape[1] in (20, 24, cells[4].answer_length)
+        )

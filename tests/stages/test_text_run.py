@@ -224,7 +224,8 @@ def test_every_kind_is_trained_and_killed_and_goes_on(family, vocabulary, tmp_pa
     targets = {name: target(task, stage=stage(f"{task}.train.qen")) for name, task in KINDS.items()}
     targets["nli"] = target("world_nli", protocol={"score": "calibrated"})
     targets["parallel"] = vectors()
-    made = experiment(targets, model=family, form="text", vocabulary=VOCABULARY | {"kind": vocabulary})
+    several = {"pretrain": stage("world_nli.train.qen") | {"data": ("world_nli.train.qen", "world_qa.train.qen")}}
+    made = experiment(targets, model=family, form="text", vocabulary=VOCABULARY | {"kind": vocabulary}, **several)
     straight = run(made, tmp_path / "straight")
     found = rows(straight)
     assert {(key[1], key[2]) for key in found if key[1] != "world_parallel"} == {
