@@ -8,6 +8,7 @@ from absl import flags
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.tables.coverage import page
+from xling_jax.tables.prompts import HEADS, PROMPTS
 from xling_jax.tables.prompts import page as prompts_page
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
@@ -35,6 +36,7 @@ def main(argv: list[str]) -> None:
 
 def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("vocabulary", None, "show: a SentencePiece model to cut the example with.", flag_values=values)
+    flags.DEFINE_enum("prompts", None, list(PROMPTS), "show: the example asked in words.", flag_values=values)
     flags.DEFINE_bool("json", False, "doctor: print JSON instead of tables.", flag_values=values)
     flags.DEFINE_string("checksums", None, "doctor: a table of checksums instead of ours.", flag_values=values)
     flags.DEFINE_string("record", None, "doctor: write the checksums of this folder to a file.", flag_values=values)
@@ -58,7 +60,7 @@ def _show(words: list[str], values: flags.FlagValues) -> None:
     if len(words) != 1:
         raise ConfigError(f"`xling data show` takes one cell, for example udpos.test.ta; found {len(words)}.")
     for cell in parse_cells(words[0]):
-        show(cell, data_dir(values), values["vocabulary"].value)
+        show(cell, data_dir(values), values["vocabulary"].value, values["prompts"].value or HEADS)
 
 
 def _doctor(words: list[str], values: flags.FlagValues) -> None:
