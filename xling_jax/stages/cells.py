@@ -119,17 +119,17 @@ class Cells:
             self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
         return self._prepared[part]
 
-    def open(self, cell: Cell, target: Target) -> OpenCell:
-        """Returns a cell opened for evaluation on a target."""
+    def open(self, cell: Cell, target: Target, beside: bool = True) -> OpenCell:
+        """Returns a cell opened for evaluation on a target; `beside`: with floors and ceilings."""
         with self._lock:  # two stages must not write the same floors at once
-            return self._open(cell, target)
+            return self._open(cell, target, beside)
 
-    def _open(self, cell: Cell, target: Target) -> OpenCell:
+    def _open(self, cell: Cell, target: Target, beside: bool) -> OpenCell:
         prepared = self.prepare(target.part(cell, self.experiment.limits))
         raw = prepared.raw()
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
-        beside = self._beside(prepared, raw, target)
-        return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"])
+        found = self._beside(prepared, raw, target) if beside else {"floors": {}, "ceilings": {}}
+        return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
 
     def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
