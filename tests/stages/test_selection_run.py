@@ -2,17 +2,20 @@
 
 import json
 import pathlib
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from xling_jax.errors import Interrupted
+from xling_jax.errors import CheckpointError, Interrupted
 from xling_jax.experiment import from_config
 from xling_jax.results import read_results
+from xling_jax.stages.follow import Follower, wait_for
 from xling_jax.stages.run import Run
 from xling_jax.stages.saving import Saver
 from xling_jax.train.checkpoint import Checkpoints, chosen, open_own, paths
+from xling_jax.train.writer import Display
 
 DEV = "world_nli.dev.qen"
 EVERY, STEPS = 2, 8
@@ -119,6 +122,65 @@ def test_predictions_lie_by_policy(straight):
     ]
     read = (folder / "predictions" / "world_nli" / "test-qda.tsv").read_text().split()
     assert len(read) == 24
+
+
+def asked(folder: pathlib.Path):
+    target = {"task": "world_nli", "languages": "qda+qnd", "max_length": 48}
+    fields = {"name": "eval", "checkpoint": str(folder), "arms": {"checkpoint": {}}, "targets": {"nli": target}}
+    return from_config(fields | {"source_language": "qen", "eval_batch_size": 8, "mesh": "one", "limits": {"test": 24}})
+
+
+def growing(finished: pathlib.Path, folder: pathlib.Path):
+    """Returns a function that, called again and again, makes a folder what a training makes of it, bit by bit.
+
+    Before it says that it is done, it removes a checkpoint, as a training does that keeps few.
+    """
+    (folder / "checkpoints").mkdir(parents=True)
+
+    def writing():
+        shutil.copy(finished / "model.json", folder)
+        for step in (2, 4, 6, 8):
+            yield shutil.copytree(finished / "checkpoints" / str(step), folder / "checkpoints" / str(step))
+        shutil.rmtree(folder / "checkpoints" / "4")
+        yield (folder / "DONE").write_text("")
+
+    parts = writing()
+    return lambda: bool(next(parts, False)) and False
+
+
+def test_each_checkpoint_of_a_training_is_evaluated_once(straight, tmp_path):
+    """Followed from before it begins to its end; then again, when nothing is left to do; the scores are the run's."""
+    finished = folder_of(straight, "nli_s0")
+    folder = tmp_path / finished.name
+    follower = Follower(asked(folder), tmp_path / "work", None, Display())
+    found = list(follower.follow(growing(finished, folder), wait=0.01))
+    assert [{row.step for row in rows} for rows in found] == [{2}, {4}, {6}, {8}]
+    scores = {(row.step, row.language): row.value for rows in found for row in rows}
+    steps = [row for row in rows_of(straight, "nli_s0") if row.policy == "step" and row.split == "test"]
+    assert scores == {(row.step, row.language): row.value for row in steps}
+    joined = list(read_results(tmp_path / "work" / "results.jsonl"))
+    assert len(joined) == 8 and {row.policy for row in joined} == {"step"}
+    again = Follower(asked(folder), tmp_path / "work", None, Display())
+    again._examiner = None  # nothing is asked again
+    assert [{row.step for row in rows} for rows in again.follow(lambda: False)] == [{2}, {6}, {8}]
+
+
+def test_a_checkpoint_that_is_gone_before_it_is_read_is_told(straight, tmp_path, monkeypatch, capsys):
+    finished = folder_of(straight, "nli_s0")
+    follower = Follower(asked(finished), tmp_path, None, Display())
+    steps = iter([[3], [], []])
+    monkeypatch.setattr(follower, "_steps", lambda: next(steps))
+    assert list(follower.follow(lambda: False)) == []
+    assert "step 3 was removed before it was read" in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match=r"has no checkpoint of step 3\.\nAllowed: 2, 4, 6, 8"):
+        follower.evaluate(3, lambda: False)
+
+
+def test_it_can_be_stopped_while_it_waits(tmp_path):
+    with pytest.raises(Interrupted, match="Stopped while waiting"):
+        wait_for(tmp_path / "not yet", True, lambda: True, Display(), wait=0.01)
+    with pytest.raises(CheckpointError, match=r"not yet has no model\.json"):
+        wait_for(tmp_path / "not yet", False, lambda: True, Display())
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ from xling_jax.train.writer import Display
 class Question:
     """A target asked of one checkpoint of a stage.
 
-    `policy` chose it; for policy `step`, nothing did, and `step` is its number. `head` is the stage whose head answers,
-    where that is not the stage itself.
+    `policy` chose it; for policy `step`, nothing did. `step` is its number where all checkpoints are asked. `head` is
+    the stage whose head answers, where that is not the stage itself.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Question:
 
     def folder(self, stage: pathlib.Path, policy: str) -> pathlib.Path | None:
         """Returns where its predictions go, given the stage's own policy; None for those that nobody reads."""
-        if self.policy == STEP or self.head:
+        if self.step is not None or self.head:
             return None
         return stage / ("predictions" if self.policy == policy else f"predictions-{self.policy}")
 
@@ -84,10 +84,8 @@ def known_rows(folder: pathlib.Path) -> list[Result]:
 
 def left_of(asked: Sequence[Question], folder: pathlib.Path, policy: str) -> list[tuple[Question, list[Cell]]]:
     """Returns (question, its cells that have no answer yet)."""
-    done = {
-        (r.task, r.split, r.language, r.protocol, r.policy, r.step if r.policy == STEP else None)
-        for r in known_rows(folder)
-    }
+    rows = known_rows(folder)
+    done = {(r.task, r.split, r.language, r.protocol, r.policy, step) for r in rows for step in (r.step, None)}
 
     def there(question: Question, cell: Cell) -> bool:
         place = question.folder(folder, policy)
