@@ -22,9 +22,7 @@ PANX_DEV = (
     "vi yo zh"
 )
 XQUAD = "ar de el en es hi ru th tr vi zh"
-TATOEBA = (
-    "af ar bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr nl pt ru sw ta te th tl tr ur vi zh"
-)
+TATOEBA = "af ar bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr nl pt ru sw ta te th tl tr ur vi zh"
 
 # size: (pieces, pretraining steps, share of the epochs, limits of splits)
 SIZES = {
@@ -33,7 +31,7 @@ SIZES = {
         2_000,
         4,
         0.01,
-        {split: 40 for split in ("train", "train44", "dev", "test", "candidates")},
+        dict.fromkeys(("train", "train44", "dev", "test", "candidates"), 40),
     ),
 }
 
@@ -45,7 +43,9 @@ def get_config(size: str = "default") -> ConfigDict:
     def stage(*data, rate, length, buckets=(), epochs=0.0, **more):
         optim = {"learning_rate": rate, "warmup": 0.1, "weight_decay": 0.01}
         amount = {"epochs": epochs * share} if epochs else {}
-        return {"data": data, "batch_size": 32, "max_length": length, "buckets": buckets, "optim": optim} | amount | more
+        return (
+            {"data": data, "batch_size": 32, "max_length": length, "buckets": buckets, "optim": optim} | amount | more
+        )
 
     sentences = (24, 40, 64)
     questions = stage("squad.train44.en", rate=5e-4, length=128, epochs=2)

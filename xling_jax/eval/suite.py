@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from xling_jax.errors import NumericalError
 from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Target
 from xling_jax.protocol import Protocol, describe, resolve
@@ -106,7 +107,13 @@ class Evaluator:
         return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}, opened
 
     def _outputs(self, opened: OpenCell) -> Outputs:
-        return predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
+        found = predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
+        if found.broken is not None:
+            raise NumericalError(
+                f"What the model says of example '{opened.raw[found.broken]['id']}' of {opened.cell} is not finite.\n"
+                "The checkpoint has diverged. Train it again with a lower learning rate, or evaluate an earlier one."
+            )
+        return found
 
     def _beside(self, cell: Cell, module: ModuleType) -> Any:
         """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""
