@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
     compilation_cache(workdir)
     card = wait_for(checkpoint, bool(values["follow"].value), stop_asked, display)
     experiment = _experiment(values, names, checkpoint, card, where)
-    follower = Follower(experiment, workdir, where, display)
+    follower = Follower(experiment, workdir, where, display, _swept(values, experiment, where))
     step = values["step"].value
     found = follower.follow(stop_asked) if values["follow"].value else [follower.evaluate(step, stop_asked)]
     for rows in found:
@@ -56,6 +56,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer("step", None, "One of the checkpoints of a stage; else the stage's own.", flag_values=values)
     flags.DEFINE_bool("follow", False, "Evaluate each new checkpoint until the stage is done.", flag_values=values)
+    flags.DEFINE_bool("sweep_layers", False, "Choose the layer of sentence vectors on dev languages.", flag_values=values)
+    flags.DEFINE_string("dev_languages", "", "Those, of tasks without a dev split.", flag_values=values)
     flags.DEFINE_bool("probabilities", False, "Write how sure the model is of its answers.", flag_values=values)
     flags.DEFINE_integer("max_length", 0, "Tokens of an input; 0: as XTREME has it.", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("batch_size", 32, "Examples of a batch.", lower_bound=1, flag_values=values)
@@ -63,6 +65,21 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("mesh", "any", "A row of xling_jax/tables/meshes.py.", flag_values=values)
     flags.DEFINE_string("strategy", "data", "How parameters are divided.", flag_values=values)
     flags.DEFINE_string("dtype", "float32", "float32 or bfloat16.", flag_values=values)
+
+
+def _swept(values: flags.FlagValues, experiment, where) -> dict:
+    """Returns the targets whose layer is to be chosen, with the cells to choose it on."""
+    from xling_jax.stages.sweep import dev_cells, has_layers  # noqa: PLC0415
+
+    languages = required(values, "dev_languages").replace(",", " ").replace("+", " ")
+    targets = {name: target for name, target in experiment.targets.items() if has_layers(target)}
+    if not values["sweep_layers"].value:
+        if languages:
+            raise ConfigError("--dev_languages is given without --sweep_layers.\nAllowed: both, or neither.")
+        return {}
+    if not targets:
+        raise ConfigError("--sweep_layers is given, and no task asked here has a layer.\nAllowed: tatoeba, bucc.")
+    return {name: dev_cells(target, languages, where) for name, target in targets.items()}
 
 
 def _experiment(values: flags.FlagValues, names: list[str], checkpoint: pathlib.Path, card, where):

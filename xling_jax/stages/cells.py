@@ -9,7 +9,7 @@ import numpy as np
 
 from xling_jax.data.batches import in_order
 from xling_jax.data.prepare import Prepared, Records, prepare, raw_examples
-from xling_jax.data.sources import checksum
+from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
@@ -134,12 +134,13 @@ class Cells:
     def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
 
-        Without examples to train on there are no floors: what a checkpoint was trained on elsewhere is not here.
+        A floor learns from what the target's stage is trained on; where a checkpoint is evaluated as it is, from what the
+        task's benchmark prescribes. Where that is not here there are no floors.
         """
         kind = prepared.cell.row.kind
         if prepared.cell.withheld:
             return {"floors": {}, "ceilings": {}}
-        parts = target.stage.parts(self.experiment.limits) if target.stage else ()
+        parts = target.stage.parts(self.experiment.limits) if target.stage else self._prescribed(prepared.cell)
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
         name = digest([(self.checksum(part.cell), part) for part in train])
         path = prepared.path / f"beside-{name}.json"
@@ -155,6 +156,12 @@ class Cells:
             }
             write_text(path, json.dumps(beside))
         return json.loads(path.read_text())
+
+    def _prescribed(self, cell: Cell) -> tuple[Part, ...]:
+        """Returns the training cells that a benchmark prescribes for a task, as far as their files are here."""
+        found = [cell for text in cell.row.train_from.split() for cell in parse_cells(text)]
+        limits = self.experiment.limits
+        return tuple(Part(cell, 0, limits.get(cell.split, 0), 0) for cell in found if is_there(cell, self._data_dir))
 
     def _raw(self, parts: tuple[Part, ...]) -> list[dict]:
         """Returns the raw examples that floors are counted on; the last ones are kept, as all languages need them."""

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from xling_jax.errors import CheckpointError, Interrupted
@@ -18,7 +18,9 @@ from xling_jax.stages.evaluation import Examinee, Examiner, Question, known_rows
 from xling_jax.stages.plan import Start
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.start import open_start
+from xling_jax.stages.sweep import chosen_layers
 from xling_jax.stages.transfer import with_adapters
+from xling_jax.tables.tasks import Cell
 from xling_jax.train.checkpoint import CHECKPOINTS, PARAMS, Checkpoints, chosen, open_own
 from xling_jax.train.writer import Display
 
@@ -28,7 +30,14 @@ LOOK_EVERY = 10.0  # seconds
 class Follower:
     """Evaluates the checkpoints of one folder; all of them share what is compiled and prepared."""
 
-    def __init__(self, asked: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path | None, display: Display):
+    def __init__(
+        self,
+        asked: Experiment,
+        workdir: pathlib.Path,
+        data_dir: pathlib.Path | None,
+        display: Display,
+        sweep: Mapping[str, tuple[Cell, ...]] | None = None,
+    ):
         """Computes nothing yet.
 
         Args:
@@ -36,7 +45,9 @@ class Follower:
           workdir: for results: WORKDIR/stages/<folder>@<step>-<hash>.
           data_dir: the data folder.
           display: what is said.
+          sweep: names of targets whose layer is chosen, each with the cells to choose it on.
         """
+        self._sweep = sweep or {}
         self._asked, self._workdir, self._data_dir, self._display = asked, workdir, data_dir, display
         self._folder = pathlib.Path(asked.checkpoint)
         self._cells: Cells | None = None
@@ -48,15 +59,18 @@ class Follower:
         assert start is not None, "an experiment without a checkpoint"
         folder = self._workdir / "stages" / f"{self._folder.name}@{start.step}-{start.fingerprint}"
         policy = STEP if step is not None else chosen(self._folder)[2]
-        asked = [Question(name, target, policy) for name, target in self._asked.targets.items()]
-        left = left_of(asked, folder, policy)
+        targets, examiner, params = dict(self._asked.targets), None, None
+        if self._sweep:
+            examiner, params = self._examiner(start), self._read(start, step)
+            swept = {name: (targets[name], dev) for name, dev in self._sweep.items()}
+            targets |= chosen_layers(examiner, folder, (start.card.heads, params), swept)
+        left = left_of([Question(name, target, policy) for name, target in targets.items()], folder, policy)
         if left:
-            examiner = self._examiner(start)
+            examiner = examiner or self._examiner(start)
+            params = params or self._read(start, step)
             stage = {"seed": 0, "stage": folder.name, "stage_hash": start.fingerprint, "step": start.step}
-            params = self._read(start, step)
             folder.mkdir(parents=True, exist_ok=True)
-            examinee = Examinee(start.card.heads, params, folder, stage | {"policy": policy})
-            examiner.ask(left, examinee, stop_asked)
+            examiner.ask(left, Examinee(start.card.heads, params, folder, stage | {"policy": policy}), stop_asked)
         rows = known_rows(folder)
         self._join()
         return rows
