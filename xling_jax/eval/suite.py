@@ -58,7 +58,7 @@ def kind_module(kind: str) -> ModuleType:
 def protocol_of(target: Target) -> str:
     """Returns what a target's numbers depend on besides model and data; "" if nothing."""
     row = TASKS[target.task]
-    return describe(target.protocol, row.kind, unanswerable=row.unanswerable)
+    return describe(target.protocol, row.kind, unanswerable=row.unanswerable, split=target.split)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
