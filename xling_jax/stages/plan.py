@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 from xling_jax.errors import ConfigError
+from xling_jax.eval.suite import others_of
 from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
 from xling_jax.mixing import Mixing
 from xling_jax.models.build import HeadSpec, head_spec
@@ -82,7 +83,12 @@ class Plan:
         """Returns every part of a cell that is trained on or evaluated, each once."""
         limits = self.experiment.limits
         trained = [part for node in self.nodes if not node.imported for part in node.stage.parts(limits)]
-        evaluated = [part for target in self.experiment.targets.values() for part in target.parts(limits)]
+        evaluated = [
+            target.part(cell, limits)
+            for target in self.experiment.targets.values()
+            for own in target.cells()
+            for cell in (own, *others_of(own, target))
+        ]
         return list(dict.fromkeys(trained + evaluated))
 
 

@@ -54,8 +54,8 @@ _ROWS = (
     Kind("tagging", ("tokens", "tags"), ("f1", "accuracy"), packs=True),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
     Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False),
-    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, evaluated=False),
-    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair"), evaluated=False),
+    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False),
+    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair")),
 )
 
 KINDS = {row.name: row for row in _ROWS}
