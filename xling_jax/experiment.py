@@ -308,13 +308,23 @@ def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
 def _check_pairs(cells: tuple[Cell, ...], asks: str) -> None:
     """Raises ConfigError for cells of queries or of candidates: a model is trained on pairs of them."""
     for cell in cells:
-        splits = cell.row.splits
-        searched = {split.among for split in splits.values()} - {""}
-        if splits[cell.split].among or cell.split in searched:
-            pairs = [name for name, split in splits.items() if not split.among and name not in searched]
+        if cell.among or cell.searched:
+            searched = {split.among for split in cell.row.splits.values()}
+            pairs = [name for name, split in cell.row.splits.items() if not split.among and name not in searched]
             raise ConfigError(
                 f"{asks} asks for {cell}, which has queries and candidates apart.\n"
                 f"Allowed: splits of pairs: {' '.join(pairs) or 'of other tasks, as this one has none'}.\n{WHERE}"
+            )
+
+
+def _check_queries(cells: tuple[Cell, ...], asks: str) -> None:
+    """Raises ConfigError for cells of a dual encoder's task that have no queries to search with."""
+    for cell in cells:
+        if cell.row.kind == "dual_encoder" and not cell.among:
+            there = [name for name, split in cell.row.splits.items() if split.among]
+            raise ConfigError(
+                f"{asks} asks for {cell}, which has no queries.\n"
+                f"Allowed: splits of queries: {' '.join(there) or 'of other tasks, as this one has none'}.\n{WHERE}"
             )
 
 
@@ -438,6 +448,12 @@ def check_model(experiment: Experiment, row: Model) -> None:
         check_optim(stage.optim, where, row)
     for name, target in experiment.targets.items():
         _check_lengths(target.lengths(), f"target '{name}'", row.positions)
+        if target.protocol.pooling not in family.pooling:
+            raise ConfigError(
+                f"Model '{row.name}' is of family '{row.family}', and target '{name}' has pooling="
+                f"'{target.protocol.pooling}'.\nAllowed: {' '.join(family.pooling)}.\n"
+                "Families are rows of xling_jax/tables/models.py."
+            )
 
 
 def _check(experiment: Experiment) -> None:
@@ -458,6 +474,7 @@ def _check(experiment: Experiment) -> None:
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
         _check_kind(found, f"Target '{name}'", "evaluated")
+        _check_queries(found, f"Target '{name}'")
         check_protocol(target.protocol, TASKS[target.task].kind, f"target '{name}'")
         _check_head(experiment, name, target)
         _check_lengths(target.lengths(), f"target '{name}'", positions)

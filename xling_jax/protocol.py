@@ -10,6 +10,7 @@ from typing import Any
 from xling_jax.errors import ConfigError, unknown
 
 WHERE = "Fields are declared in xling_jax/protocol.py."
+ALL = -1  # a layer that stands for all hidden states, where code compares them; no config can say it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Protocol:
       margin: what is compared: the cosine ("absolute"), or its "distance" from or "ratio" to the mean cosine of both
         texts' k nearest (Artetxe and Schwenk 2019, arXiv 1811.01136). "" is the kind's own.
       k: those nearest.
-      threshold: of mining: "dev", the best one on the pairs of the dev cell of the same language, or a number.
+      threshold: of mining: "dev", the best one on the pairs of the dev cell of the same language, or a number. Where
+        the dev cell itself is scored, one half of it is answered with the best threshold of the other half, and the
+        result says "crossfit".
 
     Spans:
       max_answer: the most tokens of an answer.
@@ -71,6 +74,7 @@ FIELDS = {
     "mining": (*_VECTORS, *_SEARCH, "threshold"),
     "span_qa": ("max_answer", "null_threshold"),
 }
+TUNED_ON = "dev"  # the split that thresholds are tuned on
 TEXT_FIELDS = ("answer", "score", "beams")
 OWN = {  # what "" is
     "retrieval": {"queries": "pivot", "margin": "absolute"},  # as XTREME scores Tatoeba
@@ -94,9 +98,11 @@ def fields_of(kind: str, text: bool) -> tuple[str, ...]:
     return TEXT_FIELDS if text and not vectors else FIELDS.get(kind, ())
 
 
-def describe(protocol: Protocol, kind: str, text: bool = False, unanswerable: bool = False) -> str:
-    """Returns a protocol as results print it: name=value of what decides the number, "" if nothing does."""
+def describe(protocol: Protocol, kind: str, text: bool = False, unanswerable: bool = False, split: str = "") -> str:
+    """Returns a protocol as results of a split print it: name=value of what decides the number, "" if nothing does."""
     protocol = resolve(protocol, kind)
+    if crossfits(protocol, split):
+        protocol = dataclasses.replace(protocol, threshold="crossfit")
     idle = {
         "layer_from": not protocol.layer_from,
         "k": protocol.margin == "absolute",
@@ -106,6 +112,11 @@ def describe(protocol: Protocol, kind: str, text: bool = False, unanswerable: bo
     }
     names = [name for name in fields_of(kind, text) if not idle.get(name)]
     return " ".join(f"{name}={_said(getattr(protocol, name))}" for name in names)
+
+
+def crossfits(protocol: Protocol, split: str) -> bool:
+    """Whether the threshold would be tuned on the very pairs that are scored, if it were not for two halves."""
+    return split == TUNED_ON == protocol.threshold
 
 
 def _said(value: Any) -> str:
@@ -132,7 +143,7 @@ def check_protocol(protocol: Protocol, kind: str, where: str, text: bool = False
             raise ConfigError(
                 f"The protocol of {where} has {name}={getattr(protocol, name)}.\nAllowed: {bound} or more.\n{WHERE}"
             )
-    if protocol.threshold != "dev":
+    if protocol.threshold != TUNED_ON:
         _number(protocol.threshold, where)
     if kind == "retrieval" and protocol.queries == "both":
         raise ConfigError(

@@ -56,7 +56,9 @@ def _define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_integer("step", None, "One of the checkpoints of a stage; else the stage's own.", flag_values=values)
     flags.DEFINE_bool("follow", False, "Evaluate each new checkpoint until the stage is done.", flag_values=values)
-    flags.DEFINE_bool("sweep_layers", False, "Choose the layer of sentence vectors on dev languages.", flag_values=values)
+    flags.DEFINE_bool(
+        "sweep_layers", False, "Choose the layer of sentence vectors on dev languages.", flag_values=values
+    )
     flags.DEFINE_string("dev_languages", "", "Those, of tasks without a dev split.", flag_values=values)
     flags.DEFINE_bool("probabilities", False, "Write how sure the model is of its answers.", flag_values=values)
     flags.DEFINE_integer("max_length", 0, "Tokens of an input; 0: as XTREME has it.", lower_bound=0, flag_values=values)

@@ -57,10 +57,16 @@ def kind_module(kind: str) -> ModuleType:
     return importlib.import_module(f"xling_jax.eval.{kind}")
 
 
+def others_of(cell: Cell, target: Target) -> tuple[Cell, ...]:
+    """Returns the cells that the answers of a cell depend on besides its own."""
+    module = kind_module(cell.row.kind)
+    return module.others(cell, target) if hasattr(module, "others") else ()
+
+
 def protocol_of(target: Target) -> str:
     """Returns what a target's numbers depend on besides model and data; "" if nothing."""
     row = TASKS[target.task]
-    return describe(target.protocol, row.kind, unanswerable=row.unanswerable)
+    return describe(target.protocol, row.kind, unanswerable=row.unanswerable, split=target.split)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -125,7 +131,7 @@ class Evaluator:
 
     def _beside(self, cell: Cell, module: ModuleType) -> Any:
         """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""
-        others = module.others(cell, self.setting.target) if hasattr(module, "others") else ()
+        others = others_of(cell, self.setting.target)
         if others and others not in self._gathered:
             opened = {other: self.open_cell(other) for other in others}
             found = {other: (self._outputs(there), there.raw) for other, there in opened.items()}

@@ -16,7 +16,7 @@ from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, write_text
 from xling_jax.experiment import Experiment, Part, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
-from xling_jax.scoring.floors import FLOORS
+from xling_jax.scoring.floors import FLOORS, Searched
 from xling_jax.scoring.metrics import score, value
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
@@ -43,6 +43,7 @@ class Cells:
         self._prepared: dict[Part, Prepared] = {}
         self._lock = threading.Lock()
         self._seen: tuple[tuple[Part, ...], list[dict]] = ((), [])
+        self._among: tuple[tuple[Cell, ...], Searched | None] = ((), None)
 
     def checksum(self, cell: Cell) -> str:
         """Returns the checksum of a cell's source, read once."""
@@ -134,21 +135,21 @@ class Cells:
     def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
 
-        A floor learns from what the target's stage is trained on; where a checkpoint is evaluated as it is, from what the
-        task's benchmark prescribes. Where that is not here there are no floors.
+        A floor learns from what the target's stage is trained on; where a checkpoint is evaluated as it is, from what
+        the task's benchmark prescribes. Where that is not here there are no floors.
         """
         kind = prepared.cell.row.kind
-        if prepared.cell.withheld:
+        if prepared.cell.withheld or prepared.cell.searched:
             return {"floors": {}, "ceilings": {}}
         parts = target.stage.parts(self.experiment.limits) if target.stage else self._prescribed(prepared.cell)
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
-        name = digest([(self.checksum(part.cell), part) for part in train])
+        depends = [(self.checksum(part.cell), part) for part in train]
+        name = digest(depends + [self.checksum(cell) for cell in prepared.cell.among])
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
             seen = self._raw(train)
-            spaced = LANGUAGES[prepared.cell.language].spaced
             answerable = kind in FLOORS and (seen or not KINDS[kind].trained)
-            floors = score(kind, raw, FLOORS[kind](seen, raw, spaced)) if answerable else {}
+            floors = score(kind, raw, self._floor(prepared.cell, seen, raw, target)) if answerable else {}
             ceilings = score(kind, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},
@@ -162,6 +163,16 @@ class Cells:
         found = [cell for text in cell.row.train_from.split() for cell in parse_cells(text)]
         limits = self.experiment.limits
         return tuple(Part(cell, 0, limits.get(cell.split, 0), 0) for cell in found if is_there(cell, self._data_dir))
+
+    def _floor(self, cell: Cell, seen: Sequence[dict], raw: Sequence[dict], target: Target) -> list:
+        """Returns what a program without a model answers."""
+        among = {}
+        if cell.among:
+            if self._among[0] != cell.among:  # the last ones are kept, as the queries of all languages need them
+                each = ((self.prepare(target.part(one, self.experiment.limits)).raw(), one) for one in cell.among)
+                self._among = cell.among, Searched((some, LANGUAGES[one.language].spaced) for some, one in each)
+            among = {"among": self._among[1]}
+        return FLOORS[cell.row.kind](seen, raw, LANGUAGES[cell.language].spaced, **among)
 
     def _raw(self, parts: tuple[Part, ...]) -> list[dict]:
         """Returns the raw examples that floors are counted on; the last ones are kept, as all languages need them."""

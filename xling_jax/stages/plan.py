@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 from xling_jax.errors import ConfigError
+from xling_jax.eval.suite import others_of
 from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
 from xling_jax.mixing import Mixing
 from xling_jax.models.build import HeadSpec, head_spec
@@ -114,7 +115,10 @@ class Plan:
         for node in self.nodes:
             targets += [target for target, _ in self.remembered(node).values()]
             targets += [dev_of(target) for target in self.targets_of(node).values() if compares_dev(node)]
-        return list(dict.fromkeys([*parts, *(part for target in targets for part in target.parts(limits))]))
+        for target in targets:
+            each = (cell for own in target.cells() for cell in (own, *others_of(own, target)))
+            parts += [target.part(cell, limits) for cell in each]
+        return list(dict.fromkeys(parts))
 
 
 def judge(stage: Stage) -> Target:

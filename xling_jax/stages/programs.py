@@ -19,6 +19,7 @@ from xling_jax.models.rates import relative_rates
 from xling_jax.partitioning.feed import feed
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator
+from xling_jax.protocol import ALL
 from xling_jax.stages.transfer import BODY, head_part
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.meshes import mesh
@@ -120,12 +121,13 @@ class Programs:
 
         def output(params, batch):
             if mine:
-                outputs = network.apply({"params": params}, row.head_name, batch)
+                answer = Model.unit_vectors if row.kind == "dual_encoder" else Model.__call__
+                outputs = network.apply({"params": params}, row.head_name, batch, method=answer)
             else:
                 tokens = batch["input_ids"]
                 tokens, lengths = tokens.reshape(-1, tokens.shape[-1]), batch["lengths"].reshape(-1)
                 how: dict[str, Any] = {
-                    "layer": target.protocol.layer,
+                    "layer": None if target.protocol.layer == ALL else target.protocol.layer,
                     "pooling": target.protocol.pooling,
                     "special": target.protocol.special,
                     "lengths_B": lengths,

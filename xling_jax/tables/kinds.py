@@ -56,15 +56,8 @@ _ROWS = (
     Kind("tagging", ("tokens", "tags"), ("f1", "accuracy"), packs=True),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
     Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False, length=512),
-    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, evaluated=False, length=512),
-    Kind(
-        "dual_encoder",
-        ("text", "side", "gold"),
-        ("map@20",),
-        training=("text", "text_pair"),
-        evaluated=False,
-        length=256,
-    ),
+    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, length=512),
+    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair"), length=256),
 )
 
 KINDS = {row.name: row for row in _ROWS}

@@ -17,20 +17,25 @@ MULTIPLE = 128  # rows of a published vocabulary are filled up to a multiple of 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A family of models: the kinds of task that experiments ask of it, and the vocabularies that its ids are of."""
+    """A family of models: the kinds of task that experiments ask of it, and the vocabularies that its ids are of.
+
+    `pooling`: what can stand for a text. A decoder's first token has seen nothing but itself.
+    """
 
     name: str
     kinds: tuple[str, ...]
     vocabularies: tuple[str, ...]
+    pooling: tuple[str, ...] = ("mean", "first", "last")
 
 
-_LABELS = ("pair_classification", "multiple_choice", "tagging", "span_qa", "retrieval")
+_LABELS = ("pair_classification", "multiple_choice", "tagging", "span_qa")
+_VECTORS = ("retrieval", "mining")
 FAMILIES = {
     row.name: row
     for row in (
-        Family("encoder", ("mlm", *_LABELS, "dual_encoder"), ("world", "xlmr")),
+        Family("encoder", ("mlm", *_LABELS, *_VECTORS, "dual_encoder"), ("world", "xlmr")),
         Family("seq2seq", (), ("mt5",)),
-        Family("decoder", _LABELS, ("llama", "qwen")),
+        Family("decoder", (*_LABELS, *_VECTORS), ("llama", "qwen"), pooling=("mean", "last")),
     )
 }
 
