@@ -80,7 +80,7 @@ class Prepared:
             found = RawExamples(path) if path.stat().st_size > LAZY else [*map(json.loads, path.open("rb"))]
         except (OSError, ValueError) as error:
             raise damaged(self.path, error) from error
-        if _keeps_raw(self.cell) and len(found) != self.examples:
+        if keeps_raw(self.cell) and len(found) != self.examples:
             raise damaged(self.path, f"examples.jsonl has {len(found)} examples of {self.examples}")
         return found
 
@@ -119,7 +119,8 @@ def damaged(path: pathlib.Path, found: object) -> DataError:
     )
 
 
-def _keeps_raw(cell: Cell) -> bool:
+def keeps_raw(cell: Cell) -> bool:
+    """Whether a cell's raw examples are kept beside what is prepared; a training set's are read again if need be."""
     return cell.split != "train"
 
 
@@ -246,7 +247,7 @@ def _write(
     lengths, choices, made_of = (array.array("i") for _ in range(3))
     counts = TokenCounts()
     with open(folder / "examples.jsonl", "w", encoding="utf-8") as raw:
-        chunks = _chunks(examples, raw.write if _keeps_raw(part.cell) else None)
+        chunks = _chunks(examples, raw.write if keeps_raw(part.cell) else None)
         for chunk in each(make_chunk, chunks, itertools.repeat(part), itertools.repeat(tokenizer)):
             for record in chunk.records:
                 writer.write(record)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from xling_jax.data.batches import in_order
-from xling_jax.data.prepare import Prepared, Records, prepare, raw_examples
+from xling_jax.data.prepare import Prepared, Records, keeps_raw, prepare, raw_examples
 from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
@@ -126,8 +126,9 @@ class Cells:
             return self._open(cell, target, beside)
 
     def _open(self, cell: Cell, target: Target, beside: bool) -> OpenCell:
-        prepared = self.prepare(target.part(cell, self.experiment.limits))
-        raw = prepared.raw()
+        part = target.part(cell, self.experiment.limits)
+        prepared = self.prepare(part)
+        raw = prepared.raw() if keeps_raw(cell) else list(raw_examples(part, self._data_dir))
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
         found = self._beside(prepared, raw, target) if beside else {"floors": {}, "ceilings": {}}
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
