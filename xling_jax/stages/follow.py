@@ -136,7 +136,7 @@ class Follower:
         except (CheckpointError, OSError):
             if step in self._steps():
                 raise
-            self._display.say(f"step {step} was removed before it was read; `selection` and save_every keep more")
+            self._display.say(f"step {step} was removed before it was read; a stage without `selection` keeps its newest one")
             return []
 
 
