@@ -136,7 +136,9 @@ class Follower:
         except (CheckpointError, OSError):
             if step in self._steps():
                 raise
-            self._display.say(f"step {step} was removed before it was read; a stage without `selection` keeps its newest one")
+            self._display.say(
+                f"step {step} was removed before it was read; a stage without `selection` keeps its newest one"
+            )
             return []
 
 
