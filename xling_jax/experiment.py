@@ -19,6 +19,7 @@ from xling_jax.errors import ConfigError, unknown
 from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
 from xling_jax.optim import Optim, check_optim
 from xling_jax.protocol import Protocol, check_protocol
+from xling_jax.selection import Selection, check_selection, source_dev
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import FAMILIES, Model, model
@@ -71,6 +72,7 @@ class Stage:
     optim: Optim = dataclasses.field(default_factory=Optim)
     handover: Handover = Handover()
     save_every: int = 0  # steps between checkpoints; 0 for the last one only
+    selection: Selection = dataclasses.field(default_factory=Selection)
     log_every: int = 50
 
     def lengths(self) -> tuple[int, ...]:
@@ -182,6 +184,7 @@ class Experiment:
     synthetic: bool = False
     model: str = ""
     checkpoint: str = ""  # a folder; "" to pretrain
+    checkpoint_step: int | None = None  # one of a stage's checkpoints; None for the stage's own
     vocabulary: Vocabulary = Vocabulary()
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> most examples of a cell
     pretrain: Stage = Stage()
@@ -189,6 +192,7 @@ class Experiment:
     seeds: tuple[int, ...] = (0,)
     arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)
     targets: Mapping[str, Target] = dataclasses.field(default_factory=dict)
+    remember: tuple[str, ...] = ()  # cells, one language each, that every stage after the task's own is asked again
     eval_batch_size: int = 128
     probabilities: bool = False  # write how sure the model is of its answers, beside them
     source_language: str = "en"
@@ -355,6 +359,7 @@ def _check_stage(stage: Stage, where: str, positions: int) -> None:
             f"Allowed: at least one of each, or 0 for all of them.\n{WHERE}"
         )
     _check_mixing(stage.mixing, len(stage.data), where)
+    check_selection(stage.selection, stage.labelled_languages(), stage.save_every, f"stage '{where}'")
 
 
 def _check_mixing(mixing: Mixing, items: int, where: str) -> None:
@@ -475,8 +480,38 @@ def _check(experiment: Experiment) -> None:
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     if not experiment.checkpoint:
         check_model(experiment, model(experiment.model))
+    _check_unseen(experiment)
+    _check_remembered(experiment)
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)
+
+
+def _check_remembered(experiment: Experiment) -> None:
+    """Raises ConfigError for cells to be asked again that are not one cell each, or that no stage has a head for."""
+    heads = {cell.row.head_name for _, stage in _stages(experiment) for cell in stage.cells()}
+    for text in experiment.remember:
+        found = parse_cells(text, "'config.remember'")
+        _check_kind(found, "'config.remember'", "evaluated")
+        _check_labels(found, "'config.remember'")
+        head = found[0].row.head_name
+        if len(found) != 1 or (head not in heads and not experiment.checkpoint):
+            raise ConfigError(
+                f"'{text}' in 'config.remember' is {len(found)} cells, answered by head '{head}'.\n"
+                f"Allowed: one cell, of a head that a stage trains: {' '.join(sorted(heads))}.\n{WHERE}"
+            )
+
+
+def _check_unseen(experiment: Experiment) -> None:
+    """Raises ConfigError if a stage selects on a cell that a target is evaluated on."""
+    evaluated = {cell: name for name, target in experiment.targets.items() for cell in target.cells()}
+    for where, stage in _stages(experiment):
+        if stage.selection.judged:
+            cell = source_dev(stage.selection, stage.labelled_languages(), f"stage '{where}'").cell
+            if cell in evaluated:
+                raise ConfigError(
+                    f"Stage '{where}' selects on {cell}, which target '{evaluated[cell]}' is evaluated on.\n"
+                    f"Allowed: a cell that no target is evaluated on.\n{WHERE}"
+                )
 
 
 def _check_names(experiment: Experiment) -> None:

@@ -19,6 +19,7 @@ class Protocol:
 
     Vectors of texts:
       layer: the hidden state; 0 is the embeddings.
+      layer_from: the cells it was chosen on, where a sweep over all layers chose it; no config says it.
       pooling: mean of the tokens, the first one (an encoder's <s>), or the last one (of a decoder).
       special: the mean counts special tokens too.
       centre: each language's mean vector is subtracted first.
@@ -44,6 +45,7 @@ class Protocol:
     """
 
     layer: int = 0
+    layer_from: str = ""
     pooling: str = "mean"
     special: bool = False
     centre: bool = True
@@ -65,7 +67,7 @@ CHOICES = {
     "answer": ("", "rank", "generate"),
     "score": ("sum", "mean"),
 }
-_VECTORS = ("layer", "pooling", "special", "centre")
+_VECTORS = ("layer", "layer_from", "pooling", "special", "centre")
 _SEARCH = ("queries", "margin", "k")
 FIELDS = {
     "retrieval": (*_VECTORS, *_SEARCH),
@@ -102,6 +104,7 @@ def describe(protocol: Protocol, kind: str, text: bool = False, unanswerable: bo
     if crossfits(protocol, split):
         protocol = dataclasses.replace(protocol, threshold="crossfit")
     idle = {
+        "layer_from": not protocol.layer_from,
         "k": protocol.margin == "absolute",
         "null_threshold": not unanswerable,
         "score": protocol.answer != "rank",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xling_jax.errors import NumericalError
 from xling_jax.eval import multiple_choice, pair_classification, span_qa, tagging
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.suite import Evaluator, OpenCell, Setting, kind_module, protocol_of, result_rows
@@ -204,6 +205,58 @@ def test_the_best_window_answers():
         "a window of nothing but the question"
     )
     assert span_qa.answers(outputs_of([[outside]]), raw, QA) == [""]
+
+
+def windows_of(start, end, spans, size, step):
+    """Returns a long context as windows that overlap, each behind a <s> that no answer can begin at."""
+    nothing = np.array([[0, 0]])
+    for at in range(0, max(1, len(start) - size + step), step):
+        part = slice(at, at + size)
+        row = [np.concatenate([[0.0], values[part]]) for values in (start, end)]
+        yield {"start": row[0], "end": row[1], "spans": np.concatenate([nothing, spans[part]])}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_windows_answer_as_the_whole_does(seed):
+    """Where every answer that is short enough lies in some window, the best over windows is the best of the whole."""
+    rng = np.random.default_rng(seed)
+    start, end = rng.standard_normal((2, 60))
+    spans = np.stack([3 * np.arange(60), 3 * np.arange(60) + 2], axis=1)
+    context = "".join(chr(ord("a") + at % 26) for at in range(200))
+    setting = Setting(Target(task="world_qa", protocol=Protocol(max_answer=8)), probabilities=True)
+    whole, parts = ([list(windows_of(start, end, spans, size, step))] for size, step in ((60, 60), (16, 8)))
+    assert len(parts[0]) > 5
+    one, many = (outputs_of(rows) for rows in (whole, parts))
+    raw = [{"id": "q", "context": context}]
+    assert span_qa.answers(many, raw, setting) == span_qa.answers(one, raw, setting)
+    (found,), (expected,) = (span_qa.detail(outputs, raw, setting) for outputs in (many, one))
+    assert found == expected and len(found["best"]) == span_qa.N_BEST
+    likely = [share for _, share in found["best"]]
+    assert likely == sorted(likely, reverse=True) and sum(likely) == pytest.approx(1, abs=1e-4), "rounded to six digits"
+    assert found["best"][0][0] == span_qa.answers(many, raw, setting)[0]
+
+
+def test_no_answer_where_none_is_allowed_and_scores_well_enough():
+    """<s> of the window that likes it least speaks for no answer; the threshold is the protocol's."""
+    first = {"start": [4.0, 1, 0], "end": [4.0, 0, 1], "spans": [[0, 0], [0, 3], [4, 7]]}
+    second = {"start": [1.5, 0, 2], "end": [1.5, 0, 1], "spans": [[0, 0], [0, 3], [4, 7]]}
+    outputs = outputs_of([[{name: np.array(value) for name, value in w.items()} for w in (first, second)]])
+    raw = [{"id": "q", "context": "Ana saw Peru"}]
+
+    def answer(task, threshold):
+        protocol = Protocol(null_threshold=threshold)
+        return span_qa.answers(outputs, raw, Setting(Target(task=task, protocol=protocol)))
+
+    assert answer("squad2", 0.0) == ["saw"], "none scores 1.5 + 1.5, the best answer 2 + 1: not better"
+    assert answer("squad2", -0.1) == [""] and answer("squad", -0.1) == ["saw"], "SQuAD v1.1 has no such questions"
+    best = span_qa.detail(outputs, raw, Setting(Target(task="squad2"), probabilities=True))[0]["best"]
+    assert [text for text, _ in best[:2]] == ["saw", ""], "the first among equals"
+
+
+def test_what_is_not_finite_is_one_clear_error(tmp_path):
+    with pytest.raises(NumericalError, match=r"of example 'n1' of world_nli\.test\.qda is not finite"):
+        evaluate("world_nli", tmp_path, lambda logits: np.where(np.arange(len(logits))[:, None] == 1, np.nan, logits))
+    assert not list(tmp_path.iterdir()), "nothing half-written"
 
 
 def test_answers_have_at_most_thirty_tokens():

@@ -11,11 +11,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from xling_jax.errors import NumericalError
 from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Target
 from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
 from xling_jax.scoring.metrics import SCORERS, score, value
+from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS, Cell
 
 
@@ -111,8 +113,21 @@ class Evaluator:
             write_text(submission_path(folder, cell, "items.jsonl"), "".join(f"{line}\n" for line in lines))
         return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}, opened
 
+    def layers(self, cell: Cell) -> dict[int, float]:
+        """Returns the first metric, in percent, of every hidden state; the setting's layer is `protocol.ALL`."""
+        opened, kind = self.open_cell(cell), cell.row.kind
+        found = kind_module(kind).layer_scores(self._outputs(opened), opened.raw, self.setting)
+        metric = KINDS[kind].metrics[0]
+        return {layer: value(score(kind, opened.raw, answers)[metric]) for layer, answers in found.items()}
+
     def _outputs(self, opened: OpenCell) -> Outputs:
-        return predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
+        found = predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
+        if found.broken is not None:
+            raise NumericalError(
+                f"What the model says of example '{opened.raw[found.broken]['id']}' of {opened.cell} is not finite.\n"
+                "The checkpoint has diverged. Train it again with a lower learning rate, or evaluate an earlier one."
+            )
+        return found
 
     def _beside(self, cell: Cell, module: ModuleType) -> Any:
         """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from xling_jax.data.batches import in_order
 from xling_jax.data.prepare import Prepared, Records, prepare, raw_examples
-from xling_jax.data.sources import checksum
+from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
@@ -120,27 +120,28 @@ class Cells:
             self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
         return self._prepared[part]
 
-    def open(self, cell: Cell, target: Target) -> OpenCell:
-        """Returns a cell opened for evaluation on a target."""
+    def open(self, cell: Cell, target: Target, beside: bool = True) -> OpenCell:
+        """Returns a cell opened for evaluation on a target; `beside`: with floors and ceilings."""
         with self._lock:  # two stages must not write the same floors at once
-            return self._open(cell, target)
+            return self._open(cell, target, beside)
 
-    def _open(self, cell: Cell, target: Target) -> OpenCell:
+    def _open(self, cell: Cell, target: Target, beside: bool) -> OpenCell:
         prepared = self.prepare(target.part(cell, self.experiment.limits))
         raw = prepared.raw()
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
-        beside = self._beside(prepared, raw, target)
-        return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"])
+        found = self._beside(prepared, raw, target) if beside else {"floors": {}, "ceilings": {}}
+        return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
 
     def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
 
-        Without examples to train on there are no floors: what a checkpoint was trained on elsewhere is not here.
+        A floor learns from what the target's stage is trained on; where a checkpoint is evaluated as it is, from what
+        the task's benchmark prescribes. Where that is not here there are no floors.
         """
         kind = prepared.cell.row.kind
         if prepared.cell.withheld or prepared.cell.searched:
             return {"floors": {}, "ceilings": {}}
-        parts = target.stage.parts(self.experiment.limits) if target.stage else ()
+        parts = target.stage.parts(self.experiment.limits) if target.stage else self._prescribed(prepared.cell)
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
         depends = [(self.checksum(part.cell), part) for part in train]
         name = digest(depends + [self.checksum(cell) for cell in prepared.cell.among])
@@ -156,6 +157,12 @@ class Cells:
             }
             write_text(path, json.dumps(beside))
         return json.loads(path.read_text())
+
+    def _prescribed(self, cell: Cell) -> tuple[Part, ...]:
+        """Returns the training cells that a benchmark prescribes for a task, as far as their files are here."""
+        found = [cell for text in cell.row.train_from.split() for cell in parse_cells(text)]
+        limits = self.experiment.limits
+        return tuple(Part(cell, 0, limits.get(cell.split, 0), 0) for cell in found if is_there(cell, self._data_dir))
 
     def _floor(self, cell: Cell, seen: Sequence[dict], raw: Sequence[dict], target: Target) -> list:
         """Returns what a program without a model answers."""

@@ -14,12 +14,14 @@ from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, di
 from xling_jax.mixing import Mixing
 from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.models.card import Card
+from xling_jax.selection import TARGET_DEV, Selection, source_dev
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.models import Model, decides, model
-from xling_jax.tables.tasks import TASKS, Cell
+from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
+DEV = "dev"
 STAGE_VERSION = 4  # raise it when training changes what it computes
-UNSEEN = ("save_every", "log_every")  # fields of a stage that do not change its result
+UNSEEN = ("log_every",)  # fields of a stage that do not change its result; nor when it saves, if nothing is selected
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Node:
     @property
     def folder(self) -> str:
         return f"{self.name}-{self.hash}"
+
+    def owner(self, head: str) -> "Node | None":
+        """Returns the stage that has a head, this one or the nearest before it; None if none has."""
+        if head in {spec.name for spec in self.heads}:
+            return self
+        return self.parent.owner(head) if self.parent else None
 
     def seen_languages(self) -> tuple[str, ...]:
         """Returns the languages that this stage or one before it had labels in."""
@@ -56,9 +64,13 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """A checkpoint that stands in for pretraining. `fingerprint` is a hash of its parameters, wherever it lies."""
+    """A checkpoint, one of its folder's, that stands in for pretraining.
+
+    `fingerprint` is a hash of its parameters, wherever it lies.
+    """
 
     folder: pathlib.Path
+    step: int
     card: Card
     vocabulary: Vocabulary
     fingerprint: str
@@ -75,21 +87,63 @@ class Plan:
     nodes: tuple[Node, ...]
     evaluations: tuple[Evaluation, ...]
 
-    def targets_of(self, node: Node) -> list[str]:
+    def targets_of(self, node: Node) -> dict[str, Target]:
         """Returns the targets evaluated on a stage, each once."""
-        return list(dict.fromkeys(e.target for e in self.evaluations if e.node == node))
+        names = dict.fromkeys(e.target for e in self.evaluations if e.node == node)
+        return {name: self.experiment.targets[name] for name in names}
+
+    def remembered(self, node: Node) -> dict[str, tuple[Target, Node]]:
+        """Returns what a stage is asked again of tasks that it or a stage before it was trained on.
+
+        By name: the cell as a target, and the stage that has its head.
+        """
+        found = {}
+        for text in self.experiment.remember:
+            (cell,) = parse_cells(text)
+            owner = node.owner(cell.row.head_name)
+            if owner is not None:
+                length = owner.stage.lengths()[-1]
+                found[text] = (Target(cell.task, None, cell.split, cell.language, length), owner)
+        return found
 
     def parts(self) -> list[Part]:
-        """Returns every part of a cell that is trained on or evaluated, each once."""
+        """Returns every part of a cell that is trained on, selected on or evaluated, each once."""
         limits = self.experiment.limits
-        trained = [part for node in self.nodes if not node.imported for part in node.stage.parts(limits)]
-        evaluated = [
-            target.part(cell, limits)
-            for target in self.experiment.targets.values()
-            for own in target.cells()
-            for cell in (own, *others_of(own, target))
-        ]
-        return list(dict.fromkeys(trained + evaluated))
+        trained = [node for node in self.nodes if not node.imported]
+        parts = [part for node in trained for part in node.stage.parts(limits)]
+        targets = [*self.experiment.targets.values(), *(judge(n.stage) for n in trained if n.stage.selection.judged)]
+        for node in self.nodes:
+            targets += [target for target, _ in self.remembered(node).values()]
+            targets += [dev_of(target) for target in self.targets_of(node).values() if compares_dev(node)]
+        for target in targets:
+            each = (cell for own in target.cells() for cell in (own, *others_of(own, target)))
+            parts += [target.part(cell, limits) for cell in each]
+        return list(dict.fromkeys(parts))
+
+
+def judge(stage: Stage) -> Target:
+    """Returns the cell that a stage's checkpoints are judged on, as what a model is asked."""
+    cell = source_dev(stage.selection, stage.labelled_languages(), "a stage").cell
+    return Target(cell.task, stage, cell.split, cell.language)
+
+
+def compares_dev(node: Node) -> bool:
+    """Whether a stage's checkpoints are compared on the dev cells of target languages."""
+    return TARGET_DEV in node.stage.selection.policies
+
+
+def dev_of(target: Target) -> Target:
+    """Returns what is asked on the dev split of a target's languages. ConfigError where one of them has none."""
+    row = TASKS[target.task]
+    there = row.splits[DEV].languages.split() if DEV in row.splits else []
+    missing = [cell.language for cell in target.cells() if cell.language not in there]
+    if missing:
+        raise ConfigError(
+            f"Policy '{TARGET_DEV}' needs a dev split of '{target.task}' in {' '.join(missing)}.\n"
+            f"Allowed: languages that have one: {' '.join(there) or 'none'}. Or leave the policy out.\n"
+            "Policies are fields of xling_jax/selection.py."
+        )
+    return dataclasses.replace(target, split=DEV)
 
 
 def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
@@ -99,7 +153,8 @@ def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
 
 def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, checksum: Callable[[Cell], str]) -> str:
     """Returns the hash of everything that decides what a stage computes. `body`: what it starts from, its row first."""
-    fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in UNSEEN}
+    unseen = UNSEEN + (("save_every", "selection") if stage.selection == Selection() else ())
+    fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in unseen}
     data = {str(cell): checksum(cell) for cell in stage.cells()}
     limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
     heads = heads_of(stage)
@@ -182,14 +237,27 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
         yield f"      from {start}: {moves}; seed {node.seed}; learning rate {stage.optim.learning_rate:g}"
         if stage.optim.name != "adamw" or stage.optim.trains():
             yield f"      {', '.join((stage.optim.name, *stage.optim.trains()))}"
+        if stage.selection != Selection():
+            yield f"      {_selecting(stage)}"
         if stage.mixing != Mixing():
             yield f"      mixing: {', '.join(_differing(stage.mixing))}"
         yield from _evaluated(plan, node)
 
 
+def _selecting(stage: Stage) -> str:
+    """Returns how a stage's checkpoint is chosen, as a line of the plan."""
+    selection = stage.selection
+    on = f" on {selection.dev}" if selection.judged else ""
+    patience = f", stops after {selection.patience} without a better one" if selection.patience else ""
+    beside = f"; beside it {', '.join(selection.policies[1:])}" if selection.policies[1:] else ""
+    return f"checkpoint every {stage.save_every} steps, chosen by {selection.policy}{on}{patience}{beside}"
+
+
 def _evaluated(plan: Plan, node: Node) -> Iterator[str]:
     """Yields a line for each target that is evaluated after a stage."""
-    for name in plan.targets_of(node):
-        target = plan.experiment.targets[name]
+    for name, target in plan.targets_of(node).items():
         languages = " ".join(cell.language for cell in target.cells())
         yield f"      then evaluates {name}: {target.task}.{target.split} in {languages}"
+    again = [text for text, (_, owner) in plan.remembered(node).items() if owner != node]
+    if again:
+        yield f"      and is asked again: {', '.join(again)}"
