@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import Vocabulary, as_json, from_config
+from xling_jax.experiment import Vocabulary, as_json, check_model, from_config
 from xling_jax.models.card import Card
 from xling_jax.stages.plan import Start, describe, make_plan
 from xling_jax.tables.models import MODELS
@@ -157,6 +157,14 @@ WRONG = {
         lambda c: c["pretrain"].update(data=("tatoeba.test.de",)),
         "Stage 'pretrain' asks for tatoeba.test.de, of kind 'retrieval', which is not trained here.*kinds mlm pair",
     ),
+    "candidates to search with": (
+        lambda c: c["targets"]["pos"].update(task="lareqa", split="candidates", languages="th"),
+        "Target 'pos' asks for lareqa.candidates.th, which has no queries.\nAllowed: splits of queries: test",
+    ),
+    "pairs to search with": (
+        lambda c: c["targets"]["pos"].update(task="mewslix", split="dev_pairs", languages="en"),
+        "asks for mewslix.dev_pairs.en, which has no queries.\nAllowed: splits of queries: dev test",
+    ),
     "masked words to score": (
         lambda c: c["targets"]["pos"].update(task="world_text", split="train", languages="qda"),
         "Target 'pos' asks for world_text.train.qda, of kind 'mlm', which is not evaluated here",
@@ -270,3 +278,12 @@ def test_wrong_config_is_one_clear_error(case):
     with pytest.raises(ConfigError, match=f"(?s){words}") as caught:
         from_config(changed(change))
     assert str(caught.value).count("\n") <= 3 and caught.value.exit_code == 2
+
+
+def test_the_first_token_of_a_decoder_stands_for_no_text():
+    target = {"task": "bucc", "split": "dev", "languages": "zh", "max_length": 16, "protocol": {"pooling": "first"}}
+    config = {"name": "x", "checkpoint": "folder", "arms": {"none": {"stage": None}}, "targets": {"bucc": target}}
+    experiment = from_config(config)
+    check_model(experiment, MODELS["tiny"])
+    with pytest.raises(ConfigError, match=r"target 'bucc' has pooling='first'\.\nAllowed: mean last"):
+        check_model(experiment, MODELS["tiny_decoder"])

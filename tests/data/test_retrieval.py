@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from xling_jax.data.prepare import raw_examples
 from xling_jax.data.sources import read
 from xling_jax.errors import DataError
+from xling_jax.experiment import Part
 from xling_jax.scoring.metrics import SCORERS, score, value
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.rows.retrieval import LAREQA
@@ -48,6 +50,13 @@ def test_bucc_has_two_sides_and_pairs(tmp_path):
     blind = examples("bucc.test.zh", tmp_path)
     assert [e["text"] for e in blind] == [e["text"] for e in found]
     assert {e["gold"] for e in blind} == {None}, "withheld is not empty"
+
+
+def test_a_limit_takes_as_many_of_each_side(tmp_path):
+    write(tmp_path, BUCC)
+    (cell,) = parse_cells("bucc.dev.zh")
+    found = [[e["id"] for e in raw_examples(Part(cell, *some, 0), tmp_path)] for some in ((0, 1), (1, 9), (0, 0))]
+    assert found == [["zh-1", "en-1"], ["zh-2", "zh-3", "en-2"], ["zh-1", "zh-2", "zh-3", "en-1", "en-2"]]
 
 
 @pytest.mark.parametrize(

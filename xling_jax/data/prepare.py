@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import mmap
+import operator
 import pathlib
 import shutil
 import time
@@ -125,9 +126,14 @@ def keeps_raw(cell: Cell) -> bool:
 
 
 def raw_examples(part: Part, data_dir: pathlib.Path | None) -> Iterator[dict]:
-    """Yields the raw examples of a part of a cell."""
+    """Yields the raw examples of a part of a cell; where two collections are mined, so many of each."""
     last = part.first + part.count if part.count else None
-    return itertools.islice(read(part.cell, data_dir), part.first, last)
+    examples = read(part.cell, data_dir)
+    if part.cell.row.kind == "mining":
+        for _, side in itertools.groupby(examples, key=operator.itemgetter("side")):
+            yield from itertools.islice(side, part.first, last)
+    else:
+        yield from itertools.islice(examples, part.first, last)
 
 
 def _address(part: Part, tokenizer: Tokenizer, data: str) -> str:

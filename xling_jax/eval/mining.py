@@ -59,7 +59,10 @@ def layer_scores(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> dic
 def _threshold(layer: int, mined: Candidates, sentences: Sentences, setting: Setting) -> float | np.ndarray:
     if setting.protocol.threshold != TUNED_ON:
         return float(setting.protocol.threshold)
-    return crossfit(mined, sentences) if setting.beside is None else setting.beside[layer]
+    if setting.beside is not None:
+        return setting.beside[layer]
+    assert None not in sentences.gold, "a threshold tuned on gold that is withheld"
+    return crossfit(mined, sentences)
 
 
 def _mine(outputs: Outputs, sentences: Sentences, setting: Setting) -> dict[int, Candidates]:

@@ -1,9 +1,9 @@
 """The exact nearest neighbours by cosine, on a mesh: nothing is approximated, and no N x M matrix is ever held.
 
 Candidates are split over the devices of the mesh, in blocks; queries come a chunk at a time. Of each product of a chunk
-and a block the best k are kept: the k groups of columns with the greatest maxima hold them, and only those are sorted
-(`lax.top_k` of whole rows takes as long as half the product). `search_both` takes the k nearest of rows and of columns
-from the same products, so that both directions cost half of two searches.
+and a block the best k are kept: the k groups of columns with the greatest maxima hold them, and only those are looked
+into (`lax.top_k` of whole rows takes about as long as a product of vectors of width 256). `search_both` takes the k
+nearest of rows and of columns from the same products, so that both directions cost half of two searches.
 
 Products are of float32 at the highest precision. Their shapes do not depend on the number of devices, and among equals
 the first wins: so neighbours and scores are the same on any mesh.

@@ -61,8 +61,7 @@ class Sentences:
         for side in SIDES:
             if not places[side]:
                 raise DataError(
-                    f"Of {len(ids)} sentences to be mined none is of the {side}.\n"
-                    "Allowed: both sides. The pivot's come last: see `limits` of the config, which cuts them off."
+                    f"Of {len(ids)} sentences to be mined none is of the {side}.\nAllowed: sentences of both sides."
                 )
         firsts = ([(numbers[0], len(numbers) == 1) for numbers in places[side].values()] for side in SIDES)
         language, pivot = (Side(*(np.array(column) for column in zip(*first, strict=True))) for first in firsts)
