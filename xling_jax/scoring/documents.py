@@ -1,0 +1,141 @@
+"""Files of answers that are one JSON document: answers to questions, and rankings; see `layouts.py`.
+
+A `score_` takes labels, predictions, the task's row and the language, and returns the published metrics and the
+corrected ones. A `gold_` returns the label file of raw examples.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from xling_jax.scoring.files import ScoreFile, Scores
+from xling_jax.scoring.metrics import ranking, value
+from xling_jax.scoring.spans import MIXED, SQUAD, Rule, compare, mlqa_rule
+from xling_jax.tables.languages import LANGUAGES
+from xling_jax.tables.rows.task import Task
+
+
+def score_answers(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+    """Scores answers by the task's rule; in languages without spaces also with every character a word."""
+    golds = _questions(gold)
+    named = _answers(found)
+    _check_ids(gold, found, golds, named)
+    answers = [named[key] for key in golds]
+    official = _means(list(golds.values()), answers, mlqa_rule(language) if row.scorer == "mlqa" else SQUAD)
+    if LANGUAGES[language].spaced:
+        return official, {}
+    return official, _means(list(golds.values()), answers, MIXED)
+
+
+def _means(golds: Sequence[Sequence[str]], answers: Sequence[str], rule: Rule) -> Scores:
+    f1, exact = compare(golds, answers, rule)
+    return {"exact_match": 100 * sum(exact) / len(answers), "f1": 100 * sum(f1) / len(answers)}
+
+
+def _questions(file: ScoreFile) -> dict[str, list[str]]:
+    """Returns {id: gold answers} of SQuAD's JSON."""
+    questions = list(_in_order(file, file.json()))
+    golds: dict[str, list[str]] = {}
+    for question in questions:
+        try:
+            key, texts = question["id"], [answer["text"] for answer in question["answers"]]
+        except (TypeError, KeyError) as error:
+            raise file.error(_line(file, question), f"a question without {error}", _SQUAD) from error
+        if type(key) is not str or not texts or any(type(text) is not str for text in texts):
+            raise file.error(_line(file, question), f"question {key!r} without a gold answer", _SQUAD)
+        if key in golds:
+            raise file.error(file.line_of(key, 2), f"question '{key}' again", "each id once")
+        golds[key] = texts
+    if not golds:
+        raise file.error(1, "no question", _SQUAD)
+    if not any(any(texts) for texts in golds.values()):
+        raise file.error(1, "all gold answers are empty: they are withheld by their publisher", "a file with labels")
+    return golds
+
+
+_SQUAD = 'SQuAD\'s JSON: data, paragraphs, qas, each with "id" and "answers", at least one {"text": ...}'
+
+
+def _in_order(file: ScoreFile, document: Any) -> Iterator[Any]:
+    """Yields the questions of a document."""
+    try:
+        articles = document["data"] if isinstance(document, dict) else document
+        for article in articles:
+            for paragraph in article["paragraphs"]:
+                yield from paragraph["qas"]
+    except (TypeError, KeyError) as error:
+        raise file.error(1, f"no list of questions: {error}", _SQUAD) from error
+
+
+def _line(file: ScoreFile, question: Any) -> int:
+    key = question.get("id") if isinstance(question, dict) else None
+    return file.line_of(key) if isinstance(key, str) else 1
+
+
+def _answers(file: ScoreFile) -> dict[str, str]:
+    named = _by_id(file, "{id: answer}")
+    for key, answer in named.items():
+        if type(answer) is not str:
+            found = f"the answer to '{key}' is {json.dumps(answer, ensure_ascii=False)[:60]}"
+            raise file.error(file.line_of(key), found, "text; '' where there is no answer")
+    return named
+
+
+def _by_id(file: ScoreFile, allowed: str) -> dict[str, Any]:
+    document = file.json(ids=True)
+    if not isinstance(document, dict):
+        raise file.error(1, f"a {type(document).__name__}", allowed)
+    return document
+
+
+def _check_ids(gold: ScoreFile, found: ScoreFile, golds: dict[str, Any], answers: dict[str, Any]) -> None:
+    """Raises DataError for an id that is in one file only."""
+    missing = [key for key in golds if key not in answers]
+    if missing:
+        said = f"no answer to '{missing[0]}' of {gold.path}:{gold.line_of(missing[0])}, {len(missing)} are missing"
+        raise found.error(_last_line(found), said, "an answer to each question; '' where there is none")
+    extra = [key for key in answers if key not in golds]
+    if extra:
+        said = f"'{extra[0]}' is no id of {gold.path}, {len(extra)} are not"
+        raise found.error(found.line_of(extra[0]), said, "ids of the label file")
+
+
+def _last_line(file: ScoreFile) -> int:
+    return file.data.rstrip().count(b"\n") + 1
+
+
+def gold_answers(examples: Sequence[dict]) -> str:
+    """Returns SQuAD's JSON: a paragraph for each run of questions with one context."""
+    paragraphs: list[dict] = []
+    for example in examples:
+        if not paragraphs or paragraphs[-1]["context"] != example["context"]:
+            paragraphs.append({"context": example["context"], "qas": []})
+        answers = [{"answer_start": answer["start"], "text": answer["text"]} for answer in example["answers"]]
+        paragraphs[-1]["qas"].append({"id": example["id"], "question": example["question"], "answers": answers})
+    return json.dumps({"version": "1.1", "data": [{"paragraphs": paragraphs}]}, ensure_ascii=False) + "\n"
+
+
+def score_rankings(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+    """Scores the first 20 candidates of each query."""
+    del row, language
+    golds, rankings = (_candidates(file) for file in (gold, found))
+    _check_ids(gold, found, golds, rankings)
+    for key, ids in golds.items():
+        if not ids:
+            raise gold.error(gold.line_of(key), f"query '{key}' without a gold candidate", "at least one")
+    pairs = ranking([[key.strip() for key in ids] for ids in golds.values()], [rankings[key] for key in golds])
+    return {metric: value(pairs_Nx2) for metric, pairs_Nx2 in pairs.items()}, {}
+
+
+def _candidates(file: ScoreFile) -> dict[str, list[str]]:
+    named = _by_id(file, "{id: [ids of candidates]}")
+    for key, ids in named.items():
+        if type(ids) is not list or not all(type(each) is str for each in ids):
+            found = f"'{key}' is {json.dumps(ids, ensure_ascii=False)[:60]}"
+            raise file.error(file.line_of(key), found, "a list of ids of candidates, the best first")
+    return named
+
+
+def gold_rankings(examples: Sequence[dict]) -> str:
+    golds = {example["id"]: example["gold"] for example in examples if example["side"] == "query"}
+    return json.dumps(golds, ensure_ascii=False, indent=0) + "\n"
