@@ -166,14 +166,16 @@ def pairs(draw: Draw, entry: Entry, code: str, size: int) -> tuple[str, str]:
     """Returns pairs, some of them twice, and blank lines that are in one file, in both, or in none."""
     golds = [f"{code}-{draw.below(size)}\ten-{draw.below(size)}" for _ in range(size)]
     said = [draw.one(golds) if draw.chance(50) else f"{code}-{draw.below(size)}\ten-0" for _ in range(size)]
-    for lines in (golds, said):
-        lines += [""] * draw.below(3) + [draw.one(lines)]
+    for each in (golds, said):
+        each.extend([*[""] * draw.below(3), draw.one(each)])
     return ends(draw, golds), ends(draw, said)
 
 
 def choices(draw: Draw, entry: Entry, code: str, size: int) -> tuple[str, str]:
     golds = [draw.below(2) for _ in range(size)]
-    rows = [{"premise": word(draw, code), "question": "cause", "label": gold, "idx": at} for at, gold in enumerate(golds)]
+    rows = [
+        {"premise": word(draw, code), "question": "cause", "label": gold, "idx": at} for at, gold in enumerate(golds)
+    ]
     said = [{"label": gold if draw.chance(60) else 1 - gold} for gold in golds]
     return tuple(ends(draw, [json.dumps(row, ensure_ascii=draw.chance(50)) for row in each]) for each in (rows, said))
 

@@ -4,6 +4,7 @@ A `score_` takes labels, predictions, the task's row and the language, and retur
 corrected ones. A `gold_` returns the label file of raw examples.
 """
 
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -34,23 +35,32 @@ def _means(golds: Sequence[Sequence[str]], answers: Sequence[str], rule: Rule) -
 
 def _questions(file: ScoreFile) -> dict[str, list[str]]:
     """Returns {id: gold answers} of SQuAD's JSON."""
-    questions = list(_in_order(file, file.json()))
-    golds: dict[str, list[str]] = {}
-    for question in questions:
-        try:
-            key, texts = question["id"], [answer["text"] for answer in question["answers"]]
-        except (TypeError, KeyError) as error:
-            raise file.error(_line(file, question), f"a question without {error}", _SQUAD) from error
-        if type(key) is not str or not texts or any(type(text) is not str for text in texts):
-            raise file.error(_line(file, question), f"question {key!r} without a gold answer", _SQUAD)
-        if key in golds:
-            raise file.error(file.line_of(key, 2), f"question '{key}' again", "each id once")
-        golds[key] = texts
+    questions = list(_in_order(file, file.json(without=("context", "question"))))
+    try:
+        keys = [question["id"] for question in questions]
+        texts = [[answer["text"] for answer in question["answers"]] for question in questions]
+        sound = {*map(type, keys), *map(type, itertools.chain(*texts))} <= {str} and all(texts)
+    except (TypeError, KeyError):
+        sound = False
+    if not sound:
+        wrong = next(question for question in questions if not _is_question(question))
+        raise file.error(_line(file, wrong), f"{json.dumps(wrong, ensure_ascii=False)[:60]} is no question", _SQUAD)
+    golds = dict(zip(keys, texts, strict=True))
+    if len(golds) < len(keys):
+        again = next(key for at, key in enumerate(keys) if key in keys[:at])
+        raise file.error(file.line_of(again, 2), f"question '{again}' again", "each id once")
     if not golds:
         raise file.error(1, "no question", _SQUAD)
-    if not any(any(texts) for texts in golds.values()):
+    if not any(map(any, texts)):
         raise file.error(1, "all gold answers are empty: they are withheld by their publisher", "a file with labels")
     return golds
+
+
+def _is_question(question: Any) -> bool:
+    match question:
+        case {"id": str(), "answers": [_, *_] as answers}:
+            return all(isinstance(answer, dict) and type(answer.get("text")) is str for answer in answers)
+    return False
 
 
 _SQUAD = 'SQuAD\'s JSON: data, paragraphs, qas, each with "id" and "answers", at least one {"text": ...}'
@@ -74,11 +84,11 @@ def _line(file: ScoreFile, question: Any) -> int:
 
 def _answers(file: ScoreFile) -> dict[str, str]:
     named = _by_id(file, "{id: answer}")
-    for key, answer in named.items():
-        if type(answer) is not str:
-            found = f"the answer to '{key}' is {json.dumps(answer, ensure_ascii=False)[:60]}"
-            raise file.error(file.line_of(key), found, "text; '' where there is no answer")
-    return named
+    if set(map(type, named.values())) <= {str}:
+        return named
+    wrong = next(key for key, answer in named.items() if type(answer) is not str)
+    found = f"the answer to '{wrong}' is {json.dumps(named[wrong], ensure_ascii=False)[:60]}"
+    raise file.error(file.line_of(wrong), found, "text; '' where there is no answer")
 
 
 def _by_id(file: ScoreFile, allowed: str) -> dict[str, Any]:
@@ -129,11 +139,11 @@ def score_rankings(gold: ScoreFile, found: ScoreFile, row: Task, language: str) 
 
 def _candidates(file: ScoreFile) -> dict[str, list[str]]:
     named = _by_id(file, "{id: [ids of candidates]}")
-    for key, ids in named.items():
-        if type(ids) is not list or not all(type(each) is str for each in ids):
-            found = f"'{key}' is {json.dumps(ids, ensure_ascii=False)[:60]}"
-            raise file.error(file.line_of(key), found, "a list of ids of candidates, the best first")
-    return named
+    if set(map(type, named.values())) <= {list} and set(map(type, itertools.chain(*named.values()))) <= {str}:
+        return named
+    wrong = next(key for key, ids in named.items() if type(ids) is not list or {*map(type, ids)} - {str})
+    found = f"'{wrong}' is {json.dumps(named[wrong], ensure_ascii=False)[:60]}"
+    raise file.error(file.line_of(wrong), found, "a list of ids of candidates, the best first")
 
 
 def gold_rankings(examples: Sequence[dict]) -> str:

@@ -16,6 +16,7 @@ from xling_jax.scoring.files import BLANK, ScoreFile, Scores, read_words
 from xling_jax.tables.rows.task import Task
 
 _NUMBER = re.compile(r"0|[1-9][0-9]*")
+_NUMBERS = re.compile(rb"(?:(?:0|[1-9][0-9]*)\n)+")
 _PAIR = re.compile(r"[^\t]+\t[^\t]+")
 
 
@@ -69,8 +70,8 @@ def score_tags(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> t
 def _tags(file: ScoreFile, known: Sequence[str]) -> np.ndarray:
     """Returns the number of each line's tag, and BLANK after each sentence, once after the last."""
     tags_T = read_words(file, known)
-    (said_N,) = np.nonzero(tags_T != BLANK)
-    return np.append(tags_T[: said_N[-1] + 1], np.int32(BLANK))
+    blank = int((tags_T[::-1] != BLANK).argmax())  # lines at the end
+    return np.append(tags_T[: len(tags_T) - blank], np.int32(BLANK))
 
 
 def _sentence_ends(gold: ScoreFile, found: ScoreFile, gold_T: np.ndarray, tags_T: np.ndarray) -> np.ndarray:
@@ -116,6 +117,8 @@ def score_numbers(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -
 
 
 def _line_numbers(file: ScoreFile) -> list[str]:
+    if _NUMBERS.fullmatch(file.data):
+        return file.data.decode().split()
     lines = file.lines()
     wrong = {line for line in set(lines) if not _NUMBER.fullmatch(line)}
     if wrong:

@@ -93,6 +93,9 @@ def _average_precision(gold: Sequence[str], ranked: Sequence[str]) -> float:
     """Returns the mean, over the gold candidates, of the precision at each one's rank; 0 for one beyond rank 20."""
     if not gold:
         raise DataError("A query has no gold candidate.\nAllowed: at least one; candidates are not scored.")
+    if len(gold) == 1:
+        first = ranked[:CUT]
+        return 1 / (first.index(gold[0]) + 1) if gold[0] in first else 0.0
     missing, total = set(gold), 0.0
     for rank, name in enumerate(ranked[:CUT], start=1):
         if name in missing:

@@ -14,7 +14,7 @@ import statistics
 from typing import Any
 
 from xling_jax.errors import DataError, MissingError
-from xling_jax.scoring.files import open_file
+from xling_jax.scoring.files import Scores, open_file
 from xling_jax.scoring.layouts import LAYOUTS, Layout
 from xling_jax.scoring.metrics import scorer_of
 from xling_jax.tables.benchmarks import BENCHMARKS, Benchmark, Entry, benchmark
@@ -71,12 +71,10 @@ def evaluate(
         )
     detailed, corrected, missing = {}, {}, {}
     for entry in entries:
-        files = _Files(row, entry, predictions / entry.name, labels / entry.name, split)
-        codes = files.languages(partial)
-        scores = {code: files.score(code) for code in codes}
+        scores = evaluate_task(row, entry, predictions, labels, split, partial=partial)
         detailed[entry.name] = _detail(entry, {code: official for code, (official, _) in scores.items()})
         corrected |= _corrected(entry.name, scores)
-        if lacking := [code for code in entry.languages.split() if code not in codes]:
+        if lacking := [code for code in entry.languages.split() if code not in scores]:
             missing[entry.name] = lacking
     whole = {name: detail["avg_metric"] for name, detail in detailed.items() if name not in missing}
     return Report(
@@ -88,6 +86,20 @@ def evaluate(
         missing,
         _not_scored(row, *sides),
     )
+
+
+def evaluate_task(
+    row: Benchmark,
+    entry: Entry,
+    predictions: pathlib.Path,
+    labels: pathlib.Path,
+    split: str = "test",
+    *,
+    partial: bool = False,
+) -> dict[str, tuple[Scores, Scores]]:
+    """Returns published and corrected metrics of each language of a task; see `evaluate`."""
+    files = _Files(row, entry, predictions / entry.name, labels / entry.name, split)
+    return {code: files.score(code) for code in files.languages(partial)}
 
 
 def _folders(folder: pathlib.Path) -> list[str]:
@@ -156,13 +168,13 @@ class _Files:
             "With --partial the languages are scored that are there, and the task counts in no group."
         )
 
-    def score(self, code: str):
+    def score(self, code: str) -> tuple[Scores, Scores]:
         """Returns published and corrected metrics of one language."""
         found, gold = map(open_file, self._paths(code))
         return self.layout.score(gold, found, TASKS[self.entry.task], code)
 
 
-def _detail(entry: Entry, scores: dict[str, dict[str, float]]) -> Detail:
+def _detail(entry: Entry, scores: dict[str, Scores]) -> Detail:
     """Returns the metrics of a task by language, the mean of each, and the mean of those that count."""
     metrics = list(next(iter(scores.values())))
     detail: Detail = {metric: {code: values[metric] for code, values in scores.items()} for metric in metrics}
@@ -170,7 +182,7 @@ def _detail(entry: Entry, scores: dict[str, dict[str, float]]) -> Detail:
     return detail | means | {"avg_metric": statistics.fmean(means[f"avg_{metric}"] for metric in entry.metrics)}
 
 
-def _corrected(name: str, scores: dict[str, tuple[dict[str, float], dict[str, float]]]) -> dict[str, Detail]:
+def _corrected(name: str, scores: dict[str, tuple[Scores, Scores]]) -> dict[str, Detail]:
     """Returns {task: corrected numbers}: languages where there is one; the means are over all, with those in place."""
     metrics = {metric: None for _, corrected in scores.values() for metric in corrected}
     found: Detail = {}
