@@ -17,6 +17,7 @@ from xling_jax.tables.rows.task import Task
 
 _NUMBER = re.compile(r"0|[1-9][0-9]*")
 _NUMBERS = re.compile(rb"(?:(?:0|[1-9][0-9]*)\n)+")
+_PAIRS = re.compile(rb"(?:[!-~]+\t[!-~]+\n|\n)+")  # as such files are; else lines are looked at one by one
 _PAIR = re.compile(r"[^\t]+\t[^\t]+")
 
 
@@ -144,6 +145,8 @@ def score_pairs(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> 
 
 
 def _pairs_of(file: ScoreFile) -> set[str]:
+    if _PAIRS.fullmatch(file.data):
+        return set(file.data.decode().split("\n")[:-1])
     lines = file.lines()
     pairs = set(lines)
     wrong = {pair for pair in pairs if pair and not _PAIR.fullmatch(pair)}
