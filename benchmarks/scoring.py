@@ -130,8 +130,8 @@ def ours(row, entry: Entry, predictions: pathlib.Path, labels: pathlib.Path) -> 
     """Returns {language: {metric: percent}} by `xling score`'s function, corrected numbers and all."""
     scores = evaluate_task(row, entry, predictions, labels)
     return {
-        code: official | ({"token accuracy": beside["accuracy"]} if "accuracy" in beside else {})
-        for code, (official, beside) in scores.items()
+        code: each.published | ({"token accuracy": each.corrected["accuracy"]} if "accuracy" in each.corrected else {})
+        for code, each in scores.items()
     }
 
 

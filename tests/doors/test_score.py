@@ -112,8 +112,7 @@ WRONG = {
         "a score beside": (None, "x-1\ten-1\t0.9\n", "predictions/bucc2018/test-de.tsv:1: 3 columns"),
     },
     "tydiqa": {
-        "no answer": (None, '{"q1": "a"\n}', "test-ar.json:2: no answer to 'q2'"),
-        "where it is missing": (None, '{"q1": "a"}', "labels/tydiqa/test-ar.json:3, 1 are missing"),
+        "no answer": (None, "{}", "test-ar.json:1: no answer to any of 2 in"),
         "another question": (None, '{"q1": "a", "q2": "b",\n"q3": "c"}', "test-ar.json:2: 'q3' is no id of"),
         "an answer twice": (None, '{"q1": "a",\n"q2": "b",\n"q1": "c"}', "test-ar.json:3: 'q1' again"),
         "an answer that is none": (None, '{"q1": "a",\n"q2": null}', "test-ar.json:2: the answer to 'q2' is null"),
@@ -152,7 +151,7 @@ WRONG = {
         "no JSON": (None, '{"label": 0}\n{label: 1}\n', "test-et.jsonl:2: Expecting property name"),
     },
     "mewslix": {
-        "no ranking": (None, '{"m1": ["Q1"]}', "test-ar.json:1: no answer to 'm2'"),
+        "no ranking": (None, "{}", "test-ar.json:1: no answer to any of 2 in"),
         "another mention": (None, '{"m1": [], "m2": [],\n"m3": []}', "test-ar.json:2: 'm3' is no id of"),
         "an id alone": (None, '{"m1": ["Q1"],\n"m2": "Q1"}', "test-ar.json:2: 'm2' is \"Q1\""),
         "numbers": (None, '{"m1": [1], "m2": ["Q1"]}', "test-ar.json:1: 'm1' is [1]"),
@@ -210,6 +209,13 @@ def test_tables(xling, folder):
     assert "No overall score: not all tasks of xtreme are there whole." in out
     quiet = xling("score", *flags(folder("udpos"), "udpos"))[1]
     assert "\n" in quiet and not any(line.split()[:1] == ["zh"] for line in quiet.splitlines())
+
+
+def test_questions_without_an_answer_are_named(xling, folder):
+    here = folder("tydiqa", found='{"q1": "a"}')
+    code, out, _ = xling("score", *flags(here, "tydiqa"))
+    assert code == 0 and "tydiqa: without an answer, which scores 0: 1 of ar, 1 of bn" in out
+    assert json.loads(xling("score", *flags(here, "tydiqa"), "--json")[1])["unanswered"]["tydiqa"]["te"] == 1
 
 
 def test_json_goes_where_it_is_sent(xling, folder):

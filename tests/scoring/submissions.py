@@ -3,7 +3,8 @@
 The same on every version of Python and NumPy, because the numbers are drawn by a few lines of our own. What answers
 are made of is chosen to tell scorers apart: articles of every language, punctuation of every script, full-width
 characters, letters whose small form is longer, marks apart from their letters, white space that is not a blank,
-answers of nothing, several gold answers, adjacent equal tags, pairs that are said twice, and blank lines.
+answers of nothing and no answer at all, several gold answers, adjacent equal tags, pairs that are said twice, and
+blank lines.
 """
 
 import json
@@ -188,7 +189,8 @@ def answers(draw: Draw, entry: Entry, code: str, size: int) -> tuple[str, str]:
         golds += golds[:1] * draw.below(2)
         said = [{"text": gold, "answer_start": 0} for gold in golds]
         questions.append({"id": f"{code}-{number}", "question": "?", "answers": said})
-        named[f"{code}-{number}"] = answer(draw, code, golds)
+        if number == 0 or draw.chance(95):
+            named[f"{code}-{number}"] = answer(draw, code, golds)
     paragraphs = [{"context": "", "qas": questions[at : at + 3]} for at in range(0, size, 3)]
     document = {"version": "1.1", "data": [{"title": code, "paragraphs": [each]} for each in paragraphs]}
     as_ascii = draw.chance(50)
@@ -196,9 +198,9 @@ def answers(draw: Draw, entry: Entry, code: str, size: int) -> tuple[str, str]:
 
 
 def rankings(draw: Draw, entry: Entry, code: str, size: int) -> tuple[str, str]:
-    """Returns one gold entity of a mention, and rankings of none to thirty, in which one may be twice."""
+    """Returns one gold entity of a mention, and rankings of none to thirty, with one twice; some have none."""
     golds = {f"{code}{number}": [f"Q{draw.below(30)}"] for number in range(size)}
-    said = {key: [f"Q{draw.below(30)}" for _ in range(draw.below(31))] for key in golds}
+    said = {key: [f"Q{draw.below(30)}" for _ in range(draw.below(31))] for key in golds if draw.chance(95)}
     return json.dumps(golds), json.dumps(said, indent=1)
 
 

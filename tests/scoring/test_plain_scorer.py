@@ -31,7 +31,7 @@ def test_the_plain_scorer_gives_the_same_scores(tmp_path, plain_scorer, name):
             continue
         ours, plain = evaluate_task(row, entry, *sides), plain_scorer.score_task(entry, *sides)
         for code, scores in plain.items():
-            published, corrected = ours[code]
+            published, corrected = ours[code].published, ours[code].corrected
             expected = {metric: percent for metric, percent in scores.items() if metric != "token accuracy"}
             assert published == pytest.approx(expected, abs=1e-9), (entry.name, code)
             if "token accuracy" in scores:

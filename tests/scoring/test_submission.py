@@ -21,7 +21,8 @@ def score(tmp_path, task, gold, found, language="en"):
     for path, content in zip(paths, (gold, found), strict=True):
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     row = TASKS[task]
-    return LAYOUTS[row.kind].score(*map(open_file, paths), row, language)
+    scored = LAYOUTS[row.kind].score(*map(open_file, paths), row, language)
+    return scored.published, scored.corrected
 
 
 def squad(golds):
@@ -135,6 +136,18 @@ def test_rankings(tmp_path):
     found = score(tmp_path, "lareqa", golds, ranked)[0]
     assert found == {"map@20": pytest.approx(100 * (1 / 2 + (1 + 2 / 3) / 3 + 0) / 3)}
     assert score(tmp_path, "mewslix", {"q": [" a "]}, {"q": ["b", "a"]})[0] == {"map@20": 50}
+
+
+def test_what_has_no_answer_scores_0_and_counts(tmp_path):
+    """As published; how many there are is said."""
+    golds = squad({"a": ["x y"], "b": ["the"], "c": ["z"]})
+    assert score(tmp_path, "xquad", golds, {"a": "x y"})[0] == pytest.approx({"exact_match": 100 / 3, "f1": 100 / 3})
+    assert score(tmp_path, "mlqa", golds, {"a": "x y"})[0] == pytest.approx({"exact_match": 100 / 3, "f1": 100 / 3})
+    assert score(tmp_path, "xquad", golds, {"a": "x y"}, "th")[1] == pytest.approx(
+        {"exact_match": 100 / 3, "f1": 100 / 3}
+    )
+    assert score(tmp_path, "mewslix", {"m": ["a"], "n": ["a"]}, {"m": ["a"]})[0] == {"map@20": 50}
+    assert score(tmp_path, "mewslix", {"m": ["a"], "n": ["a"]}, {"m": ["a"], "n": []})[0] == {"map@20": 50}
 
 
 QUERY, CANDIDATE = {"side": "query"}, {"side": "candidate", "gold": []}
@@ -257,6 +270,13 @@ def test_languages_that_are_missing_are_passed_over_only_if_asked(sides):
     (sides[0] / "pawsx/test-de.tsv").unlink()
     with pytest.raises(MissingError, match=r"There is no file .*predictions/pawsx/test-de.tsv"):
         evaluate(ROW, *sides, partial=True)
+
+
+def test_questions_without_an_answer_are_counted(sides):
+    (sides[1] / "xquad/test-de.json").write_text(json.dumps(squad({"q": ["x y"], "r": ["z"], "s": ["z"]})))
+    report = evaluate(ROW, *sides)
+    assert report.unanswered == {"xquad": {"de": 2}}
+    assert report.detailed["xquad"]["f1"]["de"] == pytest.approx(200 / 9)
 
 
 def test_another_split_and_files_beside(sides):

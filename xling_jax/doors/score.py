@@ -62,6 +62,9 @@ def _print(report: Report, verbose: bool) -> None:
         console.print(f"{group}: {percent:.2f}", highlight=False)
     if "all_task" not in report.overall:
         console.print(f"No overall score: not all tasks of {report.benchmark} are there whole.", highlight=False)
+    for task, counts in report.unanswered.items():
+        listed = ", ".join(f"{count} of {code}" for code, count in counts.items())
+        console.print(f"{task}: without an answer, which scores 0: {listed}", markup=False, highlight=False)
     for task, codes in report.missing.items():
         console.print(f"{task}: without {' '.join(codes)}", markup=False, highlight=False)
     for folder, why in report.not_scored.items():

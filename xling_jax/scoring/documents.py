@@ -1,7 +1,6 @@
 """Files of answers that are one JSON document: answers to questions, and rankings; see `layouts.py`.
 
-A `score_` takes labels, predictions, the task's row and the language, and returns the published metrics and the
-corrected ones. A `gold_` returns the label file of raw examples.
+A `score_` takes labels, predictions, the task's row and the language. A `gold_` returns the label file of raw examples.
 """
 
 import itertools
@@ -9,26 +8,26 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from xling_jax.scoring.files import ScoreFile, Scores
+from xling_jax.scoring.files import Scored, ScoreFile, Scores
 from xling_jax.scoring.metrics import ranking, value
 from xling_jax.scoring.spans import MIXED, SQUAD, Rule, compare, mlqa_rule
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.rows.task import Task
 
 
-def score_answers(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+def score_answers(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> Scored:
     """Scores answers by the task's rule; in languages without spaces also with every character a word."""
     golds = _questions(gold)
     named = _answers(found)
-    _check_ids(gold, found, golds, named)
-    answers = [named[key] for key in golds]
+    unanswered = _check_ids(gold, found, golds, named)
+    answers = [named.get(key) for key in golds]
     official = _means(list(golds.values()), answers, mlqa_rule(language) if row.scorer == "mlqa" else SQUAD)
     if LANGUAGES[language].spaced:
-        return official, {}
-    return official, _means(list(golds.values()), answers, MIXED)
+        return Scored(official, unanswered=unanswered)
+    return Scored(official, _means(list(golds.values()), answers, MIXED), unanswered)
 
 
-def _means(golds: Sequence[Sequence[str]], answers: Sequence[str], rule: Rule) -> Scores:
+def _means(golds: Sequence[Sequence[str]], answers: Sequence[str | None], rule: Rule) -> Scores:
     f1, exact = compare(golds, answers, rule)
     return {"exact_match": 100 * sum(exact) / len(answers), "f1": 100 * sum(f1) / len(answers)}
 
@@ -98,20 +97,15 @@ def _by_id(file: ScoreFile, allowed: str) -> dict[str, Any]:
     return document
 
 
-def _check_ids(gold: ScoreFile, found: ScoreFile, golds: dict[str, Any], answers: dict[str, Any]) -> None:
-    """Raises DataError for an id that is in one file only."""
-    missing = [key for key in golds if key not in answers]
-    if missing:
-        said = f"no answer to '{missing[0]}' of {gold.path}:{gold.line_of(missing[0])}, {len(missing)} are missing"
-        raise found.error(_last_line(found), said, "an answer to each question; '' where there is none")
+def _check_ids(gold: ScoreFile, found: ScoreFile, golds: dict[str, Any], answers: dict[str, Any]) -> int:
+    """Returns how many ids have no answer: these score 0, as published. Raises DataError for an answer to nothing."""
     extra = [key for key in answers if key not in golds]
     if extra:
         said = f"'{extra[0]}' is no id of {gold.path}, {len(extra)} are not"
         raise found.error(found.line_of(extra[0]), said, "ids of the label file")
-
-
-def _last_line(file: ScoreFile) -> int:
-    return file.data.rstrip().count(b"\n") + 1
+    if not answers:
+        raise found.error(1, f"no answer to any of {len(golds)} in {gold.path}", "an answer to each; '' for none")
+    return len(golds) - len(answers)
 
 
 def gold_answers(examples: Sequence[dict]) -> str:
@@ -125,16 +119,16 @@ def gold_answers(examples: Sequence[dict]) -> str:
     return json.dumps({"version": "1.1", "data": [{"paragraphs": paragraphs}]}, ensure_ascii=False) + "\n"
 
 
-def score_rankings(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+def score_rankings(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> Scored:
     """Scores the first 20 candidates of each query."""
     del row, language
     golds, rankings = (_candidates(file) for file in (gold, found))
-    _check_ids(gold, found, golds, rankings)
+    unanswered = _check_ids(gold, found, golds, rankings)
     for key, ids in golds.items():
         if not ids:
             raise gold.error(gold.line_of(key), f"query '{key}' without a gold candidate", "at least one")
-    pairs = ranking([[key.strip() for key in ids] for ids in golds.values()], [rankings[key] for key in golds])
-    return {metric: value(pairs_Nx2) for metric, pairs_Nx2 in pairs.items()}, {}
+    pairs = ranking([[key.strip() for key in ids] for ids in golds.values()], [rankings.get(key) for key in golds])
+    return Scored({metric: value(pairs_Nx2) for metric, pairs_Nx2 in pairs.items()}, unanswered=unanswered)
 
 
 def _candidates(file: ScoreFile) -> dict[str, list[str]]:

@@ -22,6 +22,18 @@ Scores = dict[str, float]  # percent, by metric
 
 
 @dataclasses.dataclass(frozen=True)
+class Scored:
+    """What a file scores: the published scorer's metrics, and those that correct it where it is known to mislead.
+
+    `unanswered` is the number of questions or mentions that have no answer and score 0.
+    """
+
+    published: Scores
+    corrected: Scores = dataclasses.field(default_factory=dict)
+    unanswered: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
 class ScoreFile:
     """A file of predictions or labels. What is not as it must be is a DataError with its path and line."""
 

@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from xling_jax.scoring import documents, lines
-from xling_jax.scoring.files import ScoreFile, Scores
+from xling_jax.scoring.files import Scored, ScoreFile
 from xling_jax.tables.rows.task import Task
 
 
@@ -22,13 +22,12 @@ from xling_jax.tables.rows.task import Task
 class Layout:
     """The files of a kind of task.
 
-    `ending` is that of labels and predictions. `score` takes labels, predictions, the task's row and the language, and
-    returns the published scorer's metrics and, where those are known to mislead, the metrics of `corrected`. `gold`
-    returns the label file of raw examples.
+    `ending` is that of labels and predictions. `score` takes labels, predictions, the task's row and the language.
+    `gold` returns the label file of raw examples. `corrected` names the rule of the corrected metrics, if there is one.
     """
 
     ending: str
-    score: Callable[[ScoreFile, ScoreFile, Task, str], tuple[Scores, Scores]]
+    score: Callable[[ScoreFile, ScoreFile, Task, str], Scored]
     gold: Callable[[Sequence[dict]], str]
     corrected: str = ""
 

@@ -1,7 +1,6 @@
 """Files of answers that are lines: labels, tags, numbers of sentences, pairs of ids, choices; see `layouts.py`.
 
-A `score_` takes labels, predictions, the task's row and the language, and returns the published metrics and the
-corrected ones. A `gold_` returns the label file of raw examples.
+A `score_` takes labels, predictions, the task's row and the language. A `gold_` returns the label file of raw examples.
 """
 
 import json
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xling_jax.scoring.chunks import Tagset
-from xling_jax.scoring.files import BLANK, ScoreFile, Scores, read_words
+from xling_jax.scoring.files import BLANK, Scored, ScoreFile, Scores, read_words
 from xling_jax.tables.rows.task import Task
 
 _NUMBER = re.compile(r"0|[1-9][0-9]*")
@@ -36,12 +35,12 @@ def _check_lines(gold: ScoreFile, found: ScoreFile, lines: int, answers: int) ->
         raise found.error(min(lines, answers) + 1, said, "a line for each label, in the same order")
 
 
-def score_labels(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+def score_labels(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> Scored:
     """Scores label words as strings."""
     del language
     labels_N, answers_N = (_labels(file, row) for file in (gold, found))
     _check_lines(gold, found, len(labels_N), len(answers_N))
-    return {"accuracy": 100 * float(np.count_nonzero(labels_N == answers_N)) / len(labels_N)}, {}
+    return Scored({"accuracy": 100 * float(np.count_nonzero(labels_N == answers_N)) / len(labels_N)})
 
 
 def _labels(file: ScoreFile, row: Task) -> np.ndarray:
@@ -55,7 +54,7 @@ def gold_labels(examples: Sequence[dict]) -> str:
     return "".join(f"{example['label']}\n" for example in examples)
 
 
-def score_tags(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+def score_tags(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> Scored:
     """Scores chunks by the rule of seqeval 0.0.12, and tokens beside it. A word that a model never saw may be 'O'."""
     del language
     tagset = Tagset(row.labels)
@@ -65,7 +64,7 @@ def score_tags(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> t
     right = int(np.count_nonzero((gold_T == tags_T) & ~blank_T))
     gold_T[blank_T] = tags_T[blank_T] = tagset.outside
     counts = (float(np.count_nonzero(where_T)) for where_T in tagset.matches(gold_T, tags_T))
-    return _f1(*counts), {"accuracy": 100 * right / words}
+    return Scored(_f1(*counts), {"accuracy": 100 * right / words})
 
 
 def _tags(file: ScoreFile, known: Sequence[str]) -> np.ndarray:
@@ -108,13 +107,13 @@ def gold_tags(examples: Sequence[dict]) -> str:
     return "".join("\n".join([*example["tags"], "", ""]) for example in examples)
 
 
-def score_numbers(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+def score_numbers(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> Scored:
     """Scores numbers of sentences as strings."""
     del row, language
     labels, answers = (_line_numbers(file) for file in (gold, found))
     _check_lines(gold, found, len(labels), len(answers))
     right = sum(map(str.__eq__, labels, answers))
-    return {"accuracy": 100 * right / len(labels)}, {}
+    return Scored({"accuracy": 100 * right / len(labels)})
 
 
 def _line_numbers(file: ScoreFile) -> list[str]:
@@ -137,11 +136,11 @@ def gold_numbers(examples: Sequence[dict]) -> str:
     return "".join(f"{number}\n" for number in english_order(examples))
 
 
-def score_pairs(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+def score_pairs(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> Scored:
     """Scores the sets of pairs. A blank line is a pair of its own, which both may have, as published."""
     del row, language
     labels, answers = (_pairs_of(file) for file in (gold, found))
-    return _f1(len(labels & answers), len(labels), len(answers)), {}
+    return Scored(_f1(len(labels & answers), len(labels), len(answers)))
 
 
 def _pairs_of(file: ScoreFile) -> set[str]:
@@ -164,12 +163,12 @@ def gold_pairs(examples: Sequence[dict]) -> str:
     return "".join(f"{example['id']}\t{other}\n" for example in examples for other in example["gold"])
 
 
-def score_choices(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> tuple[Scores, Scores]:
+def score_choices(gold: ScoreFile, found: ScoreFile, row: Task, language: str) -> Scored:
     """Scores the numbers of choices."""
     del language
     labels, answers = (_choices(file, row) for file in (gold, found))
     _check_lines(gold, found, len(labels), len(answers))
-    return {"accuracy": 100 * sum(map(int.__eq__, labels, answers)) / len(labels)}, {}
+    return Scored({"accuracy": 100 * sum(map(int.__eq__, labels, answers)) / len(labels)})
 
 
 def _choices(file: ScoreFile, row: Task) -> list[int]:

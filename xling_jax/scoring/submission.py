@@ -14,7 +14,7 @@ import statistics
 from typing import Any
 
 from xling_jax.errors import DataError, MissingError
-from xling_jax.scoring.files import Scores, open_file
+from xling_jax.scoring.files import Scored, Scores, open_file
 from xling_jax.scoring.layouts import LAYOUTS, Layout
 from xling_jax.scoring.metrics import scorer_of
 from xling_jax.tables.benchmarks import BENCHMARKS, Benchmark, Entry, benchmark
@@ -29,7 +29,8 @@ class Report:
 
     `overall` has `all_task` and the groups, those of which every task is there. `corrected` are numbers beside the
     published ones, for the tasks where those mislead. `scorers` names the rule of each task, and of its corrected
-    numbers. `missing` are languages that were passed over, `not_scored` the folders that were, and why.
+    numbers. `unanswered` counts questions without an answer, which score 0 as published. `missing` are languages that
+    were passed over, `not_scored` the folders that were, and why.
     """
 
     benchmark: str
@@ -37,6 +38,7 @@ class Report:
     detailed: dict[str, Detail]
     corrected: dict[str, Detail]
     scorers: dict[str, dict[str, str]]
+    unanswered: dict[str, dict[str, int]]
     missing: dict[str, list[str]]
     not_scored: dict[str, str]
 
@@ -69,11 +71,13 @@ def evaluate(
             f"Found: {' '.join(sides[0]) or 'nothing'}; and {' '.join(sides[1]) or 'nothing'}.\n"
             f"Allowed: {' '.join(entry.name for entry in row.entries)}."
         )
-    detailed, corrected, missing = {}, {}, {}
+    detailed, corrected, unanswered, missing = {}, {}, {}, {}
     for entry in entries:
         scores = evaluate_task(row, entry, predictions, labels, split, partial=partial)
-        detailed[entry.name] = _detail(entry, {code: official for code, (official, _) in scores.items()})
+        detailed[entry.name] = _detail(entry, {code: scored.published for code, scored in scores.items()})
         corrected |= _corrected(entry.name, scores)
+        if silent := {code: scored.unanswered for code, scored in scores.items() if scored.unanswered}:
+            unanswered[entry.name] = silent
         if lacking := [code for code in entry.languages.split() if code not in scores]:
             missing[entry.name] = lacking
     whole = {name: detail["avg_metric"] for name, detail in detailed.items() if name not in missing}
@@ -83,6 +87,7 @@ def evaluate(
         detailed,
         corrected,
         {entry.name: _scorers(entry, entry.name in corrected) for entry in entries},
+        unanswered,
         missing,
         _not_scored(row, *sides),
     )
@@ -96,8 +101,8 @@ def evaluate_task(
     split: str = "test",
     *,
     partial: bool = False,
-) -> dict[str, tuple[Scores, Scores]]:
-    """Returns published and corrected metrics of each language of a task; see `evaluate`."""
+) -> dict[str, Scored]:
+    """Returns what each language of a task scores; see `evaluate`."""
     files = _Files(row, entry, predictions / entry.name, labels / entry.name, split)
     return {code: files.score(code) for code in files.languages(partial)}
 
@@ -168,8 +173,8 @@ class _Files:
             "With --partial the languages are scored that are there, and the task counts in no group."
         )
 
-    def score(self, code: str) -> tuple[Scores, Scores]:
-        """Returns published and corrected metrics of one language."""
+    def score(self, code: str) -> Scored:
+        """Returns what a language scores."""
         found, gold = map(open_file, self._paths(code))
         return self.layout.score(gold, found, TASKS[self.entry.task], code)
 
@@ -182,13 +187,13 @@ def _detail(entry: Entry, scores: dict[str, Scores]) -> Detail:
     return detail | means | {"avg_metric": statistics.fmean(means[f"avg_{metric}"] for metric in entry.metrics)}
 
 
-def _corrected(name: str, scores: dict[str, tuple[Scores, Scores]]) -> dict[str, Detail]:
+def _corrected(name: str, scores: dict[str, Scored]) -> dict[str, Detail]:
     """Returns {task: corrected numbers}: languages where there is one; the means are over all, with those in place."""
-    metrics = {metric: None for _, corrected in scores.values() for metric in corrected}
+    metrics = {metric: None for scored in scores.values() for metric in scored.corrected}
     found: Detail = {}
     for metric in metrics:
-        found[metric] = {code: values[metric] for code, (_, values) in scores.items() if metric in values}
-        everywhere = [(official | values)[metric] for official, values in scores.values()]
+        found[metric] = {code: each.corrected[metric] for code, each in scores.items() if metric in each.corrected}
+        everywhere = [(each.published | each.corrected)[metric] for each in scores.values()]
         found[f"avg_{metric}"] = statistics.fmean(everywhere)
     return {name: found} if found else {}
 
