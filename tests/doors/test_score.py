@@ -121,6 +121,7 @@ WRONG = {
         "JSON that ends": (None, '{"q1": "a",\n"q2": ', "test-ar.json:2: column 7: Expecting value"),
         "no object": (None, '["a", "b"]', "test-ar.json:1: a list"),
         "nothing but brackets": (None, "[" * 100_000, "test-ar.json:1: "),
+        "a number without end": (None, f'{{"q1": {"1" * 5000}}}', "test-ar.json:1: Exceeds the limit"),
         "labels that end": (SQUAD[:-4], None, "labels/tydiqa/test-ar.json:3: column"),
         "labels that end in a text": ('{"data": [{"paragraphs": [{"context": "a\\"', None, "test-ar.json:1: column"),
         "a question twice": (SQUAD.replace("q2", "q1"), None, "labels/tydiqa/test-ar.json:3: question 'q1' again"),

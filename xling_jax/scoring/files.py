@@ -77,8 +77,8 @@ class ScoreFile:
                 return self.json(ids)  # which says the right line
             found = f"column {error.colno}: {error.msg}"
             raise self.error(error.lineno, found, "one whole JSON document") from error
-        except RecursionError as error:
-            raise self.error(1, "brackets within brackets without end", "one whole JSON document") from error
+        except (RecursionError, ValueError) as error:  # brackets within brackets, or a number of thousands of digits
+            raise self.error(1, str(error), "one whole JSON document") from error
 
     def _parsed(self, text: str, hook: Callable | None) -> Any:
         return json.loads(text, parse_constant=self._refuse, object_pairs_hook=hook)

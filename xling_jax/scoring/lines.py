@@ -185,7 +185,7 @@ def _choices(file: ScoreFile, row: Task) -> list[int]:
 def _record(file: ScoreFile, number: int, line: str) -> Any:
     try:
         return json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise file.error(number, "a blank line" if not line else str(error), "one JSON object on each line") from error
 
 

@@ -151,6 +151,10 @@ class Scorer:
     score: Callable[..., Pairs]
     by_language: bool = False
 
+    def pairs(self, targets: Sequence[Any], predictions: Sequence[Any], language: str) -> Pairs:
+        """Returns the metrics; the language is passed on where the rule goes by it."""
+        return self.score(targets, predictions, *([language] if self.by_language else []))
+
 
 def _gold_texts(example: dict) -> list[str] | None:
     return None if example["answers"] is None else [answer["text"] for answer in example["answers"]]
@@ -188,8 +192,7 @@ def score(kind: str, examples: Sequence[dict], predictions: Sequence[Any], langu
       rule: the task's column `scorer`, "" for the kind's own.
     """
     scorer = scorer_of(kind, rule)
-    targets = [scorer.target(example) for example in examples]
-    return scorer.score(targets, predictions, *([language] if scorer.by_language else []))
+    return scorer.pairs([scorer.target(example) for example in examples], predictions, language)
 
 
 def _shares(numerators: Sequence[float]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 As its published scorer averages: a task's score is the mean over its languages of the mean of its metrics, a group's
 the mean over its tasks, and the overall score the mean over all. Where that scorer goes on with what is not as it must
-be (a file missing, a sentence of another length, a question without an answer), this one stops; docs/scoring.md lists
+be (a sentence of another length, an id twice, a label that the task has not), this one stops; docs/scoring.md lists
 where.
 """
 
