@@ -52,6 +52,7 @@ ROWS = (
             ),
             "test": Split("mlqa/MLQA_V1/test/test-context-{language}-question-{language}.json", MLQA),
         },
+        scorer="mlqa",
         train_from="squad.train.en",
         licence="CC BY-SA 3.0",
         source="facebookresearch/MLQA on GitHub",
