@@ -300,5 +300,5 @@ def test_wrong_flags_of_labels(xling, tmp_path, argv, code, words):
 
 def test_labels_that_are_withheld_are_named(xling, tmp_path):
     _, out, _ = xling("data", "labels", "--benchmark=xtreme", f"--out={tmp_path}", f"--data_dir={EXAMPLES}")
-    assert TASKS["bucc"].splits["test"].labels == "withheld"
+    assert TASKS["bucc2018"].splits["test"].labels == "withheld"
     assert "bucc2018    0 of  4 languages written; labels withheld: de fr ru zh" in out.replace("0 of 4", "0 of  4")
