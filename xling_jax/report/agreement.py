@@ -41,7 +41,7 @@ def rankc(one_NxC: np.ndarray, other_NxC: np.ndarray) -> Agreement:
         chosen_N = counts_N == count
         one, other = (np.argsort(x[chosen_N, :count], axis=1) for x in (one_NxC, other_NxC))
         tail_P = _tails(count)
-        total += tail_P[np.maximum(one, other)].sum()
+        total += np.bincount(np.maximum(one, other).ravel(), minlength=count) @ tail_P
         both_PxP = tail_P[np.maximum.outer(np.arange(count), np.arange(count))]
         chance += np.einsum("cp,pq,cq->", _places(one), both_PxP, _places(other)) / chosen_N.sum()
     return Agreement(100 * float(total) / len(counts_N), 100 * float(chance) / len(counts_N))

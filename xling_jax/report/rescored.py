@@ -50,7 +50,7 @@ def rescored(record: Record, rows: Mapping[str, Sequence[Result]]) -> tuple[Resc
                 key = (cell.arm, cell.seed, own, later, row.task, row.split, row.language, row.metric)
                 if key in found:
                     continue
-                before = _chosen((r for r in rows.get(own, ()) if own in lineage and _same(r, row)), record.policy)
+                before = _chosen((r for r in rows.get(own, ()) if _same(r, row)), record.policy)
                 after = _chosen(
                     (r for r in rows[later] if r.protocol == row.protocol and _alike(r, row)), record.policy
                 )
