@@ -45,10 +45,10 @@ def test_forgetting(make_workdir):
     table = forgetting_table(collected_from(with_intermediate(make_workdir))[0])
     assert [r.label for r in table.rows] == [
         "none: world_text (loss), pretrain → none_qa2",
-        "english: world_nli (accuracy), nli → english_qa2",
         "english: world_text (loss), pretrain → english_qa2",
         "english: world_text (loss), pretrain → nli",
-    ]
+        "english: world_nli (accuracy), nli → english_qa2",
+    ], "in the order of the stages"
     nli = numbers(table, "english: world_nli (accuracy), nli → english_qa2")
     own, later, difference = nli.values()
     assert (own.value, own.low, own.high) == (85.0, 80.0, 90.0)

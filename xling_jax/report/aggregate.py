@@ -6,20 +6,16 @@ the averages of each seed. An average over a missing cell is itself missing.
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from xling_jax.errors import DataError
 from xling_jax.report.collapse import Runs, constant_notes, mark_constant, whole_runs, without
 from xling_jax.report.collect import Collected, Key
-from xling_jax.report.items import Items
+from xling_jax.report.intervals import compare
 from xling_jax.report.record import Record, Target
-from xling_jax.report.statistics import Gain, Sums, paired_gains
-from xling_jax.report.table import Column, Number, Row, Table, count
+from xling_jax.report.table import NO_SEED, Column, Number, Row, Table, count, listed
 from xling_jax.results import Result
-
-NO_SEED = "every seed collapsed"
 
 
 def columns(record: Record, target: Target) -> tuple[Column, ...]:
@@ -85,84 +81,6 @@ def baseline_table(collected: Collected, target: Target) -> Table:
     )
     title, note = f"{target.name}: gain over {baseline}", f"Points of {target.metric}, mean over seeds."
     return Table("baseline", title, note, scored.columns, rows)
-
-
-def compare(
-    collected: Collected,
-    target: Target,
-    pair: Sequence[str],
-    cols: Sequence[Column],
-    seeds: Sequence[int] | None = None,
-) -> tuple[Number, ...]:
-    """Returns for each column the gain of the first arm over the second; missing where any cell is."""
-    averages = [dict.fromkeys(column.languages, 1 / len(column.languages)) for column in cols]
-    return intervals(collected, target, pair, averages, seeds)
-
-
-def intervals(
-    collected: Collected,
-    target: Target,
-    arms: Sequence[str],
-    sums: Sequence[Mapping[str, float]],
-    seeds: Sequence[int] | None = None,
-) -> tuple[Number, ...]:
-    """Returns weighted sums over languages, each with its 95% interval; missing where any cell is.
-
-    Args:
-      collected: the experiment.
-      target: what is measured.
-      arms: one, or two of which the second is subtracted from the first.
-      sums: a weight for each language of a sum; a mean over three languages is 1/3 of each.
-      seeds: to count, if not all of the experiment.
-    """
-    seeds = collected.record.seeds if seeds is None else seeds
-    if not seeds:
-        return tuple(Number(None, state="none", note=NO_SEED) for _ in sums)
-    lacking = {code: _lacking(collected, target, arms, code, seeds) for weights in sums for code in weights}
-    whole = [code for code in lacking if not lacking[code]]
-    shown = [place for place, weights in enumerate(sums) if all(code in whole for code in weights)]
-    gains: dict[int, Gain] = {}
-    if shown:
-        first, *others = stack_items(collected.items, arms, seeds, target.name, whole)
-        second = others[0] if others else Sums(*np.zeros((2, *first.num_SxGxN.shape)))
-        weights_AxG = np.array([[sums[place].get(code, 0) for code in whole] for place in shown])
-        gains = dict(zip(shown, paired_gains(first, second, weights_AxG), strict=True))
-    keys = {code: [(arm, seed, target.name, code) for arm in arms for seed in seeds] for code in lacking}
-    numbers = []
-    for place, weights in enumerate(sums):
-        gain, note = gains.get(place), listed([cell for code in weights for cell in lacking[code]])
-        if gain is None:
-            absent = any(key not in collected.scores for code in weights for key in keys[code])
-            numbers.append(Number(None, state="missing" if absent else "not finite", note=note))
-        else:
-            numbers.append(Number(gain.value, gain.low, gain.high, gain.error))
-    return tuple(numbers)
-
-
-def stack_items(
-    items: Mapping[Key, Items], arms: Sequence[str], seeds: Sequence[int], target: str, languages: Sequence[str]
-) -> list[Sums]:
-    """Returns the items of each arm in one order of ids, shared by all languages.
-
-    An id that a language lacks adds nothing there. Within a language, all seeds of all arms must have
-    the same ids, or they were not measured on the same test set: DataError with the two files.
-    """
-    for code in languages:
-        found = [items[arm, seed, target, code] for arm in arms for seed in seeds]
-        for other in found[1:]:
-            _check_same_ids(found[0], other)
-    ids = sorted({name for code in languages for name in items[arms[0], seeds[0], target, code].ids})
-    place = {name: index for index, name in enumerate(ids)}
-    sums = []
-    for arm in arms:
-        num_SxGxN, den_SxGxN = np.zeros((2, len(seeds), len(languages), len(ids)))
-        for s, seed in enumerate(seeds):
-            for g, code in enumerate(languages):
-                cell = items[arm, seed, target, code]
-                order = [place[name] for name in cell.ids]
-                num_SxGxN[s, g, order], den_SxGxN[s, g, order] = cell.num_N, cell.den_N
-        sums.append(Sums(num_SxGxN, den_SxGxN))
-    return sums
 
 
 def stage_uses(record: Record) -> dict[str, int]:
@@ -236,25 +154,3 @@ def difference(number: Number, base: Number) -> Number:
     if number.value is None or base.value is None:
         return number if number.value is None else base
     return Number(number.value - base.value)
-
-
-def _lacking(collected: Collected, target: Target, arms: Iterable[str], code: str, seeds: Sequence[int]) -> list[str]:
-    cells = [(arm, seed) for arm in arms for seed in seeds if (arm, seed, target.name, code) not in collected.items]
-    return [f"{arm} seed {seed} {code}" for arm, seed in cells]
-
-
-def listed(cells: Sequence[str]) -> str:
-    """Returns the first cells and how many more there are: a table's place is small."""
-    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
-    return ", ".join(cells[:3]) + more
-
-
-def _check_same_ids(one: Items, other: Items) -> None:
-    if one.ids is other.ids or set(one.ids) == set(other.ids):
-        return
-    only = sorted(set(one.ids) ^ set(other.ids))
-    raise DataError(
-        f"{one.path} and {other.path} are not of the same items.\n"
-        f"Found {len(one.ids)} and {len(other.ids)} ids; {len(only)} are in one only, for example '{only[0]}'.\n"
-        "A gain compares arms and seeds on the same items; evaluate both stages on the same data."
-    )

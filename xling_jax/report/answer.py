@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 
 from xling_jax.errors import DataError
-from xling_jax.report.aggregate import columns, compare
+from xling_jax.report.aggregate import columns
 from xling_jax.report.collapse import whole_runs
 from xling_jax.report.collect import Collected
+from xling_jax.report.intervals import compare
 from xling_jax.report.record import Record
 from xling_jax.report.table import Number, count
 

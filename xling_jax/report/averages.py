@@ -6,9 +6,10 @@ share a script, and those of the largest families have most data), so an average
 
 from collections.abc import Sequence
 
-from xling_jax.report.aggregate import bound_rows, intervals, mark_floor, mean_score
+from xling_jax.report.aggregate import bound_rows, mark_floor, mean_score
 from xling_jax.report.collapse import Runs
 from xling_jax.report.collect import Collected
+from xling_jax.report.intervals import intervals
 from xling_jax.report.record import Record, Target
 from xling_jax.report.table import NONE, Column, Row, Table, count
 from xling_jax.tables.languages import LANGUAGES

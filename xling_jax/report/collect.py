@@ -20,6 +20,7 @@ from xling_jax.errors import DataError
 from xling_jax.report.items import Items, read_items, read_lines
 from xling_jax.report.record import Cell, Record, Target, read_record
 from xling_jax.report.rescored import Rescored, is_rescored, rescored
+from xling_jax.report.statistics import Draws
 from xling_jax.results import Result, read_results
 
 ROUNDING = 0.01  # points; a row may be rounded to two decimals
@@ -42,7 +43,7 @@ class Collected:
 
     `scores` and `items` lack the cells that are missing; `items` also those whose score is not finite. Both are
     those of the experiment's policy; `by_policy` has the scores of every policy that was measured.
-    `curves` are by stage and task.
+    `curves` are by stage and task. `memo` keeps what many tables of this experiment share.
     """
 
     record: Record
@@ -51,6 +52,7 @@ class Collected:
     items: Mapping[Key, Items]
     rescored: tuple[Rescored, ...]
     curves: Mapping[str, Mapping[str, Curve]]
+    memo: dict[tuple, Draws] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def scores(self) -> Mapping[Key, Result]:

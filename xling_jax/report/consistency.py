@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xling_jax.errors import DataError
-from xling_jax.report.aggregate import bound_rows, listed, mark_floor, mean_score
+from xling_jax.report.aggregate import bound_rows, mark_floor, mean_score
 from xling_jax.report.agreement import Agreement, rankc, right_and_wrong
 from xling_jax.report.averages import zero_shot
 from xling_jax.report.collapse import Runs, mark_constant
 from xling_jax.report.collect import Collected
 from xling_jax.report.items import Items
 from xling_jax.report.record import Target
-from xling_jax.report.table import NONE, Column, Number, Row, Table
+from xling_jax.report.table import NONE, Column, Number, Row, Table, listed
 
 LEAST_SHARED = 0.5  # of a language's items
 NOT_PARALLEL = Number(None, state="not parallel")
@@ -60,7 +60,7 @@ def consistency_table(collected: Collected, target: Target) -> Table:
         rows = [Row(f"all {len(codes)} languages", "value", (NOT_PARALLEL,) * len(cols))]
     if len(measured.parallel) > 1:
         label = f"mean of {len(measured.parallel)} languages"
-        rows.append(Row(label, "value", _numbers(collected, target, measured, measured.parallel)))
+        rows.append(Row(label, "bound", _numbers(collected, target, measured, measured.parallel)))
     what = RANKED_NOTE if measured.ranked else RIGHT_NOTE
     note = (
         f"Each language against {source}, on the items that both have. {what}. Mean over seeds, lowest and highest "

@@ -1,15 +1,14 @@
 """What later stages cost the tasks of earlier ones, in the source language."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from xling_jax.report.aggregate import listed
 from xling_jax.report.collect import Collected
 from xling_jax.report.record import Record
 from xling_jax.report.rescored import Rescored
-from xling_jax.report.table import NONE, Column, Number, Row, Table
-from xling_jax.results import Result
+from xling_jax.report.table import NONE, Column, Number, Row, Table, listed
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS
 
@@ -30,23 +29,23 @@ NOTE = (
 def forgetting_table(collected: Collected) -> Table:
     """Returns, for each arm, tasks of earlier stages by later stages: both scores and their difference."""
     record = collected.record
-    groups: dict[tuple[str, ...], dict[int, Rescored]] = {}
-    for entry in collected.rescored:
-        if _is_shown(entry.after):
-            key = (entry.arm, _label(entry, record))
-            groups.setdefault(key, {})[entry.seed] = entry
-    order = {arm: place for place, arm in enumerate(record.arms)}
-    rows = [
-        Row(": ".join(key), "value", _numbers(by_seed, record.seeds))
-        for key, by_seed in sorted(groups.items(), key=lambda group: order[group[0][0]])
-    ]
+    groups: dict[str, dict[int, Rescored]] = {}
+    for entry in sorted(filter(_is_shown, collected.rescored), key=functools.partial(_order, record=record)):
+        groups.setdefault(f"{entry.arm}: {_label(entry, record)}", {})[entry.seed] = entry
+    rows = [Row(label, "value", _numbers(by_seed, record.seeds)) for label, by_seed in groups.items()]
     return Table("forgetting", "Forgetting", NOTE, COLUMNS, tuple(rows))
 
 
-def _is_shown(row: Result) -> bool:
+def _order(entry: Rescored, record: Record) -> tuple:
+    stages = [stage.dir for stage in record.stages]
+    own = stages.index(entry.own) if entry.own in stages else len(stages)
+    return record.arms.index(entry.arm), own, entry.task, stages.index(entry.later)
+
+
+def _is_shown(entry: Rescored) -> bool:
     """Says if the metric is the one its task is reported by; that of a task of no known row always is."""
-    metrics = KINDS[TASKS[row.task].kind].metrics if row.task in TASKS else ()
-    return not metrics or row.metric == metrics[0]
+    metrics = KINDS[TASKS[entry.task].kind].metrics if entry.task in TASKS else ()
+    return not metrics or entry.metric == metrics[0]
 
 
 def _label(entry: Rescored, record: Record) -> str:

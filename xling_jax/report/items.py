@@ -64,7 +64,8 @@ def read_items(path: pathlib.Path, metric: str) -> Items:
     rankings: list[Sequence[int]] = []
     for number, fields in read_lines(path):
         name, ratio = fields.get("id"), _ratio(fields.get(metric))
-        whole = _ratio(fields.get(next((other for other in WHOLE if other in fields), metric)))
+        said = next((other for other in WHOLE if other in fields), metric)
+        whole = ratio if said == metric else _ratio(fields[said])
         if not isinstance(name, str) or ratio is None or whole is None:
             allowed = f'{{"id": a string, "{metric}": [numerator, denominator], ...}}, 0 or more each'
             raise broken_line(str(path), number, f"{json.dumps(fields)} is not an item of {metric}", allowed)

@@ -60,6 +60,15 @@ class Gain:
     error: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """An arm's scores in percent, as they are and in resampled studies, and how the seeds of each study weigh."""
+
+    score_SxG: np.ndarray
+    picked_RxS: np.ndarray
+    score_RxSxG: np.ndarray
+
+
 def scores(weights_RxN: np.ndarray, sums: Sums) -> np.ndarray:
     """Returns scores_RxSxG in percent, item n counted `weights[r, n]` times.
 
@@ -77,37 +86,40 @@ def draw_counts(rng: np.random.Generator, draws: int, size: int, among: int) -> 
     return np.bincount(drawn.ravel(), minlength=draws * among).reshape(draws, among).astype(float)
 
 
-def bootstrap_gains(first: Sums, second: Sums, averages_AxG: np.ndarray, seed: int, draws: int) -> np.ndarray:
-    """Returns gains_RxA of `first` over `second` in `draws` resampled studies."""
+def resample(sums: Sums, seed: int = 0, draws: int = DRAWS) -> Draws:
+    """Returns an arm's scores in resampled studies: those of another arm with the same `seed` have the same draws."""
     rng = np.random.default_rng(seed)
-    seeds, _, items = first.num_SxGxN.shape
+    seeds, _, items = sums.num_SxGxN.shape
     picked_RxS = draw_counts(rng, draws, seeds - 1, seeds) / (seeds - 1) if seeds > 1 else np.ones((draws, 1))
-    chunk = max(1, CHUNK // items)
-    gains = []
-    for start in range(0, draws, chunk):
-        picked = picked_RxS[start : start + chunk]
-        weights_RxN = draw_counts(rng, len(picked), items, items)
-        gain_RxSxG = scores(weights_RxN, first) - scores(weights_RxN, second)
-        gains.append(np.einsum("rs,rsg->rg", picked, gain_RxSxG) @ averages_AxG.T)
-    return np.concatenate(gains)
+    sizes = np.diff([*range(0, draws, max(1, CHUNK // items)), draws])
+    drawn = [scores(draw_counts(rng, size, items, items), sums) for size in sizes]
+    return Draws(scores(np.ones((1, items)), sums)[0], picked_RxS, np.concatenate(drawn))
 
 
-def paired_gains(first: Sums, second: Sums, averages_AxG: np.ndarray, seed: int = 0, draws: int = DRAWS) -> list[Gain]:
-    """Returns the gain of `first` over `second` for each average over languages.
+def gains(first: Draws, second: Draws | None, weights_AxG: np.ndarray) -> list[Gain]:
+    """Returns weighted sums over languages of the gain of `first` over `second`, or of its own scores.
 
     Args:
       first: the arm that is hoped to be better.
-      second: the arm it is compared with; same seeds, languages and items.
-      averages_AxG: weights of the languages in each average; each row sums to 1.
-      seed: of the random draws; the same seed gives the same interval, and swapped arms its mirror.
-      draws: number of resampled studies.
+      second: the arm it is compared with, with the same draws; None for nothing.
+      weights_AxG: of the languages in each sum: a row that sums to 1 is an average, one that sums to 0 a difference.
+    """
+    gain_SxG, gain_RxSxG = first.score_SxG, first.score_RxSxG
+    if second is not None:
+        assert second.score_RxSxG.shape == gain_RxSxG.shape, "arms must share draws, seeds and languages"
+        gain_SxG, gain_RxSxG = gain_SxG - second.score_SxG, gain_RxSxG - second.score_RxSxG
+    value_A = weights_AxG @ gain_SxG.mean(axis=0)
+    gain_RxA = np.einsum("rs,rsg->rg", first.picked_RxS, gain_RxSxG) @ weights_AxG.T
+    tail = (1 - LEVEL) / 2
+    low_A, high_A = np.quantile(gain_RxA, [tail, 1 - tail], axis=0)
+    error_A = gain_RxA.std(axis=0, ddof=1)
+    return [Gain(*map(float, numbers)) for numbers in zip(value_A, low_A, high_A, error_A, strict=True)]
+
+
+def paired_gains(first: Sums, second: Sums, averages_AxG: np.ndarray, seed: int = 0, draws: int = DRAWS) -> list[Gain]:
+    """Returns the gain of `first` over `second`, which has the same seeds, languages and items, for each average.
+
+    The same `seed` gives the same interval, and swapped arms its mirror.
     """
     assert first.num_SxGxN.shape == second.num_SxGxN.shape, "arms must share seeds, languages and items"
-    ones_1xN = np.ones((1, first.num_SxGxN.shape[2]))
-    gain_SxG = (scores(ones_1xN, first) - scores(ones_1xN, second))[0]
-    value_A = averages_AxG @ gain_SxG.mean(axis=0)
-    gains_RxA = bootstrap_gains(first, second, averages_AxG, seed, draws)
-    tail = (1 - LEVEL) / 2
-    low_A, high_A = np.quantile(gains_RxA, [tail, 1 - tail], axis=0)
-    error_A = gains_RxA.std(axis=0, ddof=1)
-    return [Gain(*map(float, numbers)) for numbers in zip(value_A, low_A, high_A, error_A, strict=True)]
+    return gains(resample(first, seed, draws), resample(second, seed, draws), averages_AxG)

@@ -39,11 +39,12 @@ class Number:
 
 
 NONE = Number(None, state="none")
+NO_SEED = "every seed collapsed"  # the note where nothing is left to average
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of a table. `kind`: arm, bound (floor or ceiling), gain, or value for what is none of these."""
+    """A row of a table. `kind`: arm, gain, bound for what stays below the others (floor, ceiling, mean), or value."""
 
     label: str
     kind: str
@@ -69,3 +70,9 @@ class Table:
 def count(things: Sequence[object], noun: str) -> str:
     """Returns "1 seed", "2 seeds"."""
     return f"{len(things)} {noun}" + ("s" if len(things) != 1 else "")
+
+
+def listed(cells: Sequence[str]) -> str:
+    """Returns the first cells and how many more there are: a table's place is small."""
+    more = f" and {len(cells) - 3} more" if len(cells) > 3 else ""
+    return ", ".join(cells[:3]) + more
