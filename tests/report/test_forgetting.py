@@ -131,6 +131,13 @@ def test_a_task_of_two_stages(make_workdir):
     }
 
 
+def test_scored_again_under_other_policies_alone(make_workdir):
+    workdir = make_workdir()
+    workdir.add_rows("pretrain-aa", [result(TEXT, 2.0)])
+    workdir.add_rows("none_qa2_s0-bb", [result(TEXT, 2.5, "pretrain-aa", policy="oracle")])
+    assert forgetting_table(collected_from(workdir)[0]).rows == ()
+
+
 def test_nothing_was_scored_again(make_workdir):
     assert forgetting_table(collected_from(make_workdir())[0]).rows == ()
 

@@ -20,9 +20,9 @@ COLUMNS = (
     Column("difference", "", (), "gain"),
 )
 NOTE = (
-    "What each stage was trained for, measured after it and again after later ones, with the later stage's body and "
-    "its own head; mean over seeds, lowest and highest below. The difference is later minus own: below 0 is forgotten "
-    "where it is of scores, in points; above 0 where it is of the loss of masked words, in nats."
+    "What a stage was trained for, measured after it and again after later stages: with their body, and the head of "
+    "the stage itself. Mean over seeds, lowest and highest below. The difference is later minus own: below 0 is "
+    "forgotten where it is of scores, in points; above 0 where it is of the loss of masked words, in nats."
 )
 
 

@@ -94,7 +94,7 @@ def article(experiment: ExperimentReport) -> Markup:
 def table_element(table: Table) -> Markup:
     """Returns a table of numbers: groups and columns in the head, bounds in the foot."""
     groups = [
-        element("th", element("span", group), colspan=str(len(list(members))), scope="colgroup")
+        element("th", *([element("span", group)] if group else []), colspan=str(len(list(members))), scope="colgroup")
         for group, members in itertools.groupby(column.group for column in table.columns)
     ]
     heads = [
@@ -189,6 +189,7 @@ def _provenance(record: Record) -> Iterable[Markup]:
         "versions": versions,
         "seeds": " ".join(map(str, record.seeds)),
         "baseline": record.baseline,
+        "selection policy": record.policy,
     }
     yield element("pre", record.command)
     yield element("dl", *(part for name, text in facts.items() for part in (element("dt", name), element("dd", text))))

@@ -54,8 +54,8 @@ def rescored(record: Record, rows: Mapping[str, Sequence[Result]]) -> tuple[Resc
                 after = _chosen(
                     (r for r in rows[later] if r.protocol == row.protocol and _alike(r, row)), record.policy
                 )
-                assert after is not None, "the row itself is one of them"
-                found[key] = Rescored(*key, before, after)
+                if after:
+                    found[key] = Rescored(*key, before, after)
     return tuple(found.values())
 
 
