@@ -7,7 +7,8 @@ An array's name ends in its axes: `tokens_BxL` is batch by length. The letters:
     D  model width                   F  feed-forward width
     H  attention heads               K  width of one head
     V  vocabulary                    Y  labels of a head
-    M  masked positions of a batch   N  items of a data set
+    M  masked positions of a batch;  N  items of a data set
+       items of a language, if fewer
     R  draws of a bootstrap          S  seeds; segments of a packed row
     G  languages                     A  averages over languages
     W  beams of a search

@@ -101,9 +101,7 @@ def test_other_items_are_an_error_naming_both_files(make_workdir):
     path = workdir.items("english", 1, "qda")
     path.write_text(path.read_text().replace('"id": "3"', '"id": "33"'))
     collected, target = collected_from(workdir)
-    with pytest.raises(
-        DataError, match=r"multilingual_qa2_s0-bb/.*qda\.items\.jsonl and .*english_qa2_s1-bb/.*(.|\n)*'3'"
-    ):
+    with pytest.raises(DataError, match=r"none_qa2_s0-bb/.*qda\.items\.jsonl and .*english_qa2_s1-bb/.*(.|\n)*'3'"):
         gain_table(collected, target)
 
 

@@ -52,7 +52,7 @@ class Collected:
     items: Mapping[Key, Items]
     rescored: tuple[Rescored, ...]
     curves: Mapping[str, Mapping[str, Curve]]
-    memo: dict[tuple, Draws] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
+    memo: dict[tuple, dict[str, Draws]] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
     @property
     def scores(self) -> Mapping[Key, Result]:

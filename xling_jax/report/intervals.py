@@ -6,10 +6,10 @@ import numpy as np
 
 from xling_jax.errors import DataError
 from xling_jax.report.collapse import Runs
-from xling_jax.report.collect import Collected, Key
+from xling_jax.report.collect import Collected
 from xling_jax.report.items import Items
 from xling_jax.report.record import Target
-from xling_jax.report.statistics import Draws, Gain, Sums, gains, resample
+from xling_jax.report.statistics import Arm, Draws, Gain, Sums, gains, resample
 from xling_jax.report.table import NO_SEED, Column, Number, listed
 
 
@@ -51,8 +51,6 @@ def intervals(
     shown = [place for place, weights in enumerate(sums) if all(code in whole for code in weights)]
     found: dict[int, Gain] = {}
     if shown:
-        for code in whole:
-            _check_same_ids([collected.items[arm, seed, target.name, code] for arm in arms for seed in seeds])
         first, *others = (_draws(collected, target, Runs(arm, seeds), whole) for arm in arms)
         weights_AxG = np.array([[sums[place].get(code, 0) for code in whole] for place in shown])
         found = dict(zip(shown, gains(first, others[0] if others else None, weights_AxG), strict=True))
@@ -69,28 +67,39 @@ def intervals(
 
 
 def _draws(collected: Collected, target: Target, runs: Runs, languages: tuple[str, ...]) -> Draws:
-    """Returns an arm's resampled scores; drawn once for all comparisons and tables."""
-    key = (target.name, runs, languages)
-    if key not in collected.memo:
-        collected.memo[key] = resample(stack_items(collected.items, target.name, runs, languages))
-    return collected.memo[key]
+    """Returns an arm's resampled scores; drawn once, for all arms that have the languages and for all tables."""
+    key = (target.name, runs.seeds, languages)
+    if runs.arm not in collected.memo.get(key, {}):
+        cells = {}
+        for arm in collected.record.arms:
+            if not any(_lacking(collected, target, [arm], code, runs.seeds) for code in languages):
+                cells[arm] = [[collected.items[arm, s, target.name, code] for s in runs.seeds] for code in languages]
+        collected.memo[key] = dict(zip(cells, resample(*stack_items([*cells.values()])), strict=True))
+    return collected.memo[key][runs.arm]
 
 
-def stack_items(items: Mapping[Key, Items], target: str, runs: Runs, languages: Sequence[str]) -> Sums:
-    """Returns the items of an arm in the order of their ids, shared by all languages.
+def stack_items(arms: Sequence[Sequence[Sequence[Items]]]) -> tuple[list[Arm], int]:
+    """Returns the items of arms, languages and seeds in the order of their ids, and how many ids there are.
 
-    An id that a language lacks adds nothing there.
+    Items with one id are drawn together; an id that a language lacks adds nothing there. Within a language, all seeds
+    of all arms must have the same ids, or they were not measured on the same test set: DataError with the two files.
     """
-    cells = {(seed, code): items[runs.arm, seed, target, code] for seed in runs.seeds for code in languages}
-    ids = sorted({name for cell in cells.values() for name in cell.ids})
+    for seeds_of_arms in zip(*arms, strict=True):
+        _check_same_ids([cell for seeds in seeds_of_arms for cell in seeds])
+    ids = sorted({name for languages in arms for seeds in languages for name in seeds[0].ids})
     place = {name: index for index, name in enumerate(ids)}
-    num_SxGxN, den_SxGxN = np.zeros((2, len(runs.seeds), len(languages), len(ids)))
-    for s, seed in enumerate(runs.seeds):
-        for g, code in enumerate(languages):
-            cell = cells[seed, code]
-            order = [place[name] for name in cell.ids]
-            num_SxGxN[s, g, order], den_SxGxN[s, g, order] = cell.num_N, cell.den_N
-    return Sums(num_SxGxN, den_SxGxN)
+    return [[_sums(seeds, place) for seeds in languages] for languages in arms], len(ids)
+
+
+def _sums(seeds: Sequence[Items], place: Mapping[str, int]) -> Sums:
+    num_SxM, den_SxM = np.zeros((2, len(seeds), len(seeds[0].ids)))
+    place_M = np.array(sorted(place[name] for name in seeds[0].ids))
+    first, last = int(place_M[0]), int(place_M[-1])
+    together = last - first + 1 == len(place_M)
+    for s, cell in enumerate(seeds):
+        order = np.argsort([place[name] for name in cell.ids])
+        num_SxM[s], den_SxM[s] = cell.num_N[order], cell.den_N[order]
+    return Sums(num_SxM, den_SxM, slice(first, last + 1) if together else place_M)
 
 
 def _lacking(collected: Collected, target: Target, arms: Iterable[str], code: str, seeds: Sequence[int]) -> list[str]:

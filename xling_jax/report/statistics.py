@@ -1,7 +1,7 @@
 """Paired gains between two arms, with an interval that knows what was sampled: items and seeds.
 
 Every metric is a ratio of sums over test items, 100 * sum(num) / sum(den), so a resampled test set
-is a vector of item counts, and thousands of resampled scores are one matrix product.
+is a vector of item counts, and thousands of resampled scores are one matrix product for each language.
 
 The interval is a percentile bootstrap (Efron & Tibshirani 1993, ch. 13) with two crossed levels:
 
@@ -30,6 +30,7 @@ one seed the interval speaks of test items only. Intervals are for one number ea
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -40,14 +41,21 @@ CHUNK = 2**22  # numbers of the weight matrix held at a time: 32 MB
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """What each test item adds to numerator and denominator of a metric, for one arm."""
+    """What each test item of a language adds to numerator and denominator of a metric, for one arm.
 
-    num_SxGxN: np.ndarray
-    den_SxGxN: np.ndarray
+    `place` is where its items stand among all that are drawn: a slice, where they stand together, or their places.
+    """
+
+    num_SxM: np.ndarray
+    den_SxM: np.ndarray
+    place: slice | np.ndarray
 
     def __post_init__(self):
-        assert self.num_SxGxN.shape == self.den_SxGxN.shape, "numerators and denominators must match"
-        assert self.num_SxGxN.ndim == 3, "axes are seeds, languages, items"
+        assert self.num_SxM.shape == self.den_SxM.shape, "numerators and denominators must match"
+        assert self.num_SxM.ndim == 2, "axes are seeds, items"
+
+
+Arm = Sequence[Sums]  # of each language
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,15 +77,18 @@ class Draws:
     score_RxSxG: np.ndarray
 
 
-def scores(weights_RxN: np.ndarray, sums: Sums) -> np.ndarray:
+def scores(weights_RxN: np.ndarray, arm: Arm) -> np.ndarray:
     """Returns scores_RxSxG in percent, item n counted `weights[r, n]` times.
 
     Where no drawn item says anything about a language, its score is 0: the convention of F1 for
     nothing predicted and nothing to find.
     """
-    num_RxSxG = np.tensordot(weights_RxN, sums.num_SxGxN, axes=(1, 2))
-    den_RxSxG = np.tensordot(weights_RxN, sums.den_SxGxN, axes=(1, 2))
-    return 100 * np.divide(num_RxSxG, den_RxSxG, out=np.zeros_like(num_RxSxG), where=den_RxSxG > 0)
+    found = []
+    for sums in arm:
+        weights_RxM = weights_RxN[:, sums.place]
+        num_RxS, den_RxS = weights_RxM @ sums.num_SxM.T, weights_RxM @ sums.den_SxM.T
+        found.append(100 * np.divide(num_RxS, den_RxS, out=np.zeros_like(num_RxS), where=den_RxS > 0))
+    return np.stack(found, axis=-1)
 
 
 def draw_counts(rng: np.random.Generator, draws: int, size: int, among: int) -> np.ndarray:
@@ -86,14 +97,19 @@ def draw_counts(rng: np.random.Generator, draws: int, size: int, among: int) -> 
     return np.bincount(drawn.ravel(), minlength=draws * among).reshape(draws, among).astype(float)
 
 
-def resample(sums: Sums, seed: int = 0, draws: int = DRAWS) -> Draws:
-    """Returns an arm's scores in resampled studies: those of another arm with the same `seed` have the same draws."""
+def resample(arms: Sequence[Arm], items: int, seed: int = 0, draws: int = DRAWS) -> list[Draws]:
+    """Returns each arm's scores in resampled studies, the same ones for all: of `items` items, drawn once."""
     rng = np.random.default_rng(seed)
-    seeds, _, items = sums.num_SxGxN.shape
+    seeds = len(arms[0][0].num_SxM)
     picked_RxS = draw_counts(rng, draws, seeds - 1, seeds) / (seeds - 1) if seeds > 1 else np.ones((draws, 1))
-    sizes = np.diff([*range(0, draws, max(1, CHUNK // items)), draws])
-    drawn = [scores(draw_counts(rng, size, items, items), sums) for size in sizes]
-    return Draws(scores(np.ones((1, items)), sums)[0], picked_RxS, np.concatenate(drawn))
+    found: list[list[np.ndarray]] = [[] for _ in arms]
+    for size in np.diff([*range(0, draws, max(1, CHUNK // items)), draws]):
+        weights_RxN = draw_counts(rng, size, items, items)
+        for drawn, arm in zip(found, arms, strict=True):
+            drawn.append(scores(weights_RxN, arm))
+    whole_1xN = np.ones((1, items))
+    pairs = zip(arms, found, strict=True)
+    return [Draws(scores(whole_1xN, arm)[0], picked_RxS, np.concatenate(drawn)) for arm, drawn in pairs]
 
 
 def gains(first: Draws, second: Draws | None, weights_AxG: np.ndarray) -> list[Gain]:
@@ -114,12 +130,3 @@ def gains(first: Draws, second: Draws | None, weights_AxG: np.ndarray) -> list[G
     low_A, high_A = np.quantile(gain_RxA, [tail, 1 - tail], axis=0)
     error_A = gain_RxA.std(axis=0, ddof=1)
     return [Gain(*map(float, numbers)) for numbers in zip(value_A, low_A, high_A, error_A, strict=True)]
-
-
-def paired_gains(first: Sums, second: Sums, averages_AxG: np.ndarray, seed: int = 0, draws: int = DRAWS) -> list[Gain]:
-    """Returns the gain of `first` over `second`, which has the same seeds, languages and items, for each average.
-
-    The same `seed` gives the same interval, and swapped arms its mirror.
-    """
-    assert first.num_SxGxN.shape == second.num_SxGxN.shape, "arms must share seeds, languages and items"
-    return gains(resample(first, seed, draws), resample(second, seed, draws), averages_AxG)
