@@ -40,6 +40,12 @@ def test_repeated_sentences_are_searched_once_and_are_no_answer():
     assert sentences.right(found).tolist() == [False, True]
 
 
+def test_gold_of_repeated_sentences_is_beyond_reach():
+    raw = cell(["a", "b", "a", "c"], ["x", "y", "y", "z"], "l0p0 l1p1 l1p3 l3p0 l3p9")
+    assert Sentences.of(raw).reachable() == [[], ["p3"], [], ["p0"], *[[]] * 4], "a and y repeat, and p9 is not there"
+    assert Sentences.of(cell("a", "x", withheld=True)).reachable() == [[], []]
+
+
 def test_space_around_a_sentence_tells_nothing_apart():
     assert Sentences.of(cell(["a", " a "], ["x"])).sides[0].once_N.tolist() == [False]
 

@@ -94,6 +94,7 @@ def test_a_stage_of_pairs_runs_and_answers_in_every_language(tmp_path):
     english, thai = (found["lareqa", "test", code]["value"] for code in ("en", "th"))
     assert 0 < english == thai, "all languages ask the same here"
     assert found["bucc2018", "dev", "zh"]["protocol"].endswith("queries=both margin=ratio k=4 threshold=crossfit")
+    assert found["bucc2018", "dev", "zh"]["floor"] is not None and found["bucc2018", "dev", "zh"]["ceiling"] is not None
     ranked = json.loads((folder / "predictions" / "lareqa" / "test-th.json").read_text())
     assert {len(ids) for ids in ranked.values()} == {20}
     pairs = (folder / "predictions" / "bucc2018" / "test-zh.tsv").read_text().splitlines()

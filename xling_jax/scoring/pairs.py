@@ -74,6 +74,14 @@ class Sentences:
         order_N = order_N[language.once_N[row_N[order_N]] & pivot.once_N[column_N[order_N]]]
         return Candidates(score_N[order_N], language.number_N[row_N[order_N]], pivot.number_N[column_N[order_N]])
 
+    def reachable(self) -> list[list[str]]:
+        """Returns of the gold translations those that an answer can be: no sentence of theirs repeats."""
+        once = {self.ids[number] for side in self.sides for number in side.number_N[side.once_N].tolist()}
+        return [
+            [other for other in pairs or () if {name, other} <= once]
+            for name, pairs in zip(self.ids, self.gold, strict=True)
+        ]
+
     def right(self, candidates: Candidates) -> np.ndarray:
         """Returns which candidates are gold."""
         pairs = zip(candidates.language_N.tolist(), candidates.pivot_N.tolist(), strict=True)

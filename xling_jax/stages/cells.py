@@ -18,6 +18,7 @@ from xling_jax.experiment import Experiment, Part, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
 from xling_jax.scoring.floors import FLOORS, Searched
 from xling_jax.scoring.metrics import scorer_of, value
+from xling_jax.scoring.pairs import Sentences
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import Cell, parse_cells
@@ -151,7 +152,8 @@ class Cells:
             seen = self._raw(train)
             answerable = kind in FLOORS and (seen or not KINDS[kind].trained)
             floors = scores_of(cell, raw, self._floor(cell, seen, raw, target)) if answerable else {}
-            ceilings = scores_of(cell, raw, self._reachable(prepared, raw)) if kind == "span_qa" else {}
+            reachable = self._reachable(prepared, raw)
+            ceilings = scores_of(cell, raw, reachable) if reachable else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},
                 "ceilings": {metric: value(pairs) for metric, pairs in ceilings.items()},
@@ -181,8 +183,16 @@ class Cells:
             self._seen = (parts, [example for part in parts for example in raw_examples(part, self._data_dir)])
         return self._seen[1]
 
-    def _reachable(self, prepared: Prepared, raw: Sequence[dict]) -> list[str]:
-        """Returns for each question the gold answer as tokens can say it; "" if no window holds it."""
+    def _reachable(self, prepared: Prepared, raw: Sequence[dict]) -> list:
+        """Returns the best answers there can be, where they may fall short of the gold ones; else nothing.
+
+        For a question that is the gold answer as tokens can say it, "" if no window holds it; for a sentence to be
+        mined, its translations of which neither side repeats.
+        """
+        if prepared.cell.row.kind == "mining":
+            return Sentences.of(raw).reachable()
+        if prepared.cell.row.kind != "span_qa":
+            return []
         best = [""] * len(raw)
         features = Records(prepared).read(np.arange(len(prepared.example_N)).tolist())
         for number, feature in zip(prepared.example_N, features, strict=True):
