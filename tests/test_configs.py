@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import Vocabulary, as_json, from_config
+from xling_jax.experiment import Vocabulary, as_json, check_model, from_config
 from xling_jax.models.card import Card
 from xling_jax.stages.plan import Start, describe, make_plan
 from xling_jax.tables.models import MODELS
@@ -30,7 +30,7 @@ def start_of(experiment):
     if not experiment.checkpoint:
         return None
     folder = pathlib.Path(experiment.checkpoint)
-    return Start(folder, Card(MODELS[folder.name], (), {}, None), Vocabulary(), "checkpoint")
+    return Start(folder, 0, Card(MODELS[folder.name], (), {}, None), Vocabulary(), "checkpoint")
 
 
 def sizes():
@@ -64,7 +64,7 @@ def test_no_target_language_is_trained_on_in_a_target_stage(path):
     for target in experiment.targets.values():
         trained = target.stage.cells() if target.stage else ()
         assert {cell.language for cell in trained} <= {experiment.source_language}
-        assert {cell.split for cell in trained}.isdisjoint({target.split})
+        assert set(trained).isdisjoint(target.cells())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -153,21 +153,17 @@ WRONG = {
         lambda c: c["pretrain"].update(data=("ocnli.test.zh",)),
         "Stage 'pretrain' needs the labels of ocnli.test.zh.*with labels: train train10k dev",
     ),
-    "withheld labels to score": (
-        lambda c: c["targets"]["pos"].update(task="xnli", split="test_blind", languages="th"),
-        "Target 'pos' needs the labels of xnli.test_blind.th.*with labels: train dev test",
-    ),
     "a kind without a head": (
         lambda c: c["pretrain"].update(data=("tatoeba.test.de",)),
         "Stage 'pretrain' asks for tatoeba.test.de, of kind 'retrieval', which is not trained here.*kinds mlm pair",
     ),
-    "a kind without an evaluator": (
-        lambda c: c["targets"]["pos"].update(task="bucc", split="dev", languages="zh"),
-        "Target 'pos' asks for bucc.dev.zh, of kind 'mining', which is not evaluated here.*kinds pair_classification",
+    "candidates to search with": (
+        lambda c: c["targets"]["pos"].update(task="lareqa", split="candidates", languages="th"),
+        "Target 'pos' asks for lareqa.candidates.th, which has no queries.\nAllowed: splits of queries: test",
     ),
-    "a trained kind without an evaluator": (
-        lambda c: c["targets"]["pos"].update(task="lareqa", split="test", languages="th"),
-        "Target 'pos' asks for lareqa.test.th, of kind 'dual_encoder', which is not evaluated here",
+    "pairs to search with": (
+        lambda c: c["targets"]["pos"].update(task="mewslix", split="dev_pairs", languages="en"),
+        "asks for mewslix.dev_pairs.en, which has no queries.\nAllowed: splits of queries: dev test",
     ),
     "masked words to score": (
         lambda c: c["targets"]["pos"].update(task="world_text", split="train", languages="qda"),
@@ -212,6 +208,67 @@ WRONG = {
         lambda c: c.update(model="tiny_mt5"),
         "of family 'seq2seq', and stage 'pretrain' is of kind 'mlm'",
     ),
+    "a pooling": (lambda c: c["targets"]["retrieval"]["protocol"].update(pooling="max"), "Unknown value 'max'"),
+    "a layer below the first": (
+        lambda c: c["targets"]["retrieval"]["protocol"].update(layer=-2),
+        "protocol of target 'retrieval' has layer=-2.\nAllowed: 0 or more",
+    ),
+    "a protocol of another kind": (
+        lambda c: c["targets"]["pos"]["protocol"].update(layer=1),
+        "target 'pos' has layer=1, which kind 'tagging' has no use for.\nAllowed: no field",
+    ),
+    "both directions of retrieval": (
+        lambda c: c["targets"]["retrieval"]["protocol"].update(queries="both"),
+        "target 'retrieval' has queries=both.\nAllowed: pivot, language",
+    ),
+    "a threshold": (
+        lambda c: c["targets"]["retrieval"]["protocol"].update(threshold="best"),
+        "has threshold=best, which kind 'retrieval' has no use for",
+    ),
+    "a policy": (
+        lambda c: c["pretrain"].update(selection={"policies": ("source-dev",)}, save_every=5),
+        "Unknown policy 'source-dev' in stage 'pretrain'.\nDid you mean: source_dev",
+    ),
+    "a policy that looks at targets first": (
+        lambda c: c["pretrain"].update(selection={"policies": ("oracle",)}, save_every=5),
+        "The first policy of stage 'pretrain' is .'oracle'.*\nAllowed: last, source_dev, average; target_dev and",
+    ),
+    "a choice of one": (
+        lambda c: c["pretrain"].update(selection={"policies": ("average",)}, save_every=0),
+        "selects among checkpoints and has save_every=0",
+    ),
+    "patience": (
+        lambda c: c["pretrain"].update(selection={"patience": -1}, save_every=5),
+        "selection.patience=-1 and average=0.\nAllowed: 0 or more",
+    ),
+    "nothing to select on": (
+        lambda c: c["targets"]["pos"]["stage"].update(selection={"policies": ("source_dev",)}, save_every=5),
+        "selects on 0 cells: selection.dev=''.\nAllowed: one, for example mnli.dev.en",
+    ),
+    "a test cell to select on": (
+        lambda c: c["targets"]["pos"]["stage"].update(
+            selection={"policies": ("source_dev",), "dev": "world_pos.test.qen"}, save_every=5
+        ),
+        "would be selected on world_pos.test.qen.\nAllowed: a cell with labels of a split other than test",
+    ),
+    "a target language's cell to select on": (
+        lambda c: c["targets"]["pos"]["stage"].update(
+            selection={"patience": 2, "dev": "world_pos.dev.qda"}, save_every=5
+        ),
+        "would be selected on world_pos.dev.qda.\n.*in a language that the stage has labels in: qen",
+    ),
+    "a cell to select on that is evaluated": (
+        lambda c: c["targets"]["pos"].update(
+            split="dev",
+            stage=c["targets"]["pos"]["stage"]
+            | {"selection": {"policies": ("source_dev",), "dev": "world_pos.dev.qen"}, "save_every": 5},
+        ),
+        "selects on world_pos.dev.qen, which target 'pos' is evaluated on",
+    ),
+    "what nobody learned to remember": (
+        lambda c: c.update(remember=("world_ner.test.qen",)),
+        "'world_ner.test.qen' in 'config.remember' is 1 cells, answered by head 'world_ner'.\nAllowed: one cell, of",
+    ),
     "readers": (lambda c: c.update(readers=-1), "readers=-1.\nAllowed: 0 or more"),
     "name": (lambda c: c.update(name="a/b"), "Allowed: letters, digits and _"),
     "no languages": (lambda c: c["targets"]["pos"].update(languages=""), "evaluated nowhere"),
@@ -224,3 +281,12 @@ def test_wrong_config_is_one_clear_error(case):
     with pytest.raises(ConfigError, match=f"(?s){words}") as caught:
         from_config(changed(change))
     assert str(caught.value).count("\n") <= 3 and caught.value.exit_code == 2
+
+
+def test_the_first_token_of_a_decoder_stands_for_no_text():
+    target = {"task": "bucc2018", "split": "dev", "languages": "zh", "max_length": 16, "protocol": {"pooling": "first"}}
+    config = {"name": "x", "checkpoint": "folder", "arms": {"none": {"stage": None}}, "targets": {"bucc2018": target}}
+    experiment = from_config(config)
+    check_model(experiment, MODELS["tiny"])
+    with pytest.raises(ConfigError, match=r"target 'bucc2018' has pooling='first'\.\nAllowed: mean last"):
+        check_model(experiment, MODELS["tiny_decoder"])

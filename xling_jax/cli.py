@@ -8,8 +8,10 @@ from xling_jax.errors import EXIT_DONE, EXIT_INTERRUPTED, XlingError, unknown
 
 VERBS = {
     "run": "runs an experiment, all its stages, evaluation and report; run again to resume",
+    "eval": "evaluates a checkpoint zero-shot, or each that a training makes",
+    "score": "scores predictions of XTREME or XTREME-R, any system's, as the published scorer does",
     "report": "writes the report of finished or unfinished runs",
-    "data": "lists tasks, shows a cell with an example, prepares cells",
+    "data": "lists tasks, shows a cell with an example, writes labels to score with, prepares cells",
     "convert": "reads and writes weights as Hugging Face lays them out; lists the models there are",
     "doctor": "checks the installation: versions, devices, what is missing and how to get it",
 }

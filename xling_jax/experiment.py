@@ -19,6 +19,7 @@ from xling_jax.errors import ConfigError, unknown
 from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
 from xling_jax.optim import Optim, check_optim
 from xling_jax.protocol import Protocol, check_protocol
+from xling_jax.selection import Selection, check_selection, source_dev
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import FAMILIES, Model, model
@@ -54,9 +55,10 @@ class Part:
     answer_length: int = 0
 
     @classmethod
-    def of(cls, cell: Cell, first: int, count: int, lengths: tuple[int, int], form: str) -> "Part":
-        """Returns a part in a form, if its kind can be asked so; the lengths are those of an input and an answer."""
+    def of(cls, cell: Cell, first: int, count: int, lengths: tuple[int, int], prompts: str) -> "Part":
+        """Returns a part, asked for in words if there are prompts; the lengths are those of an input and an answer."""
         length, answer_length = lengths
+        form = prompts or HEADS
         return cls(
             cell, first, count, length, *((form, answer_length) if form != HEADS and asked(cell.row.kind) else ())
         )
@@ -83,10 +85,12 @@ class Stage:
     max_length: int = 128  # tokens; longer texts are cut or become several
     buckets: tuple[int, ...] = ()  # lengths that batches are padded to, up to max_length; () for that alone
     answer_length: int = 64  # tokens of an answer in words, its end among them; labels take what they need
+    prompts: str = ""  # that ask for answers in words; the plan sets it from the experiment's
     packing: bool = False
     optim: Optim = dataclasses.field(default_factory=Optim)
     handover: Handover = Handover()
     save_every: int = 0  # steps between checkpoints; 0 for the last one only
+    selection: Selection = dataclasses.field(default_factory=Selection)
     log_every: int = 50
 
     def lengths(self) -> tuple[int, ...]:
@@ -101,8 +105,8 @@ class Stage:
         """Returns the languages that the stage has labels in; text without labels does not count."""
         return tuple(dict.fromkeys(cell.language for cell in self.cells() if KINDS[cell.row.kind].metrics))
 
-    def parts(self, limits: Mapping[str, int], form: str = HEADS) -> tuple[Part, ...]:
-        """Returns what the stage takes of its cells, in a form (see `Part`).
+    def parts(self, limits: Mapping[str, int]) -> tuple[Part, ...]:
+        """Returns what the stage takes of its cells.
 
         With `examples` set, cell j of k takes the j-th k-th of the first so many numbers, so that together they are
         exactly `examples`, and translations of one example are not taken twice. Text beside cells with labels is
@@ -114,7 +118,7 @@ class Stage:
         found = []
         for cell in self.cells():
             first, last = next(spans) if self.examples and cell in counted else (0, limits.get(cell.split, 0))
-            found.append(Part.of(cell, first, last - first, lengths, form))
+            found.append(Part.of(cell, first, last - first, lengths, self.prompts))
         return tuple(found)
 
     def counted(self) -> tuple[Cell, ...]:
@@ -151,6 +155,7 @@ class Target:
     languages: str = "all"
     max_length: int = 0  # 0 for that of the stage
     answer_length: int = 0  # 0 for that of the stage, or of a stage by default
+    prompts: str = ""  # as of a stage
     metric: str = ""  # "" for the kind's first
     protocol: Protocol = dataclasses.field(default_factory=Protocol)
 
@@ -168,13 +173,18 @@ class Target:
         """Returns the most tokens of an answer in words."""
         return self.answer_length or (self.stage or Stage()).answer_length
 
-    def part(self, cell: Cell, limits: Mapping[str, int], form: str = HEADS) -> Part:
-        """Returns what is evaluated of a cell, in a form (see `Part`)."""
-        return Part.of(cell, 0, limits.get(cell.split, 0), (self.lengths()[-1], self.answers()), form)
+    @property
+    def speaks(self) -> bool:
+        """Whether its answers are said in words."""
+        return bool(self.prompts) and asked(task(self.task).kind)
 
-    def parts(self, limits: Mapping[str, int], form: str = HEADS) -> tuple[Part, ...]:
+    def part(self, cell: Cell, limits: Mapping[str, int]) -> Part:
+        """Returns what is evaluated of a cell."""
+        return Part.of(cell, 0, limits.get(cell.split, 0), (self.lengths()[-1], self.answers()), self.prompts)
+
+    def parts(self, limits: Mapping[str, int]) -> tuple[Part, ...]:
         """Returns what is evaluated of all cells."""
-        return tuple(self.part(cell, limits, form) for cell in self.cells())
+        return tuple(self.part(cell, limits) for cell in self.cells())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +215,7 @@ class Experiment:
     checkpoint: str = ""  # a folder; "" to pretrain
     form: str = ""  # of answers: heads | text; "" for the model family's own
     prompts: str = ""  # of tables/prompts.py, if answers are texts; "" for the model family's own
+    checkpoint_step: int | None = None  # one of a stage's checkpoints; None for the stage's own
     vocabulary: Vocabulary = Vocabulary()
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> most examples of a cell
     pretrain: Stage = Stage()
@@ -212,6 +223,7 @@ class Experiment:
     seeds: tuple[int, ...] = (0,)
     arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)
     targets: Mapping[str, Target] = dataclasses.field(default_factory=dict)
+    remember: tuple[str, ...] = ()  # cells, one language each, that every stage after the task's own is asked again
     eval_batch_size: int = 128
     probabilities: bool = False  # write how sure the model is of its answers, beside them
     source_language: str = "en"
@@ -330,13 +342,23 @@ def _check_labels(cells: tuple[Cell, ...], asks: str) -> None:
 def _check_pairs(cells: tuple[Cell, ...], asks: str) -> None:
     """Raises ConfigError for cells of queries or of candidates: a model is trained on pairs of them."""
     for cell in cells:
-        splits = cell.row.splits
-        searched = {split.among for split in splits.values()} - {""}
-        if splits[cell.split].among or cell.split in searched:
-            pairs = [name for name, split in splits.items() if not split.among and name not in searched]
+        if cell.among or cell.searched:
+            searched = {split.among for split in cell.row.splits.values()}
+            pairs = [name for name, split in cell.row.splits.items() if not split.among and name not in searched]
             raise ConfigError(
                 f"{asks} asks for {cell}, which has queries and candidates apart.\n"
                 f"Allowed: splits of pairs: {' '.join(pairs) or 'of other tasks, as this one has none'}.\n{WHERE}"
+            )
+
+
+def _check_queries(cells: tuple[Cell, ...], asks: str) -> None:
+    """Raises ConfigError for cells of a dual encoder's task that have no queries to search with."""
+    for cell in cells:
+        if cell.row.kind == "dual_encoder" and not cell.among:
+            there = [name for name, split in cell.row.splits.items() if split.among]
+            raise ConfigError(
+                f"{asks} asks for {cell}, which has no queries.\n"
+                f"Allowed: splits of queries: {' '.join(there) or 'of other tasks, as this one has none'}.\n{WHERE}"
             )
 
 
@@ -371,6 +393,7 @@ def _check_stage(stage: Stage, where: str, positions: int) -> None:
             f"Allowed: at least one of each, or 0 for all of them.\n{WHERE}"
         )
     _check_mixing(stage.mixing, len(stage.data), where)
+    check_selection(stage.selection, stage.labelled_languages(), stage.save_every, f"stage '{where}'")
 
 
 def _check_mixing(mixing: Mixing, items: int, where: str) -> None:
@@ -459,6 +482,23 @@ def form_of(experiment: Experiment, row: Model) -> str:
     return HEADS if form == HEADS else experiment.prompts or family.prompts
 
 
+def with_prompts(experiment: Experiment, row: Model) -> Experiment:
+    """Returns an experiment whose stages and targets say how they are asked, if answers are said in words."""
+    form = form_of(experiment, row)
+    if form == HEADS:
+        return experiment
+
+    def asking(declared: Any) -> Any:
+        stage = getattr(declared, "stage", None)
+        more = {"stage": asking(stage)} if stage else {}
+        return dataclasses.replace(declared, **more | ({} if isinstance(declared, Arm) else {"prompts": form}))
+
+    arms, targets = (
+        {name: asking(row) for name, row in rows.items()} for rows in (experiment.arms, experiment.targets)
+    )
+    return dataclasses.replace(experiment, pretrain=asking(experiment.pretrain), arms=arms, targets=targets)
+
+
 def check_model(experiment: Experiment, row: Model) -> None:
     """Raises ConfigError for inputs that are longer than a model has positions, and for what its family cannot do."""
     family, form = FAMILIES[row.family], form_of(experiment, row)
@@ -486,6 +526,12 @@ def check_model(experiment: Experiment, row: Model) -> None:
             _check_answers(target.cells(), target.answers(), target.lengths()[-1], f"target '{name}'", row)
         else:
             _check_head(experiment, name, target)
+        if target.protocol.pooling not in family.pooling:
+            raise ConfigError(
+                f"Model '{row.name}' is of family '{row.family}', and target '{name}' has pooling="
+                f"'{target.protocol.pooling}'.\nAllowed: {' '.join(family.pooling)}.\n"
+                "Families are rows of xling_jax/tables/models.py."
+            )
 
 
 def _check_answers(cells: tuple[Cell, ...], tokens: int, prompt: int, where: str, row: Model) -> None:
@@ -498,6 +544,15 @@ def _check_answers(cells: tuple[Cell, ...], tokens: int, prompt: int, where: str
             f"The answers of {where} have up to answer_length={tokens} tokens, behind prompts of {prompt}.\n"
             f"Allowed: {MIN_ANSWER} or more; of a decoder, both together no more than its {row.positions} positions.\n"
             f"{WHERE}"
+        )
+
+
+def _check_prompts(declared: Stage | Target, where: str) -> None:
+    """Raises ConfigError for prompts of a part of an experiment: all of it is asked alike."""
+    if declared.prompts:
+        raise ConfigError(
+            f"'{where}' has prompts='{declared.prompts}'.\n"
+            f"Allowed: prompts of the whole experiment, beside its form.\n{WHERE}"
         )
 
 
@@ -521,6 +576,7 @@ def _check(experiment: Experiment) -> None:
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
     for where, stage in _stages(experiment):
+        _check_prompts(stage, where)
         _check_stage(stage, where, positions)
     for name, target in experiment.targets.items():
         task(target.task, f"'config.targets.{name}'")
@@ -528,11 +584,43 @@ def _check(experiment: Experiment) -> None:
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
         _check_kind(found, f"Target '{name}'", "evaluated")
+        _check_prompts(target, f"targets.{name}")
+        _check_queries(found, f"Target '{name}'")
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     if not experiment.checkpoint:
         check_model(experiment, model(experiment.model))
+    _check_unseen(experiment)
+    _check_remembered(experiment)
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)
+
+
+def _check_remembered(experiment: Experiment) -> None:
+    """Raises ConfigError for cells to be asked again that are not one cell each, or that no stage has a head for."""
+    heads = {cell.row.head_name for _, stage in _stages(experiment) for cell in stage.cells()}
+    for text in experiment.remember:
+        found = parse_cells(text, "'config.remember'")
+        _check_kind(found, "'config.remember'", "evaluated")
+        _check_labels(found, "'config.remember'")
+        head = found[0].row.head_name
+        if len(found) != 1 or (head not in heads and not experiment.checkpoint):
+            raise ConfigError(
+                f"'{text}' in 'config.remember' is {len(found)} cells, answered by head '{head}'.\n"
+                f"Allowed: one cell, of a head that a stage trains: {' '.join(sorted(heads))}.\n{WHERE}"
+            )
+
+
+def _check_unseen(experiment: Experiment) -> None:
+    """Raises ConfigError if a stage selects on a cell that a target is evaluated on."""
+    evaluated = {cell: name for name, target in experiment.targets.items() for cell in target.cells()}
+    for where, stage in _stages(experiment):
+        if stage.selection.judged:
+            cell = source_dev(stage.selection, stage.labelled_languages(), f"stage '{where}'").cell
+            if cell in evaluated:
+                raise ConfigError(
+                    f"Stage '{where}' selects on {cell}, which target '{evaluated[cell]}' is evaluated on.\n"
+                    f"Allowed: a cell that no target is evaluated on.\n{WHERE}"
+                )
 
 
 def _check_names(experiment: Experiment) -> None:

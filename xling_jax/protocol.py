@@ -10,6 +10,7 @@ from typing import Any
 from xling_jax.errors import ConfigError, unknown
 
 WHERE = "Fields are declared in xling_jax/protocol.py."
+ALL = -1  # a layer that stands for all hidden states, where code compares them; no config can say it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Protocol:
 
     Vectors of texts:
       layer: the hidden state; 0 is the embeddings.
+      layer_from: the cells it was chosen on, where a sweep over all layers chose it; no config says it.
       pooling: mean of the tokens, the first one (an encoder's <s>), or the last one (of a decoder).
       special: the mean counts special tokens too.
       centre: each language's mean vector is subtracted first.
@@ -28,7 +30,9 @@ class Protocol:
       margin: what is compared: the cosine ("absolute"), or its "distance" from or "ratio" to the mean cosine of both
         texts' k nearest (Artetxe and Schwenk 2019, arXiv 1811.01136). "" is the kind's own.
       k: those nearest.
-      threshold: of mining: "dev", the best one on the pairs of the dev cell of the same language, or a number.
+      threshold: of mining: "dev", the best one on the pairs of the dev cell of the same language, or a number. Where
+        the dev cell itself is scored, one half of it is answered with the best threshold of the other half, and the
+        result says "crossfit".
 
     Spans:
       max_answer: the most tokens of an answer.
@@ -42,6 +46,7 @@ class Protocol:
     """
 
     layer: int = 0
+    layer_from: str = ""
     pooling: str = "mean"
     special: bool = False
     centre: bool = True
@@ -63,13 +68,14 @@ CHOICES = {
     "answer": ("", "rank", "generate"),
     "score": ("sum", "mean", "calibrated"),
 }
-_VECTORS = ("layer", "pooling", "special", "centre")
+_VECTORS = ("layer", "layer_from", "pooling", "special", "centre")
 _SEARCH = ("queries", "margin", "k")
 FIELDS = {
     "retrieval": (*_VECTORS, *_SEARCH),
     "mining": (*_VECTORS, *_SEARCH, "threshold"),
     "span_qa": ("max_answer", "null_threshold"),
 }
+TUNED_ON = "dev"  # the split that thresholds are tuned on
 TEXT_FIELDS = ("answer", "score", "beams")
 OWN = {  # what "" is
     "retrieval": {"queries": "pivot", "margin": "absolute"},  # as XTREME scores Tatoeba
@@ -93,10 +99,13 @@ def fields_of(kind: str, text: bool) -> tuple[str, ...]:
     return TEXT_FIELDS if text and not vectors else FIELDS.get(kind, ())
 
 
-def describe(protocol: Protocol, kind: str, text: bool = False, unanswerable: bool = False) -> str:
-    """Returns a protocol as results print it: name=value of what decides the number, "" if nothing does."""
+def describe(protocol: Protocol, kind: str, text: bool = False, unanswerable: bool = False, split: str = "") -> str:
+    """Returns a protocol as results of a split print it: name=value of what decides the number, "" if nothing does."""
     protocol = resolve(protocol, kind)
+    if crossfits(protocol, split):
+        protocol = dataclasses.replace(protocol, threshold="crossfit")
     idle = {
+        "layer_from": not protocol.layer_from,
         "k": protocol.margin == "absolute",
         "null_threshold": not unanswerable,
         "score": protocol.answer != "rank",
@@ -104,6 +113,11 @@ def describe(protocol: Protocol, kind: str, text: bool = False, unanswerable: bo
     }
     names = [name for name in fields_of(kind, text) if not idle.get(name)]
     return " ".join(f"{name}={_said(getattr(protocol, name))}" for name in names)
+
+
+def crossfits(protocol: Protocol, split: str) -> bool:
+    """Whether the threshold would be tuned on the very pairs that are scored, if it were not for two halves."""
+    return split == TUNED_ON == protocol.threshold
 
 
 def _said(value: Any) -> str:
@@ -135,7 +149,7 @@ def check_protocol(protocol: Protocol, kind: str, where: str, text: bool = False
             f"The protocol of {where} has answer=rank, and the answers of kind '{kind}' are no list.\n"
             f"Allowed: generate.\n{WHERE}"
         )
-    if protocol.threshold != "dev":
+    if protocol.threshold != TUNED_ON:
         _number(protocol.threshold, where)
     if kind == "retrieval" and protocol.queries == "both":
         raise ConfigError(

@@ -27,8 +27,8 @@ def read_back(row: Task, examples: list[dict], features: list[list[dict]], token
         answered = {"text": feature["labels"], "score": -1.0 * (feature["labels"][0] < 0)}
         arrays = answered | {name: feature[name] for name in ("words",) if name in feature}
         outputs.add(np.array([number]), {name: np.asarray(array)[None] for name, array in arrays.items()})
-    target = Target(task=row.name, protocol=Protocol(answer="generate"))
-    setting = Setting(target, form=form, decode=tokenizer.decode)
+    target = Target(task=row.name, protocol=Protocol(answer="generate"), prompts=form)
+    setting = Setting(target, decode=tokenizer.decode)
     module = kind_module(row.kind)
     legal = [line["legal"] for line in module.detail(outputs, examples, setting)]
     return module.answers(outputs, examples, setting), legal

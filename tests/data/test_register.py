@@ -81,7 +81,7 @@ def test_texts_that_become_several_features(seqio, tokenizer, tmp_path):
     [
         "udpos.test.ta",
         "squad.dev.en",
-        "bucc.dev.zh",
+        "bucc2018.dev.zh",
         "lareqa.candidates.th",
         "squad_retrieval.train44.en",
         "ud_text.pud.th",
@@ -322,6 +322,13 @@ def test_scores_of_gold_and_wrong_answers(seqio, kind, tokenizer):
     wrong = [["X"] * len(tags) for tags in targets] if kind == "tagging" else ["?"] * len(targets)
     assert set(metric(targets=targets, predictions=gold).values()) == {100.0}
     assert set(metric(targets=targets, predictions=wrong).values()) == {0.0}
+
+
+def test_a_task_is_scored_by_the_rule_that_it_names(seqio, tokenizer):
+    """MLQA's takes a Chinese character for a word."""
+    for name, f1 in (("mlqa.test.zh", 80), ("xquad.test.zh", 0)):
+        (metric,) = seqio.get_mixture_or_task(register_cell(part(name), tokenizer, None)).metric_fns
+        assert metric(targets=[["北京市"]], predictions=["北京"])["f1"] == pytest.approx(f1)
 
 
 def test_nothing_is_read_before_it_is_asked_for(seqio, tokenizer, tmp_path):

@@ -26,7 +26,7 @@ def decode(codes) -> str:
 
 
 def setting(task, form="mt5", **fields) -> Setting:
-    return Setting(Target(task=task, protocol=Protocol(answer="generate", **fields)), form=form, decode=decode)
+    return Setting(Target(task=task, protocol=Protocol(answer="generate", **fields), prompts=form), decode=decode)
 
 
 def outputs_of(rows: list[list[dict]]) -> Outputs:
@@ -57,7 +57,7 @@ def test_labels_are_read_back():
 def test_priors_are_mean_probabilities():
     likely = np.array([[0.7, 0.2, 0.1], [0.1, 0.5, 0.4]])
     outputs = outputs_of([[{"text": "", "logits": np.log(row) - 7}] for row in likely])
-    ranked = Setting(Target(task="xnli"), form="mt5")
+    ranked = Setting(Target(task="xnli", prompts="mt5"))
     assert pair_classification.priors(outputs, ranked) == pytest.approx(
         {"contradiction": 0.4, "entailment": 0.35, "neutral": 0.25}, abs=1e-6
     )  # written with six digits
@@ -142,10 +142,10 @@ def test_files_and_rows_say_how_it_was_asked(tmp_path):
 
 def test_a_protocol_says_how_it_was_asked():
     def of(task, form="mt5", length=0, **fields):
-        return protocol_of(Target(task=task, answer_length=length, protocol=Protocol(**fields)), form)
+        return protocol_of(Target(task=task, answer_length=length, protocol=Protocol(**fields), prompts=form))
 
     assert of("xnli") == "prompts=mt5 answer=rank score=sum"
     assert of("xnli", "plain", answer="generate", beams=4) == "prompts=plain answer=generate beams=4"
     assert of("squad", length=20) == "prompts=mt5 answer=generate beams=1 answer_length=20"
     assert of("xcopa", score="calibrated") == "prompts=mt5 answer=rank score=calibrated answer_length=64"
-    assert of("tatoeba") == of("tatoeba", "heads") == protocol_of(Target(task="tatoeba")), "vectors are no words"
+    assert of("tatoeba") == of("tatoeba", "") == protocol_of(Target(task="tatoeba")), "vectors are no words"

@@ -143,6 +143,25 @@ def test_a_dual_encoder_compares_every_query_with_every_candidate():
 
 
 @pytest.mark.slow
+def test_texts_have_the_vectors_they_are_compared_by():
+    model = Model(network().config, (HeadSpec("pairs", "dual_encoder"),))
+    params = {"params": nn.meta.unbox(init_params(model, jax.random.key(0)))}
+    both = pairs()["input_ids"]
+
+    def vectors(tokens, **more):
+        return model.apply(params, "pairs", {"input_ids": tokens, **more}, method=Model.unit_vectors)
+
+    found = vectors(both)
+    assert found.shape == (3, 2, 16)
+    np.testing.assert_allclose(jnp.linalg.norm(found, axis=-1), 1.0, rtol=1e-5)
+    compared = model.apply(params, "pairs", {"input_ids": both})
+    np.testing.assert_allclose(found[:, 0] @ found[:, 1].T * 100, compared, atol=1e-3)  # of float32 numbers up to 100
+    padded = jnp.pad(both[:, 1:], ((0, 0), (0, 0), (0, 5)), constant_values=PAD_ID)
+    alone = vectors(padded, lengths=jnp.full((3, 1), 7))
+    np.testing.assert_allclose(alone, found[:, 1:], atol=1e-5, err_msg="one text of each example, padded")
+
+
+@pytest.mark.slow
 def test_the_scale_begins_at_100_and_is_learned():
     model = Model(network().config, (HeadSpec("pairs", "dual_encoder"),))
     params = nn.meta.unbox(init_params(model, jax.random.key(0)))
@@ -171,7 +190,7 @@ def test_vectors_of_packed_rows_are_those_of_rows_apart(params, layer, pooling):
 
     def vectors(tokens, packed=None):
         model, body = Model(network().config), {"body": params["body"]}
-        return model.apply({"params": body}, tokens, layer, pooling, packed, method=Model.vectors)
+        return model.apply({"params": body}, tokens, layer, pooling, packed=packed, method=Model.vectors)
 
     found = vectors(row, packed)
     assert found.shape == (1, 3, 16) and found.dtype == jnp.float32
@@ -180,6 +199,20 @@ def test_vectors_of_packed_rows_are_those_of_rows_apart(params, layer, pooling):
     assert jnp.isfinite(found[0, 2]).all()
     alike = (layer, pooling) == (0, "first")  # both begin with the same token, and an embedding sees no other
     assert (jnp.abs(found[0, 0] - found[0, 1]).max() < 0.01) == alike
+
+
+@pytest.mark.parametrize("pooling", ["mean", "first", "last"])
+def test_vectors_of_all_layers_are_those_of_each(params, pooling):
+    tokens = batch("world_nli", 9)["input_ids"]
+
+    def vectors(layer):
+        model, how = Model(network().config), {"lengths_B": jnp.array([7, 7, 7]), "method": Model.vectors}
+        return model.apply({"params": {"body": params["body"]}}, tokens, layer, pooling, **how)
+
+    found = vectors(None)
+    assert found.shape == (3, 3, 16), "the embeddings and two layers"
+    for layer in range(3):
+        np.testing.assert_array_equal(found[layer], vectors(layer))
 
 
 def test_vectors_skip_special_tokens():

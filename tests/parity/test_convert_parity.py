@@ -17,10 +17,10 @@ from xling_jax.convert.importing import Options, boxed_shapes, bring_in, plan_im
 from xling_jax.convert.to_hf import Options as Export  # noqa: E402
 from xling_jax.convert.to_hf import to_hf  # noqa: E402
 from xling_jax.models.build import build_config, build_model  # noqa: E402
-from xling_jax.models.card import CHECKPOINTS, read_card  # noqa: E402
+from xling_jax.models.card import read_card  # noqa: E402
 from xling_jax.models.weights.families import FAMILIES, LABELLED  # noqa: E402
 from xling_jax.models.weights.folder import open_tensors  # noqa: E402
-from xling_jax.train.checkpoint import Checkpoints  # noqa: E402
+from xling_jax.train.checkpoint import CHECKPOINTS, Checkpoints  # noqa: E402
 from xling_jax.train.writer import Display  # noqa: E402
 
 SEEDS = (0, SEED)

@@ -9,15 +9,14 @@ from xling_jax.scoring.answers import best_choice, best_label, best_spans, tag_w
 SPANS = np.array([[0, 0], [0, 3], [4, 6], [7, 9], [0, 0]])
 
 
-def slow_best_span(start, end, spans, valid, max_tokens):
+def slow_best_spans(start, end, spans, valid, max_tokens):
     """Tries every pair, in the order that decides between equals."""
-    best = (0, 0, -np.inf)
+    found = []
     for i in range(len(start)):
         for j in range(i, min(i + max_tokens, len(start))):
-            usable = all(valid[k] and spans[k][0] < spans[k][1] for k in (i, j))
-            if usable and start[i] + end[j] > best[2]:
-                best = (spans[i][0], spans[j][1], start[i] + end[j])
-    return best
+            if all(valid[k] and spans[k][0] < spans[k][1] for k in (i, j)):
+                found.append((spans[i][0], spans[j][1], start[i] + end[j]))
+    return sorted(found, key=lambda span: -span[2]) or [(0, 0, -np.inf)]
 
 
 def test_best_span_is_not_the_two_argmaxes():
@@ -51,15 +50,33 @@ def test_best_span_refuses_logits_that_are_not_finite(bad):
     )
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_best_span_equals_a_slow_search(seed):
+def drawn(seed):
+    """Returns logits of a few whole numbers, so that there are ties; spans of which some are empty; what is valid."""
     rng = np.random.default_rng(seed)
     length, most = int(rng.integers(1, 30)), int(rng.integers(1, 35))
-    start, end = rng.integers(-4, 5, (2, length)).astype(np.float32)  # integers, so that there are ties
+    start, end = rng.integers(-4, 5, (2, length)).astype(np.float32)
     widths = rng.integers(0, 4, length)
     spans = np.stack([np.cumsum(widths) - widths, np.cumsum(widths)], 1)
-    valid = rng.random(length) < 0.7
-    assert best_spans(start, end, spans, valid, max_tokens=most)[0] == slow_best_span(start, end, spans, valid, most)
+    return start, end, spans, rng.random(length) < 0.7, most
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_best_spans_equal_a_slow_search(seed):
+    start, end, spans, valid, most = drawn(seed)
+    slow = slow_best_spans(start, end, spans, valid, most)
+    for count in (1, 2, 7, 20, 2000):
+        assert best_spans(start, end, spans, valid, max_tokens=most, count=count) == slow[:count], count
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_changes_no_span(seed):
+    """A constant on either logit moves all scores alike; more room never makes the best one worse."""
+    start, end, spans, valid, most = drawn(seed)
+    plain = best_spans(start, end, spans, valid, max_tokens=most, count=5)
+    moved = best_spans(start + 8, end - 4, spans, valid, max_tokens=most, count=5)
+    assert [span[:2] for span in moved] == [span[:2] for span in plain]
+    assert [span[2] for span in moved] == [span[2] + 4 for span in plain]
+    assert best_spans(start, end, spans, valid, max_tokens=most + 3)[0][2] >= plain[0][2]
 
 
 def test_best_label_is_a_word():

@@ -4,14 +4,17 @@ import pytest
 
 from xling_jax.scoring.floors import (
     FLOORS,
+    Searched,
     choice_floor,
+    dual_encoder_floor,
     majority_floor,
+    mining_floor,
     retrieval_floor,
     span_floor,
     tagging_floor,
 )
 from xling_jax.scoring.metrics import SCORERS, score, value
-from xling_jax.scoring.overlap import Rarity, words, words_with_spans
+from xling_jax.scoring.overlap import Bags, Rarity, words, words_with_spans
 from xling_jax.tables.kinds import KINDS
 
 
@@ -62,6 +65,44 @@ def test_retrieval_goes_by_names_and_digits():
     assert retrieval_floor([], chinese, spaced=False)[0] == "2"
 
 
+def test_bags_are_compared_by_cosine_and_equals_keep_their_order():
+    bags = Bags([["a", "b"], ["b"], ["c"], ["b"], []], Rarity([["a"], ["b"], ["c"], ["d"]]))  # all words as rare
+    assert bags.cosines(["b", "b"]).tolist() == pytest.approx([0.5**0.5, 1, 0, 1, 0])
+    assert bags.nearest(["b"], 3) == [1, 3, 0] and bags.nearest(["b"], 1) == [1]
+    assert bags.nearest(["e"], 2) == [0, 1] and len(bags.nearest(["b"], 9)) == 5
+    assert bags.cosines([]).tolist() == [0] * 5
+
+
+def test_mining_pairs_names_and_digits_and_leaves_the_rest():
+    shared = [f"Tom{at} {at}" for at in range(6)]
+    raw = [
+        {
+            "id": f"{side[0]}{at}",
+            "text": f"{said} {text}",
+            "side": side,
+            "gold": [f"p{at}"] if side == "language" else [],
+        }
+        for side, said in (("language", "kam"), ("pivot", "came"))
+        for at, text in enumerate(shared)
+    ]
+    raw += [{"id": f"{side[0]}x", "text": f"{side} alone", "side": side, "gold": []} for side in ("language", "pivot")]
+    found = mining_floor([], raw)
+    assert found[:6] == [[f"p{at}"] for at in range(6)]
+    assert found[6:] == [[]] * 8, "they share one word, and score less than what was right in the other half"
+
+
+def test_candidates_of_all_languages_are_ranked_together():
+    among = Searched(
+        [
+            ([{"id": "de_1", "text": "Der Super Bowl 50."}, {"id": "de_2", "text": "Nichts."}], True),
+            ([{"id": "zh_1", "text": "超级碗50"}], False),
+        ]
+    )
+    queries = [{"text": "Wann war Super Bowl 50?", "gold": None}, {"text": "Nichts 50", "gold": None}]
+    found = dual_encoder_floor([], queries, among=among)
+    assert found == [["de_1", "zh_1", "de_2"], ["de_2", "de_1", "zh_1"]], "both share 50 among four words"
+
+
 CONTEXT = "The Broncos won in 2016. Levi's Stadium in Santa Clara hosted the game! Others lost."
 
 
@@ -102,7 +143,17 @@ def test_every_scored_kind_has_a_floor_that_its_scorer_takes():
         "tokens": ["x"],
         "tags": ["X"],
     }
+    sides = [
+        {"id": "1", "side": "language", "text": "x", "gold": ["2"]},
+        {"id": "2", "side": "pivot", "text": "x", "gold": []},
+    ]
+    assert value(score("mining", sides, FLOORS["mining"]([], sides, True))["f1"]) == 100
+    query = {"id": "q", "text": "x", "gold": ["1"]}
+    ranked = FLOORS["dual_encoder"]([], [query], True, among=Searched([([example], True)]))
+    assert value(score("dual_encoder", [query], ranked)["map@20"]) == 100
     for kind, floor in FLOORS.items():
+        if kind in ("mining", "dual_encoder"):
+            continue
         label = "neutral" if kind == "pair_classification" else 0
         examples = [{**example, "label": label}]
         assert all(value(pairs) == 100 for pairs in score(kind, examples, floor(examples, examples, True)).values())

@@ -158,9 +158,9 @@ def test_a_checkpoint_must_have_what_says_answers(heads, tmp_path):
     changed = {"name": "from_there", "form": "text", "pretrain": None, "model": "", "vocabulary": None}
     asked = {name: value for name, value in fields(**changed).items() if value}
     asked["arms"] = {"none": {}}
-    start = Start(tmp_path, Card(MODELS["tiny_decoder"], heads, {}, None), None, "f")  # ty: ignore[invalid-argument-type]
+    start = Start(tmp_path, 0, Card(MODELS["tiny_decoder"], heads, {}, None), None, "f")  # ty: ignore[invalid-argument-type]
     experiment = from_config(asked | {"checkpoint": "there"})
     with pytest.raises(ConfigError, match="Target 'nli' is answered by head 'lm', and the checkpoint has: "):
         make_plan(experiment, "v", str, start)
-    both = Start(tmp_path, Card(MODELS["tiny_decoder"], (LM,), {}, None), None, "f")  # ty: ignore[invalid-argument-type]
+    both = Start(tmp_path, 0, Card(MODELS["tiny_decoder"], (LM,), {}, None), None, "f")  # ty: ignore[invalid-argument-type]
     assert make_plan(experiment, "v", str, both).form == "plain"

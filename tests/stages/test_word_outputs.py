@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xling_jax.experiment import Target
 from xling_jax.models.decoding import NEVER
 from xling_jax.protocol import Protocol
 from xling_jax.stages import words
@@ -33,13 +34,14 @@ def model(monkeypatch):
 
 
 def output(task, **protocol):
-    made = Words(eos=1, pad=0, blank={"xnli": BLANK, "xcopa": BLANK}.__getitem__)
+    made = Words(eos=1, pad=0, blank=lambda task, form: {"xnli mt5": BLANK, "xcopa mt5": BLANK}[f"{task} {form}"])
     batch = PROMPTS | {
         "answers": ANSWERS,
         "labels": jnp.zeros((2, 3), jnp.int32),
         "words": jnp.asarray([[0, 2], [0, 1]]),
     }
-    return make_output_fn(None, "lm", made, Protocol(**protocol), task)({}, batch)
+    target = Target(task=task, protocol=Protocol(**protocol), prompts="mt5")
+    return make_output_fn(None, "lm", made, target)({}, batch)
 
 
 @pytest.mark.parametrize(

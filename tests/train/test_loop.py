@@ -56,13 +56,19 @@ class Recorder:
 
 def test_metrics_are_read_one_logged_step_late():
     loop = Recorder()
-    assert loop.run(5) == 5
+    assert loop.run(5) == (5, 5), "the state, and its step"
     sent = [("sent", step) for step in range(5)]
     assert loop.names() == [*sent[:4], ("logged", 2), sent[4], ("logged", 4), ("logged", 5), ("saved", 5)]
     values = {event[1]: event[2] for event in loop.events if event[0] == "logged"}
     assert values[2]["train/nli/loss"] == 1, "line 2 tells of the second step"
     assert values[2]["train/nli/learning_rate"] == pytest.approx(0.1)
     assert set(values[2]) == {"train/nli/loss", "train/nli/learning_rate", "time/step", "time/input"}
+
+
+def test_it_stops_when_it_is_enough():
+    loop = Recorder()
+    found = loop.run(9, save_every=2, enough=lambda: ("saved", 4) in loop.events)
+    assert found == (4, 4) and loop.names()[-1] == ("saved", 4), "it asks after each save, and leaves nothing unsaved"
 
 
 def test_checkpoints_come_when_they_should():
@@ -87,7 +93,7 @@ def test_a_stop_saves_and_says_how_to_go_on():
 
 
 def test_a_stop_at_the_last_step_is_the_end():
-    assert Recorder(stop=4).run(4) == 4
+    assert Recorder(stop=4).run(4) == (4, 4)
 
 
 def test_a_loss_that_is_not_finite_ends_it():
@@ -163,7 +169,7 @@ def train_for_real(folder, steps: int, stop: int = -1):
     try:
         start = checkpoints.latest() or 0
         state = checkpoints.restore(start, abstract) if start else make()
-        return start, train(
+        return start, *train(
             state,
             steps,
             batches(start),
@@ -185,11 +191,11 @@ def train_for_real(folder, steps: int, stop: int = -1):
 
 
 def test_stopping_and_going_on_is_bit_identical(tmp_path):
-    _, straight = train_for_real(tmp_path / "straight", 9)
+    _, straight, _ = train_for_real(tmp_path / "straight", 9)
     for stop in (3, 7):
         with pytest.raises(Interrupted):
             train_for_real(tmp_path / "parted", 9, stop)
-    start, parted = train_for_real(tmp_path / "parted", 9)
+    start, parted, _ = train_for_real(tmp_path / "parted", 9)
     assert start == 7
     jax.tree.map(np.testing.assert_array_equal, parted, straight)
     assert int(parted["step"]) == 9

@@ -18,7 +18,7 @@ from xling_jax.convert.drafts import draft
 from xling_jax.convert.vocabulary import copy_vocabulary, read_vocabulary
 from xling_jax.errors import CheckpointError, Interrupted
 from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
-from xling_jax.models.card import CHECKPOINTS, NAME, TOKENIZER, Card, VocabularyCard, as_text, read_card
+from xling_jax.models.card import NAME, TOKENIZER, Card, VocabularyCard, as_text, read_card
 from xling_jax.models.weights import mt5, t5x
 from xling_jax.models.weights.families import family_of, head_of, kind_of, labels_of, row_named
 from xling_jax.models.weights.folder import CONFIG, open_tensors, read_json, weight_files
@@ -26,6 +26,7 @@ from xling_jax.models.weights.matching import Leaf, Matching, Stored, match
 from xling_jax.models.weights.tensors import Family
 from xling_jax.tables.models import MULTIPLE, Model
 from xling_jax.tables.tasks import task
+from xling_jax.train.checkpoint import CHECKPOINTS
 from xling_jax.train.streaming import Stream, save_streams
 from xling_jax.train.writer import Display
 

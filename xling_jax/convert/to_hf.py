@@ -16,13 +16,13 @@ from xling_jax.convert.drafts import draft
 from xling_jax.convert.vocabulary import export_vocabulary
 from xling_jax.errors import CheckpointError, Interrupted, unknown
 from xling_jax.models.build import HeadSpec, build_config
-from xling_jax.models.card import CHECKPOINTS, Card, read_card
+from xling_jax.models.card import Card, read_card
 from xling_jax.models.lora import ADAPTERS, merge_lora
 from xling_jax.models.weights.families import FAMILIES, class_of
 from xling_jax.models.weights.folder import CONFIG, INDEX, SINGLE
 from xling_jax.models.weights.safetensors import Planned, write_file
 from xling_jax.models.weights.tensors import Family, Tensor, names, theirs_shape, to_theirs
-from xling_jax.train.checkpoint import PARAMS, Checkpoints
+from xling_jax.train.checkpoint import PARAMS, open_own
 from xling_jax.train.writer import Display
 
 GIGABYTE = 10**9
@@ -159,11 +159,7 @@ def to_hf(
         raise CheckpointError(
             f"{out} is there.\nAllowed: a folder that does not exist yet. Delete it, or name another."
         )
-    checkpoints = Checkpoints(folder / CHECKPOINTS, background=False)
-    try:
-        step = checkpoints.latest()
-        if step is None:
-            raise CheckpointError(f"{folder} has no checkpoint.\nAllowed: a stage that has saved one. Has it trained?")
+    with open_own(folder) as (checkpoints, step):
         export = plan_export(card, checkpoints.meta(step)[PARAMS]["shapes"], options)
         with draft(out) as part:
             for line in export_vocabulary(card, folder, options.tokenizer, part):
@@ -174,8 +170,6 @@ def to_hf(
             with display.bar("writing", len(planned), unit="tensors") as bar:
                 arrays = _arrays(export, functools.partial(checkpoints.restore_params, step), bar.advance, stop_asked)
                 _write(part, planned, arrays, int(options.shard_size * GIGABYTE))
-    finally:
-        checkpoints.close()
     display.say(f"wrote {out}: {export.class_name}, {len(planned)} tensors in {export.dtype}")
 
 

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import mmap
+import operator
 import pathlib
 import shutil
 import time
@@ -92,7 +93,7 @@ class Prepared:
             found = RawExamples(path) if path.stat().st_size > LAZY else [*map(json.loads, path.open("rb"))]
         except (OSError, ValueError) as error:
             raise damaged(self.path, error) from error
-        if _keeps_raw(self.cell) and len(found) != self.examples:
+        if keeps_raw(self.cell) and len(found) != self.examples:
             raise damaged(self.path, f"examples.jsonl has {len(found)} examples of {self.examples}")
         return found
 
@@ -131,14 +132,20 @@ def damaged(path: pathlib.Path, found: object) -> DataError:
     )
 
 
-def _keeps_raw(cell: Cell) -> bool:
+def keeps_raw(cell: Cell) -> bool:
+    """Whether a cell's raw examples are kept beside what is prepared; a training set's are read again if need be."""
     return cell.split != "train"
 
 
 def raw_examples(part: Part, data_dir: pathlib.Path | None) -> Iterator[dict]:
-    """Yields the raw examples of a part of a cell."""
+    """Yields the raw examples of a part of a cell; where two collections are mined, so many of each."""
     last = part.first + part.count if part.count else None
-    return itertools.islice(read(part.cell, data_dir), part.first, last)
+    examples = read(part.cell, data_dir)
+    if part.cell.row.kind == "mining":
+        for _, side in itertools.groupby(examples, key=operator.itemgetter("side")):
+            yield from itertools.islice(side, part.first, last)
+    else:
+        yield from itertools.islice(examples, part.first, last)
 
 
 def _address(part: Part, tokenizer: Tokenizer, data: str) -> str:
@@ -260,7 +267,7 @@ def _write(
     lengths, choices, made_of = (array.array("i") for _ in range(3))
     counts = TokenCounts()
     with open(folder / "examples.jsonl", "w", encoding="utf-8") as raw:
-        chunks = _chunks(examples, raw.write if _keeps_raw(part.cell) else None)
+        chunks = _chunks(examples, raw.write if keeps_raw(part.cell) else None)
         for chunk in each(make_chunk, chunks, itertools.repeat(part), itertools.repeat(tokenizer)):
             for record in chunk.records:
                 writer.write(record)

@@ -20,9 +20,9 @@ from xling_jax.data.prepare import raw_examples
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import Part, Stage
-from xling_jax.scoring.metrics import SCORERS, value
+from xling_jax.scoring.metrics import SCORERS, scorer_of, value
 from xling_jax.tables.sets import SETS
-from xling_jax.tables.tasks import TASKS, cells
+from xling_jax.tables.tasks import TASKS, Cell, cells
 
 _CONTENT: dict[str, tuple] = {}  # name in SeqIO's registry -> all that decides what is behind it
 
@@ -66,13 +66,17 @@ def _layout(parts: Sequence[Part]) -> dict[str, str]:
     return layout | ({"task": ""} if several else {})
 
 
-def _metric_fns(kind: str) -> list[Callable]:
-    """Returns the kind's scorer as SeqIO calls it, over answers: label words, texts, lists of tags."""
+def _metric_fns(cell: Cell) -> list[Callable]:
+    """Returns the cell's scorer as SeqIO calls it, over answers: label words, texts, lists of tags."""
+    row = cell.row
+    if row.kind not in SCORERS:
+        return []
 
     def score(targets: Sequence[Any], predictions: Sequence[Any]) -> dict[str, float]:
-        return {metric: value(pairs) for metric, pairs in SCORERS[kind].score(targets, predictions).items()}
+        found = scorer_of(row.kind, row.scorer).pairs(targets, predictions, cell.language)
+        return {metric: value(pairs) for metric, pairs in found.items()}
 
-    return [score] if kind in SCORERS else []
+    return [score]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +94,7 @@ class _Registrar:
         import seqio  # noqa: PLC0415
 
         if _is_new(name, self._content(part, tuple(_layout(among)), split)):
-            metric_fns = _metric_fns(part.cell.row.kind)
+            metric_fns = _metric_fns(part.cell)
             seqio.TaskRegistry.add(name, metric_fns=metric_fns, **self._task(part, among, split))
 
     def add_mixture(self, name: str, members: Sequence[str], parts: Sequence[Part], stage: Stage) -> None:

@@ -17,6 +17,7 @@ xling data show CELL [--data_dir=DIR]  a cell: source, size, words, labels, one 
 xling data doctor [--data_dir=DIR]     every file: there, missing or broken; counts, checksums, licences, what leaks
 xling data coverage                    tasks, benchmarks, languages and sources, as the page docs/tasks.md
 xling data prompts                     how tasks are asked in words, as the page docs/prompts.md
+xling data labels --benchmark=xtreme|xtreme-r --out=DIR [--data_dir=DIR]   label files for `xling score`
 xling data prepare --config=FILE --workdir=DIR   tokenises all cells of an experiment ahead of its run"""
 
 
@@ -28,7 +29,7 @@ def main(argv: list[str]) -> None:
     _define_flags(values)
     words = parse(values, "data", argv, ABOUT)
     verbs = {"list": _list, "show": _show, "doctor": _doctor, "coverage": _coverage, "prompts": _prompts}
-    verbs |= {"prepare": _prepare}
+    verbs |= {"labels": _labels, "prepare": _prepare}
     if not words or words[0] not in verbs:
         raise unknown("data verb", words[0] if words else "", verbs, "`xling data --help` says more.")
     verbs[words[0]](words[1:], values)
@@ -39,6 +40,9 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("prompts", None, list(PROMPTS), "show: the example asked in words.", flag_values=values)
     flags.DEFINE_bool("json", False, "doctor: print JSON instead of tables.", flag_values=values)
     flags.DEFINE_string("checksums", None, "doctor: a table of checksums instead of ours.", flag_values=values)
+    flags.DEFINE_string("benchmark", None, "labels: xtreme or xtreme-r.", flag_values=values)
+    flags.DEFINE_string("out", None, "labels: the folder that they are written to.", flag_values=values)
+    flags.DEFINE_string("split", "test", "labels: which split of each task.", flag_values=values)
     flags.DEFINE_string("record", None, "doctor: write the checksums of this folder to a file.", flag_values=values)
 
 
@@ -75,6 +79,15 @@ def _coverage(words: list[str], values: flags.FlagValues) -> None:
 
 def _prompts(words: list[str], values: flags.FlagValues) -> None:
     print(prompts_page(), end="")
+
+
+def _labels(words: list[str], values: flags.FlagValues) -> None:
+    from xling_jax.doors.data_labels import check_split, run  # noqa: PLC0415
+    from xling_jax.scoring.submission import named  # noqa: PLC0415 - imports NumPy
+
+    row, split = named(required(values, "benchmark")), str(values["split"].value)
+    check_split(row, split)
+    run(row, pathlib.Path(required(values, "out")), split, data_dir(values))
 
 
 def _prepare(words: list[str], values: flags.FlagValues) -> None:

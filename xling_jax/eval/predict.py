@@ -16,11 +16,18 @@ class Outputs:
         self._place_Nx2 = np.full((len(example_N), 2), -1)  # batch and row of each feature
         self._order_N = np.argsort(example_N, kind="stable")
         self._begin = np.searchsorted(example_N[self._order_N], np.arange(examples + 1)).tolist()
+        self._example_N = example_N
+        self.broken: int | None = None  # an example whose outputs are not finite
 
     def add(self, numbers: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         """Keeps a batch: the numbers of its features, and arrays with at least as many rows."""
         self._place_Nx2[numbers] = np.stack([np.full(len(numbers), len(self._batches)), np.arange(len(numbers))], 1)
         self._batches.append(arrays)
+        for array in arrays.values():
+            if array.dtype.kind not in "iub":  # bfloat16's kind is not "f"
+                finite_N = np.isfinite(array[: len(numbers)].reshape(len(numbers), -1)).all(axis=1)
+                if not finite_N.all():
+                    self.broken = int(self._example_N[numbers[np.argmin(finite_N)]])
 
     def check(self) -> None:
         """Asserts that every feature has come."""

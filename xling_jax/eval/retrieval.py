@@ -1,8 +1,9 @@
 """Which text of a language is the translation of a given text in the pivot language?
 
-As in XTREME's Tatoeba: the texts of the language are indexed, those of the pivot language are the
-queries, the nearest by cosine is the answer. Mean-pooled vectors of one language lie close together, so
-the language's mean is subtracted first unless the protocol says otherwise.
+As in XTREME's Tatoeba: the texts of the language are indexed, those of the pivot language are the queries, the nearest
+by cosine is the answer. The protocol may turn the direction round, or compare margins. Mean-pooled vectors of one
+language lie close together, so the language's mean is subtracted first unless the protocol says otherwise; XTREME's
+code does not subtract it.
 """
 
 from collections.abc import Sequence
@@ -10,36 +11,47 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from xling_jax.eval.margin import best_of
 from xling_jax.eval.predict import Outputs
+from xling_jax.eval.search import build_index, centred, check_vectors
 from xling_jax.eval.suite import Setting
 from xling_jax.experiment import Target
+from xling_jax.protocol import ALL
 
-CHUNK = 4096  # queries compared at once
-
-
-def device(vectors_2BxD: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
-    """Returns a vector for each text of each pair, Bx2xD."""
-    return {"vectors": vectors_2BxD.reshape(-1, 2, vectors_2BxD.shape[-1])}
+QUERIES = {"pivot": 1, "language": 0}  # the text of a pair that asks; the other one is to be found
 
 
-def nearest(queries_NxD: np.ndarray, index_MxD: np.ndarray) -> np.ndarray:
-    """Returns for each query the row of the index that is nearest by cosine; the first among equals."""
-
-    def unit(x):
-        return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-
-    queries_NxD, index_MxD = unit(queries_NxD), unit(index_MxD)
-    parts = [queries_NxD[at : at + CHUNK] @ index_MxD.T for at in range(0, len(queries_NxD), CHUNK)]
-    return np.concatenate([part.argmax(axis=1) for part in parts])
+def device(vectors: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
+    """Returns a vector for each text of each pair, Bx2xD; of all hidden states, BxEx2xD."""
+    width = vectors.shape[-1]
+    if target.protocol.layer == ALL:
+        return {"vectors": vectors.reshape(len(vectors), -1, 2, width).swapaxes(0, 1)}
+    return {"vectors": vectors.reshape(-1, 2, width)}
 
 
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str]:
     """Returns for each text of the queries' side the id of the text that was found."""
-    vectors_Nx2xD = outputs.stack("vectors").astype(np.float64)
-    if setting.protocol.centre:
-        vectors_Nx2xD = vectors_Nx2xD - vectors_Nx2xD.mean(axis=0)
-    found = nearest(vectors_Nx2xD[:, 1], vectors_Nx2xD[:, 0])
-    return [raw[number]["id"] for number in found]
+    vectors_Nx2xD, names = outputs.stack("vectors"), [example["id"] for example in raw]
+    check_vectors(vectors_Nx2xD, names)
+    return _found(vectors_Nx2xD, names, setting)
+
+
+def layer_scores(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> dict[int, list[str]]:
+    """Returns the answers from each hidden state, of outputs that have all of them (layer `ALL`)."""
+    vectors_NxEx2xD, names = outputs.stack("vectors"), [example["id"] for example in raw]
+    check_vectors(vectors_NxEx2xD, names)
+    return {layer: _found(vectors_NxEx2xD[:, layer], names, setting) for layer in range(vectors_NxEx2xD.shape[1])}
+
+
+def _found(vectors_Nx2xD: np.ndarray, names: Sequence[str], setting: Setting) -> list[str]:
+    protocol = setting.protocol
+    sides = [vectors_Nx2xD[:, side] for side in range(2)]
+    if protocol.centre:
+        sides = [centred(side_NxD) for side_NxD in sides]
+    asks = QUERIES[protocol.queries]
+    index = build_index(sides[1 - asks], mesh=setting.mesh)
+    _, number_N = best_of(sides[asks], index, protocol.margin, protocol.k)
+    return [names[number] for number in number_N.tolist()]
 
 
 def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict]:
@@ -48,6 +60,12 @@ def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict
 
 
 def submission(predictions: list[str], raw: Sequence[dict]) -> tuple[str, str]:
-    """Returns for each pivot text the line of the text that was found, counted from 0."""
+    """Returns for each pair, in the order of its text in the pivot language, the line of the text found, from 0.
+
+    XTREME sorts the file of the pivot language before it is given out, so that its order says nothing, and leaves the
+    other one as it is; its labels are in that order, too (`tatoeba_preprocess` of its utils_preprocess.py).
+    """
+    pivot = [example["text_pair"].strip() for example in raw]
     line = {example["id"]: number for number, example in enumerate(raw)}
-    return "tsv", "".join(f"{line[name]}\n" for name in predictions)
+    order = sorted(range(len(pivot)), key=pivot.__getitem__)
+    return "tsv", "".join(f"{line[predictions[number]]}\n" for number in order)

@@ -11,12 +11,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from xling_jax.errors import NumericalError
 from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Target
 from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
-from xling_jax.scoring.metrics import SCORERS, score, value
-from xling_jax.tables.prompts import HEADS, LABELS, asked
+from xling_jax.scoring.metrics import Pairs, score, scorer_of, value
+from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.prompts import LABELS
 from xling_jax.tables.tasks import TASKS, Cell
 
 
@@ -40,20 +42,19 @@ class OpenCell:
 class Setting:
     """What an evaluator is told besides a model's outputs. `beside` is what it made of other cells.
 
-    `form` is "heads", or how a model is asked for answers in words; then `decode` makes texts of what it writes.
+    `decode` makes texts of what a model writes.
     """
 
     target: Target
     mesh: jax.sharding.Mesh | None = None
     beside: Any = None
     probabilities: bool = False
-    form: str = HEADS
     decode: Callable[[np.ndarray], str] = str
 
     @property
     def writes(self) -> bool:
         """Whether answers are texts that the model wrote."""
-        return self.form != HEADS and self.protocol.answer == "generate"
+        return self.target.speaks and self.protocol.answer == "generate"
 
     @property
     def protocol(self) -> Protocol:
@@ -66,13 +67,23 @@ def kind_module(kind: str) -> ModuleType:
     return importlib.import_module(f"xling_jax.eval.{kind}")
 
 
-def protocol_of(target: Target, form: str = HEADS) -> str:
-    """Returns what a target's numbers depend on besides model and data; "" if nothing. `form`: see `Setting`."""
+def others_of(cell: Cell, target: Target) -> tuple[Cell, ...]:
+    """Returns the cells that the answers of a cell depend on besides its own."""
+    module = kind_module(cell.row.kind)
+    return module.others(cell, target) if hasattr(module, "others") else ()
+
+
+def protocol_of(target: Target) -> str:
+    """Returns what a target's numbers depend on besides model and data; "" if nothing."""
     row = TASKS[target.task]
-    words = form != HEADS and asked(row.kind)
-    said = describe(target.protocol, row.kind, words, row.unanswerable)
+    said = describe(target.protocol, row.kind, target.speaks, row.unanswerable, split=target.split)
     limit = f" answer_length={target.answers()}" if row.kind not in LABELS else ""
-    return f"prompts={form} {said}{limit}" if words else said
+    return f"prompts={target.prompts} {said}{limit}" if target.speaks else said
+
+
+def scores_of(cell: Cell, raw: Sequence[dict], predictions: Sequence[Any]) -> Pairs:
+    """Returns the metrics of a cell's predictions by the rule of its task."""
+    return score(cell.row.kind, raw, predictions, cell.language, cell.row.scorer)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -111,23 +122,36 @@ class Evaluator:
         outputs = self._outputs(opened)
         setting = dataclasses.replace(self.setting, beside=self._beside(cell, module))
         predictions = module.answers(outputs, opened.raw, setting)
-        pairs = {} if cell.withheld else score(cell.row.kind, opened.raw, predictions)
+        pairs = {} if cell.withheld else scores_of(cell, opened.raw, predictions)
         if folder is not None:
             ending, text = module.submission(predictions, opened.raw)
             write_text(submission_path(folder, cell, ending), text)
             lines = _items(module.detail(outputs, opened.raw, setting), opened.raw, pairs)
             write_text(submission_path(folder, cell, "items.jsonl"), "".join(f"{line}\n" for line in lines))
-            if setting.form != HEADS and hasattr(module, "priors"):
+            if setting.target.speaks and hasattr(module, "priors"):
                 priors = json.dumps(module.priors(outputs, setting))
                 write_text(submission_path(folder, cell, "priors.json"), f"{priors}\n")
         return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}, opened
 
+    def layers(self, cell: Cell) -> dict[int, float]:
+        """Returns the first metric, in percent, of every hidden state; the setting's layer is `protocol.ALL`."""
+        opened, kind = self.open_cell(cell), cell.row.kind
+        found = kind_module(kind).layer_scores(self._outputs(opened), opened.raw, self.setting)
+        metric = KINDS[kind].metrics[0]
+        return {layer: value(scores_of(cell, opened.raw, answers)[metric]) for layer, answers in found.items()}
+
     def _outputs(self, opened: OpenCell) -> Outputs:
-        return predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
+        found = predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
+        if found.broken is not None:
+            raise NumericalError(
+                f"What the model says of example '{opened.raw[found.broken]['id']}' of {opened.cell} is not finite.\n"
+                "The checkpoint has diverged. Train it again with a lower learning rate, or evaluate an earlier one."
+            )
+        return found
 
     def _beside(self, cell: Cell, module: ModuleType) -> Any:
         """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""
-        others = module.others(cell, self.setting.target) if hasattr(module, "others") else ()
+        others = others_of(cell, self.setting.target)
         if others and others not in self._gathered:
             opened = {other: self.open_cell(other) for other in others}
             found = {other: (self._outputs(there), there.raw) for other, there in opened.items()}
@@ -144,10 +168,8 @@ def _items(detail: Sequence[dict], raw: Sequence[dict], pairs: dict[str, np.ndar
     ]
 
 
-def result_rows(
-    values: dict[str, float], opened: OpenCell, target: Target, stage: dict[str, Any], form: str = HEADS
-) -> list[Result]:
-    """Returns one row for each metric. `stage` has seed, stage, stage_hash, step and policy; `form`: see `Setting`."""
+def result_rows(values: dict[str, float], opened: OpenCell, target: Target, stage: dict[str, Any]) -> list[Result]:
+    """Returns one row for each metric. `stage` has seed, stage, stage_hash, step and policy."""
     return [
         Result(
             experiment=None,
@@ -159,8 +181,8 @@ def result_rows(
             metric=metric,
             value=percent,
             n=len(opened.raw),
-            scorer=SCORERS[TASKS[target.task].kind].id,
-            protocol=protocol_of(target, form),
+            scorer=scorer_of(opened.cell.row.kind, opened.cell.row.scorer).id,
+            protocol=protocol_of(target),
             data_checksum=opened.checksum[:16],
             floor=opened.floors.get(metric),
             ceiling=opened.ceilings.get(metric),

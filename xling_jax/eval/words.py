@@ -16,7 +16,7 @@ from xling_jax.tables.tasks import TASKS
 
 
 def _prompt(setting: Setting) -> Prompt:
-    return prompt_of(TASKS[setting.target.task], setting.form)
+    return prompt_of(TASKS[setting.target.task], setting.target.prompts)
 
 
 def _text(feature: dict[str, np.ndarray], setting: Setting) -> str:

@@ -221,7 +221,7 @@ class Model(nn.Module):
     def vectors(
         self,
         tokens_BxL: jax.Array,
-        layer: int,
+        layer: int | None,
         pooling: str,
         *,
         packed: dict | None = None,
@@ -230,18 +230,28 @@ class Model(nn.Module):
     ) -> jax.Array:
         """Returns sentence vectors BxD: one layer's states, pooled over all tokens but, unless asked, the special ones.
 
-        `packed` has what a packed batch has, segments and positions BxL and first BxS; then they are BxSxD. To a
-        decoder all tokens are ordinary, of rows that are not packed up to their lengths, if these are given.
+        Without a layer they are those of all hidden states, ExBxD. `packed` has what a packed batch has, segments and
+        positions BxL and first BxS; then they are BxSxD. To a decoder all tokens are ordinary, of rows that are not
+        packed up to their lengths, if these are given.
         """
         batch = {"input_ids": tokens_BxL} | (packed or {}) | ({} if lengths_B is None else {"lengths": lengths_B})
         segments_BxL = _segments(batch)
         ordinary_BxL = tokens_BxL != PAD_ID if special else tokens_BxL > EOS_ID
         if self._causal:
             ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if segments_BxL is None else segments_BxL > 0
-        states_BxLxD = self.states(tokens_BxL, segments_BxL, batch.get("positions"))[layer]
-        if packed is None:
-            return pool(states_BxLxD, ordinary_BxL, pooling)
-        return pool_packed(states_BxLxD, ordinary_BxL, pooling, packed["segments"], packed["first"])
+        states_ExBxLxD = self.states(tokens_BxL, segments_BxL, batch.get("positions"))
+
+        def pooled(states_BxLxD):
+            if packed is None:
+                return pool(states_BxLxD, ordinary_BxL, pooling)
+            return pool_packed(states_BxLxD, ordinary_BxL, pooling, packed["segments"], packed["first"])
+
+        return jax.vmap(pooled)(states_ExBxLxD) if layer is None else pooled(states_ExBxLxD[layer])
+
+    def unit_vectors(self, head: str, batch: dict) -> jax.Array:
+        """Returns the vectors BxCxD of the texts of a dual encoder's examples, each of length 1; see `DualHead`."""
+        summary_NxD, _, there_BxC = self._each(batch, jnp.arange(len(batch["input_ids"])), deterministic=True)
+        return self.head[head](summary_NxD)[0].reshape(*there_BxC.shape, -1)
 
     def initialise(self):
         """Runs everything once, so that every parameter exists."""

@@ -11,7 +11,6 @@ from xling_jax.models.build import HeadSpec
 from xling_jax.tables.models import Model
 
 NAME = "model.json"
-CHECKPOINTS = "checkpoints"  # the folder of the parameters, beside model.json
 TOKENIZER = "tokenizer"  # that of an imported model's vocabulary
 
 

@@ -48,21 +48,23 @@ class TextToText(nn.Module):
     def vectors(
         self,
         tokens_BxL: jax.Array,
-        layer: int,
+        layer: int | None,
         pooling: str,
         *,
         lengths_B: jax.Array | None = None,
         special: bool = False,
     ) -> jax.Array:
-        """Returns sentence vectors BxD: one of the encoder's states, pooled as `build.Model.vectors` does.
+        """Returns sentence vectors BxD: one of the encoder's states, pooled as `build.Model.vectors` does; all, ExBxD.
 
         The end of text is its only special token. Padding is told by its id, or by the lengths of the rows.
         """
         there_BxL = tokens_BxL != self.config.pad
         if lengths_B is not None:
             there_BxL = along_row(tokens_BxL) < jnp.broadcast_to(lengths_B[:, None], tokens_BxL.shape)
-        states = self.body.encode(tokens_BxL, there_BxL.astype(jnp.int32))[1]
-        return pool(states[layer], there_BxL if special else there_BxL & (tokens_BxL != self.config.eos), pooling)
+        states_ExBxLxD = self.body.encode(tokens_BxL, there_BxL.astype(jnp.int32))[1]
+        counted_BxL = there_BxL if special else there_BxL & (tokens_BxL != self.config.eos)
+        pooled = functools.partial(pool, mask_BxL=counted_BxL, pooling=pooling)
+        return jax.vmap(pooled)(states_ExBxLxD) if layer is None else pooled(states_ExBxLxD[layer])
 
     def rank(self, tokens_BxL: jax.Array, answers_BxCxT: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns the summed log-probabilities BxC of each example's answers, and how many tokens BxC each has.

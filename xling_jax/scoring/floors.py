@@ -1,18 +1,21 @@
 """What a program without a model scores: printed beside every score, because chance overstates transfer.
 
 Each function takes raw training examples of the source language and raw test examples of one language
-and returns predictions that `metrics.score` takes. Targets of the test examples are never read.
+and returns predictions that `metrics.score` takes. Targets of the test examples are never read, but for the threshold
+of mining, which is that of the other half of them, as where a model is scored on a dev cell.
 """
 
 import collections
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from xling_jax.scoring.overlap import Rarity, words, words_with_spans
+from xling_jax.scoring.metrics import CUT
+from xling_jax.scoring.overlap import Bags, Rarity, words, words_with_spans
+from xling_jax.scoring.pairs import Sentences, both_ways, crossfit
 
 MAX_WORDS = 4  # of a candidate answer in a spaced language; most answers of SQuAD are shorter
 MAX_CHARACTERS = 8  # of a candidate in a language without spaces, about as long
@@ -60,21 +63,59 @@ def retrieval_floor(train: Sequence[dict], test: Sequence[dict], spaced: bool = 
     Nearness is the cosine of bags of words weighted by rarity, so that names, digits and cognates count.
     """
     del train
-    texts = [set(words(example["text"], spaced)) for example in test]
-    queries = [set(words(example["text_pair"], spaced)) for example in test]
-    rarity = Rarity([*texts, *queries])
-    holders = collections.defaultdict(list)
-    for row, text in enumerate(texts):
-        for word in text:
-            holders[word].append(row)
-    norms = np.array([sum(rarity[word] ** 2 for word in sorted(text)) for text in texts]) ** 0.5
-    found = []
-    for query in queries:
-        scores = np.zeros(len(texts))
-        for word in sorted(query & holders.keys()):
-            scores[holders[word]] += rarity[word] ** 2
-        found.append(test[int(np.argmax(scores / np.maximum(norms, 1e-9)))]["id"])
-    return found
+    texts = [words(example["text"], spaced) for example in test]
+    queries = [words(example["text_pair"], spaced) for example in test]
+    bags = Bags(texts, Rarity([*texts, *queries]))
+    return [test[bags.nearest(query, 1)[0]]["id"] for query in queries]
+
+
+def mining_floor(train: Sequence[dict], test: Sequence[dict], spaced: bool = True) -> list[list[str]]:
+    """Returns for each sentence the ids of its translations, mined by shared words as vectors are by cosine.
+
+    Each sentence's partner is the nearest by the cosine of bags of words weighted by rarity; partners of both sides are
+    merged one to one.
+    """
+    del train
+    sentences = Sentences.of(test)
+    language, pivot = ([words(test[number]["text"], spaced) for number in side.number_N] for side in sentences.sides)
+    rarity = Rarity([*language, *pivot])
+    candidates = sentences.candidates(
+        *both_ways(_partners(language, Bags(pivot, rarity)), _partners(pivot, Bags(language, rarity)))
+    )
+    return sentences.answers(candidates, crossfit(candidates, sentences))
+
+
+def _partners(texts: Sequence[list[str]], bags: Bags) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (cosine, number) of the nearest of each text; the first among equals."""
+    score_N, number_N = np.zeros(len(texts)), np.zeros(len(texts), np.int64)
+    for at, text in enumerate(texts):
+        cosines_M = bags.cosines(text)
+        number_N[at] = cosines_M.argmax()
+        score_N[at] = cosines_M[number_N[at]]
+    return score_N, number_N
+
+
+class Searched:
+    """Candidates of all languages together, as the floor of their queries sees them: ids, and words of each."""
+
+    def __init__(self, cells: Iterable[tuple[Iterable[dict], bool]]):
+        """Takes the candidates of each cell, and whether spaces divide its words."""
+        self.ids: list[str] = []
+        texts = []
+        for examples, spaced in cells:
+            for example in examples:
+                self.ids.append(example["id"])
+                texts.append(words(example["text"], spaced))
+        self.bags = Bags(texts, Rarity(texts))
+
+
+def dual_encoder_floor(
+    train: Sequence[dict], test: Sequence[dict], spaced: bool = True, *, among: Searched
+) -> list[list[str]]:
+    """Returns the ids of the candidates nearest to each query by the cosine of bags of words weighted by rarity."""
+    del train
+    found = [among.bags.nearest(words(example["text"], spaced), CUT) for example in test]
+    return [[among.ids[number] for number in numbers] for numbers in found]
 
 
 def span_floor(train: Sequence[dict], test: Sequence[dict], spaced: bool = True) -> list[str]:
@@ -146,10 +187,12 @@ def _best_run(inside_N: np.ndarray, rarity_N: np.ndarray, most: int) -> tuple[in
     return best
 
 
-FLOORS: dict[str, Callable[[Sequence[dict], Sequence[dict], bool], list[Any]]] = {
+FLOORS: dict[str, Callable[..., list[Any]]] = {  # (train, test, spaced), and `among` where there are candidates
     "tagging": tagging_floor,
     "pair_classification": majority_floor,
     "multiple_choice": choice_floor,
     "retrieval": retrieval_floor,
+    "mining": mining_floor,
+    "dual_encoder": dual_encoder_floor,
     "span_qa": span_floor,
 }

@@ -8,6 +8,10 @@ Scorer ids, which every result row carries:
     accuracy                   answers compared as strings ("1" is not "1.0"); also retrieval
     squad-v1.1                 F1 and exact match with English normalisation in every language, as
                                XQuAD and TyDiQA are scored (Rajpurkar et al. 2016, arXiv 1606.05250)
+    mlqa                       the same with articles, punctuation and words of the language (Lewis et al. 2020,
+                               arXiv 1910.07475); for the seven languages of MLQA and no other
+    squad-v2.0                 the same where a question may have no answer: "" is right there, and wrong
+                               elsewhere (Rajpurkar et al. 2018, arXiv 1806.03822)
     chunk-f1/seqeval-0.0.12    F1 over chunks by seqeval's rule up to 0.0.13, and token accuracy. Later
                                seqeval takes CCONJ and SCONJ for one type and gives other numbers.
     bucc-pairs                 F1 over the set of pairs of ids, as BUCC 2018 is scored
@@ -16,17 +20,15 @@ Scorer ids, which every result row carries:
                                candidate is gold, it is the mean reciprocal rank
 """
 
-import bisect
-import collections
 import dataclasses
-import re
-import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from xling_jax.errors import DataError
+from xling_jax.errors import DataError, choose
+from xling_jax.scoring.chunks import Tagset
+from xling_jax.scoring.spans import SQUAD, Rule, compare, mlqa_rule, words
 
 Pairs = dict[str, np.ndarray]
 
@@ -42,7 +44,7 @@ def accuracy(targets: Sequence[Any], predictions: Sequence[Any]) -> Pairs:
     """Returns `accuracy`: the share of answers that are the same string."""
     _check_count("answers", targets, predictions)
     _check_labels("answers", targets)
-    return {"accuracy": _pairs((float(str(t) == str(p)), 1.0) for t, p in zip(targets, predictions, strict=True))}
+    return {"accuracy": _shares([str(t) == str(p) for t, p in zip(targets, predictions, strict=True)])}
 
 
 def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> Pairs:
@@ -51,34 +53,35 @@ def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -
     An answer that is missing (None) scores 0 and counts. If both answers normalise to nothing, exact
     match is 1 and F1 is 0, as the published scorer has it.
     """
+    return _spans(targets, predictions, SQUAD)
+
+
+def squad2(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> Pairs:
+    """Returns `f1` and `exact_match` of SQuAD v2.0, where a question without gold answers wants an empty one.
+
+    Answers that normalise to nothing are no answers: a gold one does not count, and two of them are the same.
+    """
     _check_count("answers", targets, predictions)
     _check_labels("answers", targets)
-    scores = [_squad_scores(golds, answer) for golds, answer in zip(targets, predictions, strict=True)]
-    return {"f1": _pairs((f1, 1.0) for f1, _ in scores), "exact_match": _pairs((exact, 1.0) for _, exact in scores)}
+    said = dict.fromkeys(text for golds in targets for text in golds)
+    empty = {text for text, found in zip(said, words(list(said), SQUAD), strict=True) if not found} if said else set()
+    golds = [[text for text in each if text not in empty] or [""] for each in targets]
+    f1, exact = compare(golds, predictions, SQUAD)
+    return {"f1": _shares([max(pair) for pair in zip(f1, exact, strict=True)]), "exact_match": _shares(exact)}
 
 
-def _squad_scores(golds: Sequence[str], answer: str | None) -> tuple[float, float]:
-    if not golds:
+def mlqa(targets: Sequence[Sequence[str]], predictions: Sequence[str | None], language: str) -> Pairs:
+    """Returns `f1` and `exact_match` by MLQA's rule for a language; ConfigError if it has none for it."""
+    return _spans(targets, predictions, mlqa_rule(language))
+
+
+def _spans(targets: Sequence[Sequence[str]], predictions: Sequence[str | None], rule: Rule) -> Pairs:
+    _check_count("answers", targets, predictions)
+    _check_labels("answers", targets)
+    if not all(targets):
         raise DataError("A question has no gold answer.\nAllowed: at least one; SQuAD v1.1's rule knows no other.")
-    if answer is None:
-        return 0.0, 0.0
-    words = normalise(answer)
-    gold_words = [normalise(gold) for gold in golds]
-    return max(_word_f1(gold, words) for gold in gold_words), float(words in gold_words)
-
-
-def normalise(answer: str) -> list[str]:
-    """Returns the words of an answer: lower case, without ASCII punctuation, without a, an, the."""
-    kept = answer.lower().translate(_NO_PUNCTUATION)
-    return re.sub(r"\b(a|an|the)\b", " ", kept).split()
-
-
-_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def _word_f1(gold: list[str], words: list[str]) -> float:
-    shared = (collections.Counter(gold) & collections.Counter(words)).total()
-    return 2 * shared / (len(gold) + len(words)) if shared else 0.0
+    f1, exact = compare(targets, predictions, rule)
+    return {"f1": _shares(f1), "exact_match": _shares(exact)}
 
 
 def mining(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> Pairs:
@@ -106,6 +109,9 @@ def _average_precision(gold: Sequence[str], ranked: Sequence[str]) -> float:
     """Returns the mean, over the gold candidates, of the precision at each one's rank; 0 for one beyond rank 20."""
     if not gold:
         raise DataError("A query has no gold candidate.\nAllowed: at least one; candidates are not scored.")
+    if len(gold) == 1:
+        first = ranked[:CUT]
+        return 1 / (first.index(gold[0]) + 1) if gold[0] in first else 0.0
     missing, total = set(gold), 0.0
     for rank, name in enumerate(ranked[:CUT], start=1):
         if name in missing:
@@ -124,55 +130,46 @@ def tagging(targets: Sequence[Sequence[str]], predictions: Sequence[Sequence[str
     """
     _check_count("sentences", targets, predictions)
     _check_labels("tags", targets)
-    f1, right = [], []
     for number, (gold, tags) in enumerate(zip(targets, predictions, strict=True), start=1):
         _check_count(f"tags of sentence {number}", gold, tags)
-        gold_chunks, found = chunks(gold), chunks(tags)
-        f1.append((2.0 * len(gold_chunks & found), float(len(gold_chunks) + len(found))))
-        right.append((float(sum(g == t for g, t in zip(gold, tags, strict=True))), float(len(gold))))
-    return {"f1": _pairs(f1), "accuracy": _pairs(right)}
+    tagset = Tagset(list(dict.fromkeys(tag for each in (targets, predictions) for tags in each for tag in tags)))
+    gold_T, tags_T = (_joined(each, tagset) for each in (targets, predictions))
+    both_T, gold_ends_T, ends_T = tagset.matches(gold_T, tags_T)
+    lengths_N = np.array([len(tags) for tags in targets], np.int64)
+    sentence_T = np.repeat(np.arange(len(targets)), lengths_N + 1)
+    right_T = gold_T == tags_T
+    right_T[np.cumsum(lengths_N + 1) - 1] = False  # between sentences
+
+    def count(where_T: np.ndarray) -> np.ndarray:
+        return np.bincount(sentence_T[where_T], minlength=len(targets)).astype(np.float64)
+
+    return {
+        "f1": np.stack([2 * count(both_T), count(gold_ends_T) + count(ends_T)], axis=1),
+        "accuracy": np.stack([count(right_T), lengths_N.astype(np.float64)], axis=1),
+    }
 
 
-def chunks(tags: Sequence[str]) -> set[tuple[str, int, int]]:
-    """Returns the chunks of one sentence, (type, first, last), by the rule of seqeval 0.0.12.
-
-    A tag's class is its first character and its type is what follows its last '-'. So `B-PER` has
-    class B and type PER; the part of speech `NOUN` has class N and type NOUN. In a text tagged with
-    parts of speech a run of one tag is one chunk, but each tag that begins with S (SCONJ, SYM) is a
-    chunk by itself, as if S meant 'single'.
-    """
-    parts = [(tag[0], tag.rpartition("-")[2]) for tag in (*tags, "O")]
-    borders = list(enumerate(zip([("O", ""), *parts], parts, strict=False)))
-    starts = [i for i, (before, after) in borders if _starts(before, after)]
-    ends = [i for i, (before, after) in borders if _ends(before, after)]
-    found = set()
-    for end in ends:
-        position = bisect.bisect_left(starts, end)  # the last start before this border
-        found.add((parts[end - 1][1], starts[position - 1] if position else 0, end - 1))
-    return found
-
-
-def _ends(before: tuple[str, str], after: tuple[str, str]) -> bool:
-    """Says whether a chunk ends between two neighbours (class, type)."""
-    if before[0] in ("E", "S") or before[0] + after[0] in ("BB", "BS", "BO", "IB", "IS", "IO"):
-        return True
-    return before[0] not in ("O", ".") and before[1] != after[1]
-
-
-def _starts(before: tuple[str, str], after: tuple[str, str]) -> bool:
-    """Says whether a chunk starts between two neighbours (class, type)."""
-    if after[0] in ("B", "S") or before[0] + after[0] in ("EE", "EI", "SE", "SI", "OE", "OI"):
-        return True
-    return after[0] not in ("O", ".") and before[1] != after[1]
+def _joined(sentences: Sequence[Sequence[str]], tagset: Tagset) -> np.ndarray:
+    """Returns the numbers of all tags, 'O' after each sentence."""
+    numbers = [tagset.number_of[tag] for tags in sentences for tag in (*tags, "O")]
+    return np.array(numbers, np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scorer:
-    """How answers of a kind of task are scored: the id, the target of a raw example, the metric."""
+    """How answers of a kind of task are scored: the id, the target of a raw example, the metric.
+
+    `by_language`: the metric takes a third argument, the code of the language.
+    """
 
     id: str
     target: Callable[[dict], Any]
-    score: Callable[[Sequence[Any], Sequence[Any]], Pairs]
+    score: Callable[..., Pairs]
+    by_language: bool = False
+
+    def pairs(self, targets: Sequence[Any], predictions: Sequence[Any], language: str) -> Pairs:
+        """Returns the metrics; the language is passed on where the rule goes by it."""
+        return self.score(targets, predictions, *([language] if self.by_language else []))
 
 
 def _gold_texts(example: dict) -> list[str] | None:
@@ -190,15 +187,36 @@ SCORERS = {
 }
 
 
-def score(kind: str, examples: Sequence[dict], predictions: Sequence[Any]) -> Pairs:
+RULES = {  # that tasks name in place of their kind's
+    "mlqa": Scorer("mlqa", _gold_texts, mlqa, by_language=True),
+    "squad2": Scorer("squad-v2.0", _gold_texts, squad2),
+}
+
+
+def scorer_of(kind: str, rule: str = "") -> Scorer:
+    """Returns the scorer that a task names in its column `scorer`, or that of its kind."""
+    return choose("scorer", rule, RULES, "Scorers are in xling_jax/scoring/metrics.py.") if rule else SCORERS[kind]
+
+
+def score(kind: str, examples: Sequence[dict], predictions: Sequence[Any], language: str = "", rule: str = "") -> Pairs:
     """Returns the metrics of a kind of task over raw examples.
 
-    Predictions are label words, indices of choices, answer texts, lists of tags; for retrieval the id of the
-    example that was found, for mining the ids of a sentence's translations, for dual encoders the ids of candidates,
-    the best first.
+    Args:
+      kind: the kind.
+      examples: raw examples.
+      predictions: label words, indices of choices, answer texts, lists of tags; for retrieval the id of the
+        example that was found, for mining the ids of a sentence's translations, for dual encoders the ids of
+        candidates, the best first.
+      language: the code of the examples' language; needed where the rule goes by it.
+      rule: the task's column `scorer`, "" for the kind's own.
     """
-    scorer = SCORERS[kind]
-    return scorer.score([scorer.target(example) for example in examples], predictions)
+    scorer = scorer_of(kind, rule)
+    return scorer.pairs([scorer.target(example) for example in examples], predictions, language)
+
+
+def _shares(numerators: Sequence[float]) -> np.ndarray:
+    """Returns rows of a numerator and 1."""
+    return np.stack([np.array(numerators, np.float64), np.ones(len(numerators))], axis=1)
 
 
 def _pairs(rows: Any) -> np.ndarray:

@@ -5,7 +5,9 @@ import math
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 # In a language without spaces a word is a run of Latin letters and digits, or any other character.
 _UNSPACED = re.compile(r"[0-9A-Za-z]+|\S")
@@ -62,3 +64,37 @@ class Rarity(Mapping[str, float]):
     def shared(self, one: Iterable[str], other: Iterable[str]) -> float:
         """Returns the summed rarity of the distinct words of both texts."""
         return sum(map(self.__getitem__, sorted(set(one) & set(other))))
+
+
+class Bags:
+    """Many texts as bags of words weighted by rarity, to be searched for those most like another one by cosine."""
+
+    def __init__(self, bags: Sequence[Iterable[str]], rarity: Rarity):
+        self._rarity = rarity
+        holders = collections.defaultdict(list)
+        norms = []
+        for row, bag in enumerate(bags):
+            distinct = sorted(set(bag))
+            norms.append(math.sqrt(sum(rarity[word] ** 2 for word in distinct)))
+            for word in distinct:
+                holders[word].append(row)
+        self._norm_N = np.maximum(norms, 1e-9)
+        self._holders = {word: np.array(rows, np.int32) for word, rows in holders.items()}
+
+    def cosines(self, bag: Iterable[str]) -> np.ndarray:
+        """Returns how much each text is like a bag of words, from 0 to 1."""
+        scores_N, norm = np.zeros(len(self._norm_N)), 0.0
+        for word in sorted(set(bag)):
+            weight = self._rarity[word] ** 2
+            norm += weight
+            if word in self._holders:
+                scores_N[self._holders[word]] += weight
+        return scores_N / (self._norm_N * max(math.sqrt(norm), 1e-9))
+
+    def nearest(self, bag: Iterable[str], count: int) -> list[int]:
+        """Returns the numbers of the texts most like a bag of words, best first, and first the first of equals."""
+        scores_N = self.cosines(bag)
+        count = min(count, len(scores_N))
+        worst = np.partition(scores_N, -count)[-count]
+        among_N = np.flatnonzero(scores_N >= worst)
+        return among_N[np.argsort(-scores_N[among_N], kind="stable")][:count].tolist()

@@ -9,19 +9,19 @@ import numpy as np
 
 from xling_jax.data.batches import in_order
 from xling_jax.data.formats import format_of_part
-from xling_jax.data.prepare import Prepared, Records, prepare, raw_examples
-from xling_jax.data.sources import checksum
+from xling_jax.data.prepare import Prepared, Records, keeps_raw, prepare, raw_examples
+from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
-from xling_jax.eval.suite import OpenCell, write_text
+from xling_jax.eval.suite import OpenCell, scores_of, write_text
 from xling_jax.experiment import Experiment, Part, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
-from xling_jax.scoring.floors import FLOORS
-from xling_jax.scoring.metrics import score, value
+from xling_jax.scoring.floors import FLOORS, Searched
+from xling_jax.scoring.metrics import scorer_of, value
+from xling_jax.scoring.pairs import Sentences
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
-from xling_jax.tables.prompts import HEADS
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
 
@@ -34,11 +34,9 @@ class Cells:
         workdir: pathlib.Path,
         data_dir: pathlib.Path | None,
         vocabulary: Vocabulary | None = None,
-        form: str = HEADS,
     ):
-        """Opens nothing yet. `vocabulary`: that of the experiment's checkpoint, if it has one; `form`: see `Part`."""
+        """Opens nothing yet. `vocabulary`: that of the experiment's checkpoint, if it has one."""
         self.experiment = experiment
-        self._form = form
         self.vocabulary = vocabulary or experiment.vocabulary
         self._workdir = workdir
         self._data_dir = data_dir
@@ -47,6 +45,7 @@ class Cells:
         self._prepared: dict[Part, Prepared] = {}
         self._lock = threading.Lock()
         self._seen: tuple[tuple[Part, ...], list[dict]] = ((), [])
+        self._among: tuple[tuple[Cell, ...], Searched | None] = ((), None)
 
     def checksum(self, cell: Cell) -> str:
         """Returns the checksum of a cell's source, read once."""
@@ -112,10 +111,10 @@ class Cells:
             if "tokens" in example:
                 yield " ".join(example["tokens"])
 
-    def blank(self, task: str) -> np.ndarray:
-        """Returns the ids of a task's prompt without content."""
+    def blank(self, task: str, form: str) -> np.ndarray:
+        """Returns the ids of a task's prompt in a form, without content."""
         cell = Cell(task, next(iter(TASKS[task].splits)), self.experiment.source_language)
-        return format_of_part(Part(cell, 0, 0, 0, self._form), self.tokenizer()).blank()
+        return format_of_part(Part(cell, 0, 0, 0, form), self.tokenizer()).blank()
 
     def prepare_all(self, parts: Sequence[Part], tell: Callable[[Part], None]) -> None:
         """Makes the vocabulary and all prepared parts, with as many processes as pay; `tell` gets each when done."""
@@ -128,39 +127,41 @@ class Cells:
             self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
         return self._prepared[part]
 
-    def open(self, cell: Cell, target: Target) -> OpenCell:
-        """Returns a cell opened for evaluation on a target."""
+    def open(self, cell: Cell, target: Target, beside: bool = True) -> OpenCell:
+        """Returns a cell opened for evaluation on a target; `beside`: with floors and ceilings."""
         with self._lock:  # two stages must not write the same floors at once
-            return self._open(cell, target)
+            return self._open(cell, target, beside)
 
-    def _open(self, cell: Cell, target: Target) -> OpenCell:
-        part = target.part(cell, self.experiment.limits, self._form)
+    def _open(self, cell: Cell, target: Target, beside: bool) -> OpenCell:
+        part = target.part(cell, self.experiment.limits)
         prepared = self.prepare(part)
-        raw = prepared.raw()
+        raw = prepared.raw() if keeps_raw(cell) else list(raw_examples(part, self._data_dir))
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
-        beside = self._beside(prepared, raw, target, part)
-        return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, beside["floors"], beside["ceilings"])
+        found = self._beside(prepared, raw, target, part) if beside else {"floors": {}, "ceilings": {}}
+        return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
 
     def _beside(
         self, prepared: Prepared, raw: Sequence[dict], target: Target, made: Part
     ) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
 
-        Without examples to train on there are no floors: what a checkpoint was trained on elsewhere is not here.
+        A floor learns from what the target's stage is trained on; where a checkpoint is evaluated as it is, from what
+        the task's benchmark prescribes. Where that is not here there are no floors.
         """
-        kind = prepared.cell.row.kind
-        if prepared.cell.withheld:
+        cell, kind = prepared.cell, prepared.cell.row.kind
+        if cell.withheld or cell.searched:
             return {"floors": {}, "ceilings": {}}
-        parts = target.stage.parts(self.experiment.limits) if target.stage else ()
+        parts = target.stage.parts(self.experiment.limits) if target.stage else self._prescribed(cell)
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
-        name = digest([(self.checksum(part.cell), part) for part in train])
+        depends = [(self.checksum(part.cell), part) for part in train]
+        name = digest([scorer_of(kind, cell.row.scorer).id, *depends, *(self.checksum(other) for other in cell.among)])
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
             seen = self._raw(train)
-            spaced = LANGUAGES[prepared.cell.language].spaced
             answerable = kind in FLOORS and (seen or not KINDS[kind].trained)
-            floors = score(kind, raw, FLOORS[kind](seen, raw, spaced)) if answerable else {}
-            ceilings = score(kind, raw, self._reachable(prepared, raw, made)) if kind == "span_qa" else {}
+            floors = scores_of(cell, raw, self._floor(cell, seen, raw, target)) if answerable else {}
+            reachable = self._reachable(prepared, raw, made)
+            ceilings = scores_of(cell, raw, reachable) if reachable else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},
                 "ceilings": {metric: value(pairs) for metric, pairs in ceilings.items()},
@@ -168,14 +169,38 @@ class Cells:
             write_text(path, json.dumps(beside))
         return json.loads(path.read_text())
 
+    def _prescribed(self, cell: Cell) -> tuple[Part, ...]:
+        """Returns the training cells that a benchmark prescribes for a task, as far as their files are here."""
+        found = [cell for text in cell.row.train_from.split() for cell in parse_cells(text)]
+        limits = self.experiment.limits
+        return tuple(Part(cell, 0, limits.get(cell.split, 0), 0) for cell in found if is_there(cell, self._data_dir))
+
+    def _floor(self, cell: Cell, seen: Sequence[dict], raw: Sequence[dict], target: Target) -> list:
+        """Returns what a program without a model answers."""
+        among = {}
+        if cell.among:
+            if self._among[0] != cell.among:  # the last ones are kept, as the queries of all languages need them
+                each = ((self.prepare(target.part(one, self.experiment.limits)).raw(), one) for one in cell.among)
+                self._among = cell.among, Searched((some, LANGUAGES[one.language].spaced) for some, one in each)
+            among = {"among": self._among[1]}
+        return FLOORS[cell.row.kind](seen, raw, LANGUAGES[cell.language].spaced, **among)
+
     def _raw(self, parts: tuple[Part, ...]) -> list[dict]:
         """Returns the raw examples that floors are counted on; the last ones are kept, as all languages need them."""
         if self._seen[0] != parts:
             self._seen = (parts, [example for part in parts for example in raw_examples(part, self._data_dir)])
         return self._seen[1]
 
-    def _reachable(self, prepared: Prepared, raw: Sequence[dict], made: Part) -> list[str]:
-        """Returns for each question the gold answer as tokens can say it; "" if no window holds it."""
+    def _reachable(self, prepared: Prepared, raw: Sequence[dict], made: Part) -> list:
+        """Returns the best answers there can be, where they may fall short of the gold ones; else nothing.
+
+        For a question that is the gold answer as tokens can say it, "" if no window holds it; for a sentence to be
+        mined, its translations of which neither side repeats.
+        """
+        if prepared.cell.row.kind == "mining":
+            return Sentences.of(raw).reachable()
+        if prepared.cell.row.kind != "span_qa":
+            return []
         best, form = [""] * len(raw), format_of_part(made, self.tokenizer())
         features = Records(prepared).read(np.arange(len(prepared.example_N)).tolist())
         for number, feature in zip(prepared.example_N, features, strict=True):

@@ -20,13 +20,12 @@ from xling_jax.models.rates import relative_rates
 from xling_jax.partitioning.feed import feed
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator
-from xling_jax.protocol import resolve
+from xling_jax.protocol import ALL
 from xling_jax.stages.transfer import BODY, head_part
 from xling_jax.stages.words import Words, make_output_fn
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.meshes import mesh
 from xling_jax.tables.models import Model as ModelRow
-from xling_jax.tables.prompts import asked
 from xling_jax.tables.tasks import TASKS
 from xling_jax.train.optimizer import make_optimizer
 from xling_jax.train.partition import Leaf, Leaves
@@ -119,7 +118,8 @@ class Programs:
     def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
         """Returns (params without adapters, batch) -> what the target's evaluator wants of each feature."""
         row = TASKS[target.task]
-        if self._words and asked(row.kind):
+        if target.speaks:
+            assert self._words, "a target whose answers are said in words, and nothing to say them with"
             return self._output_in_words(self._words, heads, target)
         evaluator = kind_module(row.kind)
         mine = tuple(head for head in heads if head.name == row.head_name)
@@ -128,12 +128,13 @@ class Programs:
 
         def output(params, batch):
             if mine:
-                outputs = network.apply({"params": params}, row.head_name, batch)
+                answer = "unit_vectors" if row.kind == "dual_encoder" else "__call__"
+                outputs = network.apply({"params": params}, row.head_name, batch, method=answer)
             else:
                 tokens = batch["input_ids"]
                 tokens, lengths = tokens.reshape(-1, tokens.shape[-1]), batch["lengths"].reshape(-1)
                 how: dict[str, Any] = {
-                    "layer": target.protocol.layer,
+                    "layer": None if target.protocol.layer == ALL else target.protocol.layer,
                     "pooling": target.protocol.pooling,
                     "special": target.protocol.special,
                     "lengths_B": lengths,
@@ -150,8 +151,7 @@ class Programs:
         """Returns what `_output` does, where answers are ranked or written."""
         mine = tuple(head for head in heads if head.kind == "lm")
         network = build_model(self._config, mine)
-        protocol = resolve(target.protocol, TASKS[target.task].kind)
-        output = make_output_fn(network, mine[0].name if mine else "", words, protocol, target.task)
+        output = make_output_fn(network, mine[0].name if mine else "", words, target)
         compiled = self._inside(jax.jit(output))
         parts = [BODY, *(head_part(head.name) for head in mine)]
         # A head whose matrix is that of the embeddings has no parameters.

@@ -38,6 +38,8 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
             "parents": [node.parent.folder] if node.parent else [],
             "seed": node.seed,
             "steps": node.stage.steps,
+            "policy": node.stage.selection.policy,
+            "policies": list(node.stage.selection.policies),
             "done": (stage_folder(workdir, node.folder) / "DONE").exists(),
         }
         for node in plan.nodes

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from xling_jax.errors import ConfigError, Interrupted
-from xling_jax.experiment import Experiment, check_vocabulary, form_of
+from xling_jax.experiment import Experiment, check_vocabulary
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
@@ -20,8 +20,6 @@ from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.start import open_start
 from xling_jax.stages.words import Words
 from xling_jax.tables.kinds import KINDS
-from xling_jax.tables.models import model
-from xling_jax.tables.prompts import HEADS
 from xling_jax.train.writer import Display
 
 MOST_JOBS = 4
@@ -44,8 +42,7 @@ class Run:
         self.experiment = experiment
         self.workdir = workdir
         start = open_start(experiment)
-        form = form_of(experiment, start.card.model if start else model(experiment.model))
-        self.cells = Cells(experiment, workdir, data_dir, start.vocabulary if start else None, form)
+        self.cells = Cells(experiment, workdir, data_dir, start.vocabulary if start else None)
         self.plan: Plan = make_plan(experiment, self.cells.vocabulary_hash(), self.cells.checksum, start)
         self.display = Display()
         self._command = command
@@ -91,9 +88,7 @@ class Run:
     def _programs(self) -> Programs:
         """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
         tokenizer = self.cells.tokenizer()
-        words = None
-        if self.plan.form != HEADS:
-            words = Words(tokenizer.eos, tokenizer.pad, self.cells.blank)
+        words = Words(tokenizer.eos, tokenizer.pad, self.cells.blank)
         programs = Programs(self.experiment, self.plan.row, tokenizer.size, tokenizer.mask, words)
         devices = batch_multiple(programs.mesh)
         for node in self.plan.nodes:

@@ -11,49 +11,48 @@ import jax
 from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
-from xling_jax.errors import CheckpointError, DataError, Interrupted
-from xling_jax.eval.suite import Evaluator, Setting, protocol_of, result_rows, write_text
-from xling_jax.experiment import Target
-from xling_jax.models.card import CHECKPOINTS, NAME, Card, as_text
+from xling_jax.errors import DataError
+from xling_jax.eval.suite import write_text
+from xling_jax.models.build import HeadSpec
+from xling_jax.models.card import NAME, Card, as_text
 from xling_jax.models.lora import merge_lora
 from xling_jax.optim import Optim
 from xling_jax.partitioning.feed import batch_multiple
-from xling_jax.results import Result, read_results, write_results
+from xling_jax.results import write_results
+from xling_jax.selection import AVERAGE, COMPARISONS, LAST, Selection, averaged, best, candidates
 from xling_jax.stages.cells import Cells
-from xling_jax.stages.plan import Node, Plan
+from xling_jax.stages.evaluation import (
+    Examinee,
+    Examiner,
+    Question,
+    compare,
+    known_rows,
+    left_of,
+    step_questions,
+    unevaluated,
+)
+from xling_jax.stages.plan import Node, Plan, judge
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
+from xling_jax.stages.saving import Saver
 from xling_jax.stages.start import check_labels
-from xling_jax.stages.transfer import merge, plan_loading, source_tree, with_adapters
-from xling_jax.tables.prompts import HEADS
-from xling_jax.tables.tasks import TASKS, Cell, tasks_of_head
-from xling_jax.train.checkpoint import PARAMS, Checkpoints
+from xling_jax.stages.transfer import BODY, head_part, merge, plan_loading, source_tree, with_adapters
+from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.tasks import TASKS, tasks_of_head
+from xling_jax.train.checkpoint import (
+    AVERAGED,
+    CHECKPOINTS,
+    HISTORY,
+    PARAMS,
+    Checkpoints,
+    choose,
+    open_own,
+    save_alone,
+)
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
 from xling_jax.train.partition import count
 from xling_jax.train.writer import Display, open_metrics, write_metrics
-
-POLICY = "last"
-
-
-def unevaluated(workdir: pathlib.Path, plan: Plan, node: Node) -> list[tuple[str, list[Cell]]]:
-    """Returns (target, its cells that have no result yet) of a stage."""
-    folder = stage_folder(workdir, node.folder)
-    path = folder / "results.jsonl"
-    done = {(r.task, r.split, r.language, r.protocol) for r in read_results(path)} if path.exists() else set()
-
-    def there(cell: Cell, target: Target) -> bool:
-        if cell.withheld:  # predictions are all there is
-            return any((folder / "predictions" / cell.task).glob(f"{cell.split}-{cell.language}.items.jsonl"))
-        return (cell.task, cell.split, cell.language, protocol_of(target, plan.form)) in done
-
-    missing = []
-    for name in plan.targets_of(node):
-        target = plan.experiment.targets[name]
-        left = [cell for cell in target.cells() if not there(cell, target)]
-        if left:
-            missing.append((name, left))
-    return missing
 
 
 def is_done(workdir: pathlib.Path, plan: Plan, node: Node) -> bool:
@@ -81,13 +80,15 @@ class StageRunner:
             self._evaluate_imported(node, stop_asked)
             return
         write_text(folder / NAME, as_text(self._card(node)))
-        checkpoints = Checkpoints(folder / CHECKPOINTS, background=self.alone)
+        keep = 1 if node.stage.selection == Selection() else None
+        checkpoints = Checkpoints(folder / CHECKPOINTS, keep, background=self.alone)
         try:
-            state, steps = self._train(node, checkpoints, stop_asked)
-            # What is evaluated is what is handed over and exported: adapters merged.
-            self._evaluate(node, merge_lora(state["params"]), steps, stop_asked)
+            state, step = self._train(node, checkpoints, stop_asked)
         finally:
             checkpoints.close()
+        params = merge_lora(state["params"])  # what is evaluated is what is handed over and exported
+        del state  # the optimiser's moments need not stay
+        self._evaluate(node, {LAST: (params, step)}, stop_asked)
         write_text(folder / "DONE", "")
 
     def _identity(self, node: Node) -> dict[str, Any]:
@@ -114,16 +115,18 @@ class StageRunner:
     def _evaluate_imported(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         """Evaluates a checkpoint from elsewhere as it is, if a target asks for that."""
         folder = stage_folder(self.workdir, node.folder)
+        assert self.plan.start, "an imported stage without a start"
         if unevaluated(self.workdir, self.plan, node):
             _, abstract = self.programs.state_maker(node.heads, Optim())
-            self._evaluate(node, self._read_parent(node, abstract["params"]), 0, stop_asked)
+            params = self._read_parent(node, abstract["params"])
+            self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
         else:
-            write_results(folder / "results.jsonl", [])
+            write_results(folder / "results.jsonl", known_rows(folder))
         write_text(folder / "DONE", "")
 
     def _prepared(self, node: Node) -> list[Prepared]:
         """Returns the stage's cells; DataError if one has fewer examples than its share."""
-        parts = node.stage.parts(self.plan.experiment.limits, self.plan.form)
+        parts = node.stage.parts(self.plan.experiment.limits)
         prepared = [self.cells.prepare(part) for part in parts]
         for part, cell in zip(parts, prepared, strict=True):
             if node.stage.examples and part.cell in node.stage.counted() and cell.examples < part.count:
@@ -142,8 +145,10 @@ class StageRunner:
         plan = BatchPlan(stage.batch_size, node.seed, stage.lengths(), stage.packing)
         steps = stage.length(features, examples_of_step(prepared, rates, plan))
         start, state = self._start(node, checkpoints)
-        if start >= steps:
-            return state, steps
+        saver = Saver(checkpoints, stage, steps, self._judge(node))
+        saver.go_on(start)
+        if start >= steps or saver.enough():
+            return state, start
         source = Batches(
             prepared,
             rates=rates,
@@ -162,7 +167,7 @@ class StageRunner:
                 loss = next(value for name, value in values.items() if name.endswith("/loss"))
                 bar.advance(step, f"loss {loss:.3f}")
 
-            state = train(
+            return train(
                 state,
                 steps,
                 stream(source, start, readers=self.plan.experiment.readers),
@@ -173,18 +178,35 @@ class StageRunner:
                 log_every=stage.log_every,
                 save_every=stage.save_every,
                 log=log,
-                save=checkpoints.save,
+                save=saver,
                 stop_asked=stop_asked,
                 identify=source.identify,
+                enough=saver.enough,
             )
-        return state, steps
+
+    def _judge(self, node: Node) -> Callable[[Any], float] | None:
+        """Returns what scores a state's parameters on the stage's dev cell, None if nothing is selected by it.
+
+        The cell comes as a `SourceDev`: there is no other way for a trainer to one.
+        """
+        selection = node.stage.selection
+        if not selection.judged:
+            return None
+        target = judge(node.stage)
+        (cell,) = target.cells()
+
+        def score(params):
+            values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
+            return values[KINDS[cell.row.kind].metrics[0]]
+
+        return score
 
     def _step_fns(self, node: Node) -> dict[str, Callable]:
         def bind(head):
             step = self.programs.step(node.heads, head, node.stage.optim, node.stage.accumulate)
             return lambda state, batch, rate: step(state, batch, rate, node.seed)
 
-        return {head.name if self.plan.form == HEADS else "text": bind(head) for head in node.heads}
+        return {"text" if node.stage.prompts else head.name: bind(head) for head in node.heads}
 
     def _counts(self, node: Node) -> dict[str, int]:
         """Returns the numbers of parameters: those that the stage trains, and all."""
@@ -215,50 +237,91 @@ class StageRunner:
         return 0, state | {"params": merge(loading, state["params"], read)}
 
     def _read_parent(self, parent: Node, wanted: Any) -> Any:
-        """Returns parameters of a stage's last checkpoint or of an imported one, merged with adapters beside them."""
+        """Returns parameters of a stage's own checkpoint or of an imported one, merged with adapters beside them."""
         start = self.plan.start
-        folder = start.folder if start and parent.imported else stage_folder(self.workdir, parent.folder)
-        checkpoints = Checkpoints(folder / CHECKPOINTS, background=self.alone)
-        try:
-            step = checkpoints.latest()
-            if step is None:
-                raise CheckpointError(
-                    f"Stage {parent.folder} is marked done, and {folder} has no checkpoint.\n"
-                    f"Delete {folder}; the next run trains it again."
-                )
+        imported = start if start and parent.imported else None
+        folder = imported.folder if imported else stage_folder(self.workdir, parent.folder)
+        with open_own(folder, imported.step if imported else None, create=False) as (checkpoints, step):
             shapes = checkpoints.meta(step)[PARAMS]["shapes"]
             return merge_lora(checkpoints.restore_params(step, with_adapters(wanted, shapes)))
+
+    @property
+    def _examiner(self) -> Examiner:
+        return Examiner(self.plan.experiment, self.cells, self.programs, self.display)
+
+    def _evaluate(self, node: Node, there: dict[str, tuple[Any, int]], stop_asked: Callable[[], bool]) -> None:
+        """Chooses checkpoints and evaluates what has no result yet.
+
+        Args:
+          node: the stage.
+          there: (parameters without adapters, step) of policies whose parameters are in memory.
+          stop_asked: whether to stop; raises Interrupted then.
+        """
+        folder, selection = stage_folder(self.workdir, node.folder), node.stage.selection
+        seed = {"seed": node.seed, "stage": node.name, "stage_hash": node.hash, "policy": selection.policy}
+        for policy in selection.own:
+            params, step = there[policy] if policy in there else self._chosen(node, policy)
+            left = [item for item in unevaluated(self.workdir, self.plan, node) if item[0].policy == policy]
+            asked = Examinee(node.heads, params, folder, seed | {"step": step})
+            self._examiner.ask([item for item in left if item[0].head is None], asked, stop_asked)
+            for question, cells in left:
+                if question.head is not None:
+                    heads, mixed = self._with_head(question, params)
+                    other = dataclasses.replace(asked, heads=heads, params=mixed)
+                    self._examiner.ask([(question, cells)], other, stop_asked)
+        if selection.compared:
+            self._compare(node, seed, stop_asked)
+        if not (folder / "results.jsonl").exists():
+            write_results(folder / "results.jsonl", [])
+
+    def _chosen(self, node: Node, policy: str) -> tuple[Any, int]:
+        """Returns (parameters without adapters, step) of what a policy chooses; writes down the stage's own choice."""
+        folder, selection = stage_folder(self.workdir, node.folder), node.stage.selection
+        _, abstract = self.programs.state_maker(node.heads, node.stage.optim)
+        checkpoints = Checkpoints(folder / CHECKPOINTS, None, background=False)
+        try:
+            steps = self._candidates(node, checkpoints)
+            if policy == AVERAGE:
+                params = checkpoints.mean_params(averaged(selection, steps), abstract["params"])
+                step, name = steps[-1], AVERAGED
+            else:
+                step, name = best(checkpoints.meta(steps[-1])[HISTORY]), CHECKPOINTS
+                params = checkpoints.restore_params(step, abstract["params"])
         finally:
             checkpoints.close()
+        if policy == selection.policy:
+            if name == AVERAGED:
+                save_alone(folder / AVERAGED, step, params)
+            choose(folder, name, step, policy)
+        return merge_lora(params), step
 
-    def _evaluator(self, node: Node, params: Any, target: Target) -> Evaluator:
-        """Returns the evaluator of a target on a stage's parameters."""
-        function = self.programs.output(node.heads, target)
-        how: dict[str, Any] = {"probabilities": self.plan.experiment.probabilities, "form": self.plan.form}
-        setting = Setting(target, self.programs.mesh, decode=self.cells.tokenizer().decode, **how)
-        return Evaluator(
-            setting,
-            lambda batch: function(params, batch),
-            self.programs.place,
-            lambda cell: self.cells.open(cell, target),
-        )
+    def _candidates(self, node: Node, checkpoints: Checkpoints) -> list[int]:
+        """Returns the steps of a trained stage that can be chosen."""
+        steps = checkpoints.steps()
+        return candidates(steps, node.stage.save_every, steps[-1])
 
-    def _evaluate(self, node: Node, params: Any, step: int, stop_asked: Callable[[], bool]) -> None:
-        """Evaluates what has no result yet. Results are written cell by cell; Interrupted when asked to stop."""
+    def _with_head(self, question: Question, params: Any) -> tuple[tuple[HeadSpec, ...], Any]:
+        """Returns (heads, parameters) of this stage's body with the head of an earlier stage."""
+        assert question.head is not None
+        name = TASKS[question.target.task].head_name
+        heads = tuple(head for head in question.head.heads if head.name == name)
+        _, abstract = self.programs.state_maker(heads, Optim())
+        part = head_part(name)
+        read = self._read_parent(question.head, {part: abstract["params"][part]} if part in abstract["params"] else {})
+        return heads, {BODY: params[BODY]} | read
+
+    def _compare(self, node: Node, seed: dict[str, Any], stop_asked: Callable[[], bool]) -> None:
+        """Evaluates every checkpoint, and writes what would have been chosen by looking at target languages."""
         folder = stage_folder(self.workdir, node.folder)
-        path = folder / "results.jsonl"
-        rows: list[Result] = list(read_results(path)) if path.exists() else []
-        stage = {"seed": node.seed, "stage": node.name, "stage_hash": node.hash, "step": step, "policy": POLICY}
-        for name, cells in unevaluated(self.workdir, self.plan, node):
-            target = self.plan.experiment.targets[name]
-            evaluate = self._evaluator(node, params, target)
-            with self.display.bar(f"  {node.name} evaluates {name}", len(cells), unit="languages") as bar:
-                for number, cell in enumerate(cells, start=1):
-                    if stop_asked():
-                        raise Interrupted(f"Stopped before {cell}.\nRun the same command again to go on.")
-                    values, opened = evaluate(cell, folder / "predictions")
-                    rows += result_rows(values, opened, target, stage, self.plan.form)
-                    write_results(path, rows)
-                    bar.advance(number, str(cell))
-        if not path.exists():
-            write_results(path, rows)
+        _, abstract = self.programs.state_maker(node.heads, node.stage.optim)
+        checkpoints = Checkpoints(folder / CHECKPOINTS, None, background=False)
+        try:
+            for step in self._candidates(node, checkpoints):
+                left = left_of(step_questions(self.plan, node, [step]), folder, node.stage.selection.policy)
+                if left:
+                    params = merge_lora(checkpoints.restore_params(step, abstract["params"]))
+                    self._examiner.ask(left, Examinee(node.heads, params, folder, seed | {"step": step}), stop_asked)
+        finally:
+            checkpoints.close()
+        rows = [row for row in known_rows(folder) if row.policy not in COMPARISONS]
+        write_results(folder / "results.jsonl", [*rows, *compare(self.plan, node, rows)])

@@ -6,11 +6,11 @@ from xling_jax.data.tokenizers import load_tokenizer
 from xling_jax.errors import CheckpointError
 from xling_jax.experiment import Experiment, Vocabulary, check_model, digest
 from xling_jax.models.build import HeadSpec
-from xling_jax.models.card import CHECKPOINTS, TOKENIZER, Card, read_card
+from xling_jax.models.card import TOKENIZER, Card, read_card
 from xling_jax.stages.plan import Start
 from xling_jax.tables.models import decides
 from xling_jax.tables.tasks import TASKS, tasks_of_head
-from xling_jax.train.checkpoint import PARAMS, Checkpoints
+from xling_jax.train.checkpoint import PARAMS, open_own
 
 
 def open_start(experiment: Experiment) -> Start | None:
@@ -24,22 +24,17 @@ def open_start(experiment: Experiment) -> Start | None:
         return None
     folder = pathlib.Path(experiment.checkpoint)
     card = read_card(folder)
-    if "stage" in card.origin and not (folder / "DONE").exists():
+    done = "stage" not in card.origin or (folder / "DONE").exists()
+    if experiment.checkpoint_step is None and not done:
         raise CheckpointError(
             f"{folder} is a stage that is not done.\nAllowed: one that is. Run its experiment to the end."
         )
     check_model(experiment, card.model)
     vocabulary = vocabulary_of(folder, card)
-    checkpoints = Checkpoints(folder / CHECKPOINTS, background=False)
-    try:
-        step = checkpoints.latest()
-        if step is None:
-            raise CheckpointError(f"{folder} has no checkpoint.\nAllowed: a stage that is done, or an import.")
+    with open_own(folder, experiment.checkpoint_step, create=False) as (checkpoints, step):
         held = checkpoints.meta(step)[PARAMS]
-    finally:
-        checkpoints.close()
     fingerprint = digest(decides(card.model), card.heads, card.labels, held)
-    return Start(folder, card, vocabulary, fingerprint)
+    return Start(folder, step, card, vocabulary, fingerprint)
 
 
 def vocabulary_of(folder: pathlib.Path, card: Card) -> Vocabulary:

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xling_jax.experiment import Target
 from xling_jax.models.answers import make_rank_fn, make_write_fn
 from xling_jax.models.decoding import NEVER
-from xling_jax.protocol import Protocol
+from xling_jax.protocol import Protocol, resolve
 from xling_jax.tables.tasks import TASKS
 
 Arrays = dict[str, jax.Array]
@@ -18,23 +19,25 @@ Arrays = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """What saying something asks of a vocabulary. `blank`: task -> the ids of its prompt without content."""
+    """What saying something asks of a vocabulary. `blank`: (task, form) -> the ids of its prompt without content."""
 
     eos: int
     pad: int
-    blank: Callable[[str], np.ndarray]
+    blank: Callable[[str, str], np.ndarray]
 
 
-def make_output_fn(
-    model: Any, head: str, words: Words, protocol: Protocol, task: str
-) -> Callable[[Any, Arrays], Arrays]:
-    """Returns (params, batch) -> what the task's evaluator wants: logits BxC of its answers, or what is written."""
+def make_output_fn(model: Any, head: str, words: Words, target: Target) -> Callable[[Any, Arrays], Arrays]:
+    """Returns (params, batch) -> what the target's evaluator wants: logits BxC of its answers, or what is written."""
+    kind = TASKS[target.task].kind
+    protocol = resolve(target.protocol, kind)
     if protocol.answer == "rank":
-        return _ranking(model, head, words, protocol, task)
-    return _writing(model, head, words, protocol, windows=TASKS[task].kind == "span_qa")
+        return _ranking(model, head, protocol, lambda: words.blank(target.task, target.prompts))
+    return _writing(model, head, words, protocol, windows=kind == "span_qa")
 
 
-def _ranking(model: Any, head: str, words: Words, protocol: Protocol, task: str) -> Callable[[Any, Arrays], Arrays]:
+def _ranking(
+    model: Any, head: str, protocol: Protocol, blank: Callable[[], np.ndarray]
+) -> Callable[[Any, Arrays], Arrays]:
     rank = make_rank_fn(model, head)
 
     def output(params, batch):
@@ -42,7 +45,7 @@ def _ranking(model: Any, head: str, words: Words, protocol: Protocol, task: str)
         if protocol.score == "mean":
             sums_BxC = sums_BxC / jnp.maximum(tokens_BxC, 1)
         if protocol.score == "calibrated":
-            blank_L = words.blank(task)
+            blank_L = blank()
             blank_BxL = jnp.broadcast_to(blank_L[None], (len(sums_BxC), len(blank_L)))
             empty = {"input_ids": blank_BxL, "lengths": jnp.full(len(sums_BxC), len(blank_L), jnp.int32)}
             sums_BxC = sums_BxC - rank(params, empty, batch["answers"])[0]

@@ -35,7 +35,8 @@ class Kind:
     `trained`: models have a head for it, and there is a loss. `training` are the fields of an example to train on,
     where they are others. `evaluated`: there is an evaluator for it; otherwise a model's answers can be scored if
     they come from elsewhere.
-    `packs`: several examples can stand in one row of a batch, each a segment of its own.
+    `packs`: several examples can stand in one row of a batch, each a segment of its own. `length` is the longest input,
+    in tokens, of the published recipes of XTREME: what a checkpoint is evaluated with, if nothing else is said.
     """
 
     name: str
@@ -45,17 +46,18 @@ class Kind:
     training: tuple[str, ...] = ()
     evaluated: bool = True
     packs: bool = False
+    length: int = 128
 
 
 _ROWS = (
     Kind("mlm", ("text",), (), packs=True, evaluated=False),
     Kind("pair_classification", ("text", "text_pair", "label"), ("accuracy",), packs=True),
-    Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match"), packs=True),
+    Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match"), packs=True, length=384),
     Kind("tagging", ("tokens", "tags"), ("f1", "accuracy"), packs=True),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
-    Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False),
-    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, evaluated=False),
-    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair"), evaluated=False),
+    Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False, length=512),
+    Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, length=512),
+    Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair"), length=256),
 )
 
 KINDS = {row.name: row for row in _ROWS}

@@ -21,22 +21,31 @@ class Family:
     """A family of models: how it answers, its own way first, and the kinds of task that experiments ask of it so.
 
     `forms`: "heads" and "text", each with its kinds. `vocabularies` are those that its ids are of; `prompts` the ones
-    of tables/prompts.py that it is asked with where its answers are texts.
+    of tables/prompts.py that it is asked with where its answers are texts. `pooling`:
+    what can stand for a text. A decoder's first token has seen nothing but itself.
     """
 
     name: str
     forms: Mapping[str, tuple[str, ...]]
     vocabularies: tuple[str, ...]
     prompts: str = ""
+    pooling: tuple[str, ...] = ("mean", "first", "last")
 
 
-_LABELS = ("pair_classification", "multiple_choice", "tagging", "span_qa", "retrieval")
+_LABELS = ("pair_classification", "multiple_choice", "tagging", "span_qa")
+_VECTORS = ("retrieval", "mining")
 FAMILIES = {
     row.name: row
     for row in (
-        Family("encoder", {"heads": ("mlm", *_LABELS, "dual_encoder")}, ("world", "xlmr")),
-        Family("seq2seq", {"text": _LABELS}, ("mt5",), "mt5"),
-        Family("decoder", {"heads": _LABELS, "text": _LABELS}, ("llama", "qwen"), "plain"),
+        Family("encoder", {"heads": ("mlm", *_LABELS, *_VECTORS, "dual_encoder")}, ("world", "xlmr")),
+        Family("seq2seq", {"text": (*_LABELS, *_VECTORS)}, ("mt5",), "mt5"),
+        Family(
+            "decoder",
+            dict.fromkeys(("heads", "text"), (*_LABELS, *_VECTORS)),
+            ("llama", "qwen"),
+            "plain",
+            ("mean", "last"),
+        ),
     )
 }
 

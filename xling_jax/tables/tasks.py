@@ -40,6 +40,17 @@ class Cell:
         """Whether its publisher keeps its labels: it can be answered, and not scored or trained on."""
         return self.row.splits[self.split].labels == "withheld"
 
+    @property
+    def among(self) -> tuple["Cell", ...]:
+        """Returns the cells that its queries are searched among, of all languages; none if it has no queries."""
+        among = self.row.splits[self.split].among
+        return cells(self.task, among) if among else ()
+
+    @property
+    def searched(self) -> bool:
+        """Whether the queries of another split are searched among its examples."""
+        return any(split.among == self.split for split in self.row.splits.values())
+
 
 def task(name: str, inside: str = "") -> Task:
     """Returns the row of a task name; ConfigError with suggestions if there is none."""

@@ -2,23 +2,31 @@
 
 Parameters are an item of their own, so that the next stage reads them without the optimiser's moments.
 The fingerprint holds path, shape, dtype and CRC-32 of every leaf, because a flipped byte restores without
-a word otherwise.
+a word otherwise. Beside it stands how earlier checkpoints scored, so that whoever goes on selects the same one.
 """
 
+import contextlib
+import json
 import pathlib
+import shutil
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from xling_jax.errors import CheckpointError
 from xling_jax.train.step import State
 
+CHECKPOINTS = "checkpoints"  # the folder of a stage's checkpoints, or of an imported model's
+AVERAGED = "averaged"  # that of the mean of several
+CHOSEN = "chosen.json"  # says which of them is the stage's, where that is not the last one
 PARAMS, TRAIN, META = "params", "train", "meta"
+HISTORY = "history"
 NOTHING = {"shapes": {}, "sums": {}}
 _ONE_AT_A_TIME = threading.RLock()  # Orbax's event loops do not bear several threads of one process
 
@@ -61,21 +69,23 @@ def _first_line(error: Exception) -> str:
 class Checkpoints:
     """The checkpoints of one stage."""
 
-    def __init__(self, path: pathlib.Path, keep: int = 1, background: bool = True):
+    def __init__(self, path: pathlib.Path, keep: int | None = 1, background: bool = True, create: bool = True):
         """Opens a folder of checkpoints, which need not exist yet.
 
         Args:
           path: the folder.
-          keep: how many of the newest to hold.
+          keep: how many of the newest to hold; None for all but those that are dropped.
           background: save while training goes on; not where several threads have checkpoints open.
+          create: make the folder. Who only looks at what another process writes does not.
         """
         self._path = path
+        self._looks = not create
         with _ONE_AT_A_TIME:
             self._manager = ocp.CheckpointManager(
                 path.absolute(),
                 item_names=(PARAMS, TRAIN, META),
                 options=ocp.CheckpointManagerOptions(
-                    max_to_keep=keep, create=True, enable_async_checkpointing=background
+                    max_to_keep=keep, create=create, read_only=not create, enable_async_checkpointing=background
                 ),
             )
 
@@ -83,27 +93,56 @@ class Checkpoints:
         """Returns the newest step that was saved whole."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: State) -> None:
-        """Starts to save a state; it is safe on disk after `close`, or when a later save begins."""
+    def steps(self) -> list[int]:
+        """Returns the steps that were saved, in order; the newest may still be on its way to the disk."""
+        with _ONE_AT_A_TIME:
+            if self._looks:
+                self._manager.reload()
+            return sorted(self._manager.all_steps())
+
+    def drop(self, steps: Iterable[int]) -> None:
+        """Removes checkpoints."""
+        with _ONE_AT_A_TIME:
+            for step in steps:
+                self._manager.delete(step)
+
+    def save(self, step: int, state: State, history: Iterable[tuple[int, float]] = ()) -> None:
+        """Starts to save a state; it is safe on disk after `close`, or when a later save begins.
+
+        `history`: how this checkpoint and those before it scored, (step, score).
+        """
         params, rest = state["params"], {name: part for name, part in state.items() if name != "params"}
         meta = {
             PARAMS: {"shapes": _shapes(params), "sums": _sums(params)},
             TRAIN: {"shapes": _shapes(rest), "sums": _sums(rest)},
+            HISTORY: [list(item) for item in history],
         }
         items = {
             PARAMS: ocp.args.PyTreeSave(params),
             TRAIN: ocp.args.PyTreeSave(rest),
             META: ocp.args.JsonSave(meta),
         }
+        self._save(step, items)
+
+    def save_params(self, step: int, params: Any) -> None:
+        """Saves parameters alone, as what is imported is saved."""
+        meta = {PARAMS: {"shapes": _shapes(params), "sums": _sums(params)}}
+        self._save(step, {PARAMS: ocp.args.PyTreeSave(params), META: ocp.args.JsonSave(meta)})
+
+    def _save(self, step: int, items: dict[str, Any]) -> None:
         with _ONE_AT_A_TIME:
             if not self._manager.save(step, args=ocp.args.Composite(**items), force=True):
                 raise CheckpointError(f"{self._path}: step {step} was not saved; a newer one is there.")
 
     def meta(self, step: int) -> dict:
-        """Returns the fingerprints of a step, {item: {"shapes", "sums"}}; an imported one has parameters alone."""
+        """Returns the fingerprints of a step, {item: {"shapes", "sums"}}, and its history.
+
+        An imported one has parameters alone.
+        """
         try:
             meta = self._manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))[META]
-            return {PARAMS: meta[PARAMS], TRAIN: meta.get(TRAIN, NOTHING)}
+            history = [(step, score) for step, score in meta.get(HISTORY, ())]
+            return {PARAMS: meta[PARAMS], TRAIN: meta.get(TRAIN, NOTHING), HISTORY: history}
         except (ValueError, OSError, KeyError) as error:
             raise self._damaged(step, f"no fingerprint: {_first_line(error)}") from error
 
@@ -120,6 +159,14 @@ class Checkpoints:
         """
         with _ONE_AT_A_TIME:
             return self._item(step, PARAMS, abstract, part=True)
+
+    def mean_params(self, steps: list[int], abstract: Any) -> Any:
+        """Returns the mean of the parameters of several steps, added up in float32; two of them are held at a time."""
+        total: Any = None
+        for step in steps:
+            params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), self.restore_params(step, abstract))
+            total = params if total is None else jax.tree.map(jnp.add, total, params)
+        return jax.tree.map(lambda leaf, like: (leaf / len(steps)).astype(like.dtype), total, abstract)
 
     def _item(self, step: int, item: str, abstract: Any, part: bool = False) -> Any:
         meta = self.meta(step)[item]
@@ -156,3 +203,59 @@ class Checkpoints:
         with _ONE_AT_A_TIME:
             self._manager.wait_until_finished()
             self._manager.close()
+
+
+def save_alone(path: pathlib.Path, step: int, params: Any) -> None:
+    """Saves parameters as the only checkpoint of a folder, in place of what a run that was ended left there."""
+    shutil.rmtree(path, ignore_errors=True)
+    checkpoints = Checkpoints(path, background=False)
+    try:
+        checkpoints.save_params(step, params)
+    finally:
+        checkpoints.close()
+
+
+def choose(folder: pathlib.Path, checkpoints: str, step: int, policy: str) -> None:
+    """Writes which checkpoint is a stage's own, for whoever reads it later."""
+    part = folder / f"{CHOSEN}.part"
+    part.write_text(json.dumps({"checkpoints": checkpoints, "step": step, "policy": policy}) + "\n", encoding="utf-8")
+    part.replace(folder / CHOSEN)
+
+
+def chosen(folder: pathlib.Path) -> tuple[str, int | None, str]:
+    """Returns (folder of checkpoints in a stage's folder, step, policy) of the stage's own checkpoint.
+
+    The step is None, for the newest one, where nothing was chosen.
+    """
+    path = folder / CHOSEN
+    if not path.exists():
+        return CHECKPOINTS, None, "last"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found["checkpoints"], found["step"], found["policy"]
+
+
+@contextlib.contextmanager
+def open_own(folder: pathlib.Path, step: int | None = None, create: bool = True) -> Generator[tuple[Checkpoints, int]]:
+    """Opens the folder of a stage, or of an imported model, and gives (its checkpoints, the step that is its own).
+
+    Args:
+      folder: with model.json.
+      step: another one of its checkpoints; None for its own.
+      create: False where another process writes.
+
+    Raises:
+      CheckpointError: there is none, or not this one.
+    """
+    name, own, _ = chosen(folder) if step is None else (CHECKPOINTS, step, "")
+    checkpoints = Checkpoints(folder / name, keep=None, background=False, create=create)
+    try:
+        there = checkpoints.steps()
+        wanted = there[-1] if own is None and there else own
+        if wanted is None or wanted not in there:
+            raise CheckpointError(
+                f"{folder / name} has no checkpoint{'' if own is None else f' of step {own}'}.\n"
+                f"Allowed: {', '.join(map(str, there)) or 'a stage that has saved one, or an import'}."
+            )
+        yield checkpoints, wanted
+    finally:
+        checkpoints.close()

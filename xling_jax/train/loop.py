@@ -24,8 +24,9 @@ def train(
     save: Callable[[int, Any], None],
     stop_asked: Callable[[], bool],
     identify: Callable[[int], list[str]],
-) -> Any:
-    """Trains from step `start` to `steps` and returns the last state.
+    enough: Callable[[], bool] = lambda: False,
+) -> tuple[Any, int]:
+    """Trains from step `start` to `steps`, or until it is enough, and returns the last state and its step.
 
     Metrics of a step are fetched only when the next logged step has been sent, so that the device never
     waits for the host.
@@ -44,6 +45,7 @@ def train(
       save: gets (step, state); the last state is saved too.
       stop_asked: whether to save and leave.
       identify: step -> names of its examples, for the error.
+      enough: whether training is over; asked after each save.
 
     Raises:
       NumericalError: a loss was not finite.
@@ -84,6 +86,8 @@ def train(
             flush(done)
             pending = None
             save(done, state)
+            if enough():
+                return state, done
         if leave and done < steps:
             raise Interrupted(f"Stopped at step {done} of {steps}, saved.\nRun the same command again to go on.")
-    return state
+    return state, max(start, steps)

@@ -1,0 +1,189 @@
+"""What is evaluated after a stage: every target by every policy, and what earlier stages knew, each cell once."""
+
+import collections
+import dataclasses
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from xling_jax.errors import Interrupted
+from xling_jax.eval.suite import Evaluator, Setting, protocol_of, result_rows, submission_path
+from xling_jax.experiment import Experiment, Target
+from xling_jax.models.build import HeadSpec
+from xling_jax.results import Result, read_results, write_results
+from xling_jax.selection import LAST, STEP, TARGET_DEV, compared
+from xling_jax.stages.cells import Cells
+from xling_jax.stages.plan import Node, Plan, compares_dev, dev_of
+from xling_jax.stages.programs import Programs
+from xling_jax.stages.record import stage_folder
+from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.tasks import TASKS, Cell
+from xling_jax.train.writer import Display
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A target asked of one checkpoint of a stage.
+
+    `policy` chose it; for policy `step`, nothing did. `step` is its number where all checkpoints are asked. `head` is
+    the stage whose head answers, where that is not the stage itself.
+    """
+
+    name: str
+    target: Target
+    policy: str
+    step: int | None = None
+    head: Node | None = None
+
+    @property
+    def protocol(self) -> str:
+        """Returns the protocol as its rows have it; it says whose head answers."""
+        said = protocol_of(self.target)
+        return f"head={self.head.folder} {said}".strip() if self.head else said
+
+    def key(self, cell: Cell) -> tuple:
+        """Returns what its row of a cell is known by."""
+        return cell.task, cell.split, cell.language, self.protocol, self.policy, self.step
+
+    def folder(self, stage: pathlib.Path, policy: str) -> pathlib.Path | None:
+        """Returns where its predictions go, given the stage's own policy; None for those that nobody reads."""
+        if self.step is not None or self.head:
+            return None
+        return stage / ("predictions" if self.policy == policy else f"predictions-{self.policy}")
+
+
+def questions(plan: Plan, node: Node) -> list[Question]:
+    """Returns what is asked after a stage, of the checkpoints that policies choose."""
+    targets = plan.targets_of(node).items()
+    found = [Question(name, target, policy) for policy in node.stage.selection.own for name, target in targets]
+    known = {(q.target.task, cell) for q in found for cell in q.target.cells()}
+    for text, (target, owner) in plan.remembered(node).items():
+        (cell,) = target.cells()
+        if owner != node or (cell.task, cell) not in known:
+            policy = node.stage.selection.policy
+            found.append(Question(text, target, policy, head=None if owner == node else owner))
+    return found
+
+
+def step_questions(plan: Plan, node: Node, steps: Sequence[int]) -> list[Question]:
+    """Returns what is asked of every checkpoint, where policies compare them."""
+    found = []
+    for step in steps if node.stage.selection.compared else ():
+        for name, target in plan.targets_of(node).items():
+            found.append(Question(name, target, STEP, step))
+            if compares_dev(node):
+                found.append(Question(f"{name} (dev)", dev_of(target), STEP, step))
+    return found
+
+
+def known_rows(folder: pathlib.Path) -> list[Result]:
+    """Returns the rows that a stage has."""
+    path = folder / "results.jsonl"
+    return list(read_results(path)) if path.exists() else []
+
+
+def left_of(asked: Sequence[Question], folder: pathlib.Path, policy: str) -> list[tuple[Question, list[Cell]]]:
+    """Returns (question, its cells that have no answer yet)."""
+    rows = known_rows(folder)
+    done = {(r.task, r.split, r.language, r.protocol, r.policy, step) for r in rows for step in (r.step, None)}
+
+    def there(question: Question, cell: Cell) -> bool:
+        place = question.folder(folder, policy)
+        if cell.withheld and place:  # predictions are all there is
+            return submission_path(place, cell, "items.jsonl").exists()
+        return question.key(cell) in done
+
+    left = [(question, [cell for cell in question.target.cells() if not there(question, cell)]) for question in asked]
+    return [(question, cells) for question, cells in left if cells]
+
+
+def unevaluated(workdir: pathlib.Path, plan: Plan, node: Node) -> list[tuple[Question, list[Cell]]]:
+    """Returns (question, cells left) of a stage's policies."""
+    return left_of(questions(plan, node), stage_folder(workdir, node.folder), node.stage.selection.policy)
+
+
+@dataclasses.dataclass(frozen=True)
+class Examinee:
+    """Parameters, without adapters, that are asked: their heads, the folder of their stage, what its rows say of it.
+
+    `stage` has seed, stage, stage_hash, step, and the stage's own policy under "policy".
+    """
+
+    heads: tuple[HeadSpec, ...]
+    params: Any
+    folder: pathlib.Path
+    stage: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examiner:
+    """Asks checkpoints questions and writes down the answers."""
+
+    experiment: Experiment
+    cells: Cells
+    programs: Programs
+    display: Display
+
+    def evaluator(self, heads: tuple[HeadSpec, ...], params: Any, target: Target, beside: bool = True) -> Evaluator:
+        """Returns the evaluator of a target on parameters without adapters; `beside`: with floors and ceilings."""
+        function = self.programs.output(heads, target)
+        return Evaluator(
+            Setting(
+                target,
+                self.programs.mesh,
+                probabilities=self.experiment.probabilities,
+                decode=self.cells.tokenizer().decode,
+            ),
+            lambda batch: function(params, batch),
+            self.programs.place,
+            lambda cell: self.cells.open(cell, target, beside),
+        )
+
+    def ask(self, left: Sequence[tuple[Question, list[Cell]]], asked: Examinee, stop_asked: Callable[[], bool]) -> None:
+        """Evaluates the cells that are left of questions that the same parameters answer.
+
+        Results are written cell by cell. Raises Interrupted when asked to stop.
+        """
+        rows, policy = known_rows(asked.folder), asked.stage["policy"]
+        for question, cells in left:
+            evaluate = self.evaluator(asked.heads, asked.params, question.target)
+            place = question.folder(asked.folder, policy)
+            said = f"  {asked.stage['stage']} evaluates {question.name}" + _which(question, policy)
+            with self.display.bar(said, len(cells), unit="languages") as bar:
+                for number, cell in enumerate(cells, start=1):
+                    if stop_asked():
+                        raise Interrupted(f"Stopped before {cell}.\nRun the same command again to go on.")
+                    values, opened = evaluate(cell, place)
+                    made = result_rows(values, opened, question.target, asked.stage | {"policy": question.policy})
+                    rows += [dataclasses.replace(row, protocol=question.protocol) for row in made]
+                    write_results(asked.folder / "results.jsonl", rows)
+                    bar.advance(number, str(cell))
+
+
+def _which(question: Question, policy: str) -> str:
+    if question.head:
+        return f" with the head of {question.head.name}"
+    if question.step is not None:
+        return f" at step {question.step}"
+    return f" by {question.policy}" if policy != LAST or question.policy != LAST else ""
+
+
+def compare(plan: Plan, node: Node, rows: Sequence[Result]) -> Iterator[Result]:
+    """Yields the rows of the comparisons, from those of every checkpoint.
+
+    For each language the checkpoint is taken that has the best first metric on its dev split (target_dev) or on what is
+    evaluated itself (oracle); its values of all metrics are the rows.
+    """
+    of_cell: dict[tuple, list[Result]] = collections.defaultdict(list)
+    for row in rows:
+        if row.policy == STEP:
+            of_cell[row.task, row.split, row.language, row.protocol].append(row)
+    for name in node.stage.selection.compared:
+        for target in plan.targets_of(node).values():
+            split = dev_of(target).split if name == TARGET_DEV else target.split
+            metric = target.metric or KINDS[TASKS[target.task].kind].metrics[0]
+            for cell in target.cells():
+                looked_at = of_cell[cell.task, split, cell.language, protocol_of(target)]
+                step = compared({row.step: row.value for row in looked_at if row.metric == metric})
+                there = of_cell[cell.task, cell.split, cell.language, protocol_of(target)]
+                yield from (dataclasses.replace(row, policy=name) for row in there if row.step == step)

@@ -1,0 +1,41 @@
+"""The checkpoints of a stage under way: which are kept, how each scored, and when training has gone on long enough."""
+
+from collections.abc import Callable
+from typing import Any
+
+from xling_jax.experiment import Stage
+from xling_jax.selection import Selection, candidates, exhausted, needed
+from xling_jax.train.checkpoint import HISTORY, Checkpoints
+
+
+class Saver:
+    """Saves states, and judges each before it is saved: a checkpoint has its own score and those of all before it.
+
+    So a run that goes on from a checkpoint selects what it would have selected, and stops where it would have stopped.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, stage: Stage, steps: int, judge: Callable[[Any], float] | None):
+        """Takes `judge`, parameters -> score on the stage's dev cell; None where nothing is selected by it."""
+        self._checkpoints, self._stage, self._steps, self._judge = checkpoints, stage, steps, judge
+        self._history: list[tuple[int, float]] = []
+
+    def go_on(self, step: int) -> None:
+        """Takes up the history of the checkpoint that training goes on from; there is none of step 0."""
+        self._history = self._checkpoints.meta(step)[HISTORY] if step else []
+
+    def __call__(self, step: int, state: Any) -> None:
+        """Starts to save a state. The checkpoint before it stays until this one is whole, whatever is selected."""
+        selection, before = self._stage.selection, self._checkpoints.steps()
+        if self._judge is not None and self._candidates([step]):
+            self._history.append((step, self._judge(state["params"])))
+        self._checkpoints.save(step, state, self._history)
+        if selection != Selection():
+            kept = needed(selection, self._history, self._candidates(before)) | set(before[-1:])
+            self._checkpoints.drop(set(before) - kept)
+
+    def _candidates(self, steps: list[int]) -> list[int]:
+        return candidates(steps, self._stage.save_every, self._steps)
+
+    def enough(self) -> bool:
+        """Whether as many checkpoints as patience allows were not the best."""
+        return exhausted(self._stage.selection, self._history)
