@@ -303,3 +303,13 @@ def test_examples_of_one_kind_and_length_stand_in_a_batch(tokenizers, tmp_path):
             and len(batch["labels"]) == 4
             and batch["labels"].shape[1] in (20, 24, cells[4].answer_length)
         )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_spans_of_a_text_behind_another_are_those_of_the_text(family, tokenizers):
+    tokenizer = tokenizers[family]
+    for text in TEXTS:
+        found = tokenizer.later(text)
+        assert found.ids.tolist() == tokenizer.later_ids(text).tolist()
+        covered = {at for begin, end in found.spans.tolist() for at in range(begin, end)}
+        assert covered == {at for at, character in enumerate(text) if character != " "}

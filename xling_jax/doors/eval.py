@@ -94,7 +94,7 @@ def _experiment(values: flags.FlagValues, names: list[str], checkpoint: pathlib.
     fields = {name: value for name, _, value in pairs}
     length, languages = required(values, "max_length"), required(values, "languages")
     found = asked(
-        names, languages, card=card, fields=fields, data_dir=where, max_length=length, form=values["form"].value
+        names, languages, card=card, fields=fields, data_dir=where, max_length=length, form=required(values, "form")
     )
     for line in found.left_out:
         print(f"left out: {line}")
