@@ -8,6 +8,7 @@ from xling_jax.errors import CheckpointError, ConfigError
 from xling_jax.experiment import Handover, Part, from_config
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import Card
+from xling_jax.stages.asking import asked
 from xling_jax.stages.plan import SPEAKERS, Start, describe, make_plan
 from xling_jax.stages.transfer import merge, plan_loading, source_tree
 from xling_jax.tables.models import MODELS
@@ -156,11 +157,48 @@ def test_a_head_without_parameters_is_no_part_of_a_tree():
 @pytest.mark.parametrize("heads", [(), (NLI,)])
 def test_a_checkpoint_must_have_what_says_answers(heads, tmp_path):
     changed = {"name": "from_there", "form": "text", "pretrain": None, "model": "", "vocabulary": None}
-    asked = {name: value for name, value in fields(**changed).items() if value}
-    asked["arms"] = {"none": {}}
+    declared = {name: value for name, value in fields(**changed).items() if value}
+    declared["arms"] = {"none": {}}
     start = Start(tmp_path, 0, Card(MODELS["tiny_decoder"], heads, {}, None), None, "f")  # ty: ignore[invalid-argument-type]
-    experiment = from_config(asked | {"checkpoint": "there"})
+    experiment = from_config(declared | {"checkpoint": "there"})
     with pytest.raises(ConfigError, match="Target 'nli' is answered by head 'lm', and the checkpoint has: "):
         make_plan(experiment, "v", str, start)
     both = Start(tmp_path, 0, Card(MODELS["tiny_decoder"], (LM,), {}, None), None, "f")  # ty: ignore[invalid-argument-type]
     assert make_plan(experiment, "v", str, both).form == "plain"
+
+
+def test_a_checkpoint_is_asked_in_its_familys_way():
+    """What `xling eval` asks."""
+
+    def ask(model, heads=(), form="", **fields):
+        card = Card(MODELS[model], heads, {}, None)
+        return asked(["world_nli"], "qda", card=card, fields=fields, data_dir=None, form=form).targets["world_nli.test"]
+
+    assert ask("tiny_mt5", score="mean").protocol.score == "mean"
+    assert ask("tiny_decoder", (LM,), "text", answer="generate").protocol.answer == "generate"
+    with pytest.raises(ConfigError, match="answered by head 'world_nli', and the checkpoint has: lm"):
+        ask("tiny_decoder", (LM,))
+    with pytest.raises(ConfigError, match="answered by head 'lm', and the checkpoint has: none"):
+        ask("tiny_decoder", (), "text")
+    with pytest.raises(ConfigError, match="score, which no task asked here has a use for"):
+        ask("tiny_decoder", (HeadSpec("world_nli", "pair_classification", 3),), score="mean")
+
+
+def test_prompts_are_the_whole_experiments():
+    targets = fields()["targets"]
+    targets["nli"]["prompts"] = "mt5"
+    with pytest.raises(ConfigError, match=r"'targets.nli' has prompts='mt5'.\nAllowed: prompts of the whole experiment"):
+        from_config(fields(targets=targets))
+    plan = plan_of()
+    assert {target.prompts for target in plan.experiment.targets.values()} == {"mt5"}
+    assert {node.stage.prompts for node in plan.nodes} == {"mt5"}
+
+
+def test_what_is_remembered_is_asked_in_words():
+    plan = plan_of(remember=("world_nli.dev.qen",))
+    found = {node.name: plan.remembered(node) for node in plan.nodes}
+    for name, remembered in found.items():
+        (target, owner) = remembered["world_nli.dev.qen"]
+        assert (target.prompts, target.answers()) == ("mt5", 16) and owner.name == name, "each stage answers by itself"
+    part = next(part for part in plan.parts() if str(part.cell) == "world_nli.dev.qen")
+    assert part.form == "mt5"
