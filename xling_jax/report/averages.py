@@ -59,10 +59,11 @@ def kinds_table(collected: Collected, target: Target) -> Table:
         runs = [Runs(arm, record.seeds) for arm in record.arms]
         scores = [mark_floor(mean_score(collected.scores, target, run, codes), floors[place]) for run in runs]
         rows.append(Row(label, "value", (floors[place], *scores, *(numbers[place] for numbers in gains))))
+    source = RESOURCES_NOTE if any(label.startswith("resource") for label in kinds) else ""
     note = (
         f"{target.metric} in percent and gains in points with 95% intervals, averaged over zero-shot languages; in "
         "brackets how many, and a single one by name. Families, scripts and resources go together: these averages "
-        f"describe, and explain nothing.{RESOURCES_NOTE if any(label.startswith('resource') for label in kinds) else ''}"
+        f"describe, and explain nothing.{source}"
     )
     cols = (Column("floor", "", (), "value"), *arms, *gained)
     return Table("languages", f"{target.name}: families, scripts, resources", note, cols, tuple(rows))
