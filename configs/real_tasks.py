@@ -51,7 +51,7 @@ def get_config(size: str = "default") -> ConfigDict:
     questions = stage("squad.train44.en", rate=5e-4, length=128, epochs=2)
     entities = stage("panx.train.en", rate=1e-3, length=64, buckets=sentences, epochs=2)
     search = {"max_length": 64, "protocol": {"layer": 1}}
-    mining = {"bucc": {"task": "bucc", "split": "dev", "languages": "zh"} | search}
+    mining = {"bucc": {"task": "bucc2018", "split": "dev", "languages": "zh"} | search}
     return ConfigDict(
         complete(
             {

@@ -281,9 +281,9 @@ def test_wrong_config_is_one_clear_error(case):
 
 
 def test_the_first_token_of_a_decoder_stands_for_no_text():
-    target = {"task": "bucc", "split": "dev", "languages": "zh", "max_length": 16, "protocol": {"pooling": "first"}}
-    config = {"name": "x", "checkpoint": "folder", "arms": {"none": {"stage": None}}, "targets": {"bucc": target}}
+    target = {"task": "bucc2018", "split": "dev", "languages": "zh", "max_length": 16, "protocol": {"pooling": "first"}}
+    config = {"name": "x", "checkpoint": "folder", "arms": {"none": {"stage": None}}, "targets": {"bucc2018": target}}
     experiment = from_config(config)
     check_model(experiment, MODELS["tiny"])
-    with pytest.raises(ConfigError, match=r"target 'bucc' has pooling='first'\.\nAllowed: mean last"):
+    with pytest.raises(ConfigError, match=r"target 'bucc2018' has pooling='first'\.\nAllowed: mean last"):
         check_model(experiment, MODELS["tiny_decoder"])

@@ -35,4 +35,4 @@ def test_benchmarks_are_said():
     assert lines["mnli.train"][2].startswith("xtreme (to train xnli)")
     assert lines["mewslix.candidates"][2] == "searched for dev, test"
     assert lines["hellaswag.train"][2] == "none: an intermediate task"
-    assert re.match(r"4: de fr ru zh", lines["bucc.dev"][3]) and "de" not in lines["bucc.dev"][4]
+    assert re.match(r"4: de fr ru zh", lines["bucc2018.dev"][3]) and "de" not in lines["bucc2018.dev"][4]

@@ -65,6 +65,16 @@ def test_language_row(row):
     generated = row.family == "generated"
     assert is_reserved(row.code) == is_reserved(row.iso3) == generated, "generated codes, and only they, are in qaa-qtz"
     assert not (generated and row.pretrained_in), "no public model was pretrained in a generated language"
+    assert row.resources is None or (row.resources in range(6) and not generated)
+
+
+def test_resource_classes():
+    """Joshi et al. 2020, table 1: how many languages the classes have; those of class 5 are named there."""
+    classes = collections.Counter(row.resources for row in LANGUAGES.values())
+    assert all(classes[number] <= count for number, count in {2: 19, 3: 28, 4: 18, 5: 7}.items())
+    winners = [code for code, row in LANGUAGES.items() if row.resources == 5]
+    assert winners == ["ar", "de", "en", "es", "fr", "ja", "zh"]
+    assert {LANGUAGES[code].resources for code in ("ht", "gn", "shp")} == {None}, "the list does not settle these"
 
 
 def test_reserved_codes():

@@ -8,7 +8,8 @@ An array's name ends in its axes: `tokens_BxL` is batch by length. The letters:
     H  attention heads               K  width of one head; nearest of a text
     V  vocabulary                    Y  labels of a head
     M  masked positions of a batch;  N  items of a data set; queries of a search
-       candidates of a search
+       candidates of a search;
+       items of a language, if fewer
     R  draws of a bootstrap          S  seeds; segments of a packed row
     G  languages                     A  averages over languages
     W  beams of a search             E  hidden states: the embeddings, and what each layer makes

@@ -81,7 +81,7 @@ def test_texts_that_become_several_features(seqio, tokenizer, tmp_path):
     [
         "udpos.test.ta",
         "squad.dev.en",
-        "bucc.dev.zh",
+        "bucc2018.dev.zh",
         "lareqa.candidates.th",
         "squad_retrieval.train44.en",
         "ud_text.pud.th",

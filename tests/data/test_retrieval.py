@@ -38,7 +38,7 @@ BUCC = {
 
 def test_bucc_has_two_sides_and_pairs(tmp_path):
     write(tmp_path, BUCC | {path.replace("dev", "test"): text for path, text in BUCC.items() if "gold" not in path})
-    found = examples("bucc.dev.zh", tmp_path)
+    found = examples("bucc2018.dev.zh", tmp_path)
     assert [(e["id"], e["side"], e["gold"]) for e in found] == [
         ("zh-1", "language", []),
         ("zh-2", "language", ["en-1"]),
@@ -47,14 +47,14 @@ def test_bucc_has_two_sides_and_pairs(tmp_path):
         ("en-2", "pivot", []),
     ]
     assert found[1]["text"] == found[2]["text"] == "好书。", "a sentence may stand there twice"
-    blind = examples("bucc.test.zh", tmp_path)
+    blind = examples("bucc2018.test.zh", tmp_path)
     assert [e["text"] for e in blind] == [e["text"] for e in found]
     assert {e["gold"] for e in blind} == {None}, "withheld is not empty"
 
 
 def test_a_limit_takes_as_many_of_each_side(tmp_path):
     write(tmp_path, BUCC)
-    (cell,) = parse_cells("bucc.dev.zh")
+    (cell,) = parse_cells("bucc2018.dev.zh")
     found = [[e["id"] for e in raw_examples(Part(cell, *some, 0), tmp_path)] for some in ((0, 1), (1, 9), (0, 0))]
     assert found == [["zh-1", "en-1"], ["zh-2", "zh-3", "en-2"], ["zh-1", "zh-2", "zh-3", "en-1", "en-2"]]
 
@@ -75,7 +75,7 @@ def test_a_limit_takes_as_many_of_each_side(tmp_path):
 def test_a_broken_file_of_bucc(ending, content, message, tmp_path):
     write(tmp_path, BUCC | {f"bucc2018/zh-en.dev.{ending}": content})
     with pytest.raises(DataError, match=message):
-        examples("bucc.dev.zh", tmp_path)
+        examples("bucc2018.dev.zh", tmp_path)
 
 
 def xquad_r(context, breaks, answer, start):
@@ -268,7 +268,8 @@ def test_broken_raw_text(cell, path, content, message, tmp_path):
 
 
 SMALL = (
-    "bucc.dev.zh lareqa.test.all lareqa.candidates.all squad_retrieval.train44.en ud_text.pud.all ud_text.ewt_train.en"
+    "bucc2018.dev.zh lareqa.test.all lareqa.candidates.all squad_retrieval.train44.en ud_text.pud.all "
+    "ud_text.ewt_train.en"
 )
 
 
@@ -283,7 +284,7 @@ def test_real_files_have_as_many_as_published(text, data_dir):
         assert len({example["id"] for example in found}) == len(found)
 
 
-@pytest.mark.parametrize(("text", "left"), [("bucc.dev.zh", 0), ("lareqa.test.th", 100 * 10 / 11)])
+@pytest.mark.parametrize(("text", "left"), [("bucc2018.dev.zh", 0), ("lareqa.test.th", 100 * 10 / 11)])
 def test_gold_of_real_files_scores_100_and_less_with_one_of_each_missing(text, left, data_dir):
     (cell,) = parse_cells(text)
     found = list(read(cell, data_dir))

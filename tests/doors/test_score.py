@@ -274,13 +274,13 @@ def as_prediction(gold):
 
 def test_tatoeba_is_asked_in_the_order_of_english(xling, tmp_path):
     """XTREME sorts the English sentences; label j is the number of the sentence that translates the j-th of them."""
-    for name, content in (("afr", "drie\neen\nvier\ntwee\n"), ("eng", "three\none\nthree\nan \n")):
+    for name, content in (("afr", "drie\neen\nvier\ntwee\n"), ("eng", "three\none\nthree\n two\n")):
         path = tmp_path / f"tatoeba/v1/tatoeba.afr-eng.{name}"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
     code, *_ = xling("data", "labels", "--benchmark=xtreme", f"--out={tmp_path}/out", f"--data_dir={tmp_path}")
     assert code == 0
-    assert (tmp_path / "out/tatoeba/test-af.tsv").read_text().split() == ["3", "1", "0", "2"]
+    assert (tmp_path / "out/tatoeba/test-af.tsv").read_text().split() == ["1", "0", "2", "3"]
 
 
 @pytest.mark.parametrize(
@@ -300,5 +300,5 @@ def test_wrong_flags_of_labels(xling, tmp_path, argv, code, words):
 
 def test_labels_that_are_withheld_are_named(xling, tmp_path):
     _, out, _ = xling("data", "labels", "--benchmark=xtreme", f"--out={tmp_path}", f"--data_dir={EXAMPLES}")
-    assert TASKS["bucc"].splits["test"].labels == "withheld"
+    assert TASKS["bucc2018"].splits["test"].labels == "withheld"
     assert "bucc2018    0 of  4 languages written; labels withheld: de fr ru zh" in out.replace("0 of 4", "0 of  4")

@@ -23,7 +23,7 @@ from xling_jax.tables.tasks import Cell
 
 
 def setting(split: str = "dev", **fields) -> Setting:
-    return Setting(Target(task="bucc", split=split, protocol=Protocol(**{"centre": False} | fields)))
+    return Setting(Target(task="bucc2018", split=split, protocol=Protocol(**{"centre": False} | fields)))
 
 
 def sentences(language: int, pivot: int, gold: int = 0, withheld: bool = False) -> list[dict]:
@@ -191,14 +191,14 @@ def evaluate(folder, cells: dict[str, tuple[list[dict], np.ndarray]], split: str
         return mining.device(jnp.asarray(change(batch["v"])), batch, how.target)
 
     evaluator = Evaluator(how, output_fn, lambda batch: batch, open_cell)
-    return evaluator(Cell("bucc", split, "zh"), folder)[0], opened
+    return evaluator(Cell("bucc2018", split, "zh"), folder)[0], opened
 
 
 def test_perfect_vectors_score_100_where_each_half_tunes_the_other(tmp_path):
     raw, vectors = sentences(60, 70, 20), translated(10, 60, 70, 20, noise=0.01)
     values, opened = evaluate(tmp_path, {"dev": (raw, vectors)}, "dev")
-    assert values == {"f1": 100.0} and opened == ["bucc.dev.zh"]
-    assert (tmp_path / "bucc" / "dev-zh.tsv").read_text() == "".join(f"l{at}\tp{at}\n" for at in range(20))
+    assert values == {"f1": 100.0} and opened == ["bucc2018.dev.zh"]
+    assert (tmp_path / "bucc2018" / "dev-zh.tsv").read_text() == "".join(f"l{at}\tp{at}\n" for at in range(20))
     worse, _ = evaluate(tmp_path, {"dev": (raw, vectors)}, "dev", change=lambda x: x[:, :2])
     assert worse["f1"] < 100
 
@@ -207,18 +207,18 @@ def test_the_threshold_of_dev_answers_a_test_without_labels(tmp_path):
     dev = (sentences(60, 70, 20), translated(10, 60, 70, 20, noise=0.01))
     test = (sentences(50, 40, 9, withheld=True), translated(20, 50, 40, 9, noise=0.01))
     values, opened = evaluate(tmp_path, {"dev": dev, "test": test}, "test")
-    assert values == {} and opened == ["bucc.test.zh", "bucc.dev.zh"]
-    lines = (tmp_path / "bucc" / "test-zh.tsv").read_text().splitlines()
+    assert values == {} and opened == ["bucc2018.test.zh", "bucc2018.dev.zh"]
+    lines = (tmp_path / "bucc2018" / "test-zh.tsv").read_text().splitlines()
     assert lines == [f"l{at}\tp{at}" for at in range(9)], "and none of the pairs that are no translations"
-    items = [json.loads(line) for line in (tmp_path / "bucc" / "test-zh.items.jsonl").read_text().splitlines()]
+    items = [json.loads(line) for line in (tmp_path / "bucc2018" / "test-zh.items.jsonl").read_text().splitlines()]
     assert items[0] == {"id": "l0"} and len(items) == 90
 
 
 def test_a_number_needs_no_dev(tmp_path):
     test = (sentences(50, 40, 9, withheld=True), translated(20, 50, 40, 9, noise=0.01))
     values, opened = evaluate(tmp_path, {"test": test}, "test", threshold="9")
-    assert values == {} and opened == ["bucc.test.zh"]
-    assert (tmp_path / "bucc" / "test-zh.tsv").read_text() == ""
+    assert values == {} and opened == ["bucc2018.test.zh"]
+    assert (tmp_path / "bucc2018" / "test-zh.tsv").read_text() == ""
 
 
 def test_the_result_says_where_the_threshold_is_from():
@@ -260,7 +260,7 @@ def test_all_layers_at_once_answer_as_each_of_them(split):
     def answered(vectors, layer):
         how = setting(split, layer=layer)
         if split == "test":  # tuned on the same vectors
-            beside = mining.gather({Cell("bucc", "dev", "zh"): (outputs_of(vectors), raw)}, how)
+            beside = mining.gather({Cell("bucc2018", "dev", "zh"): (outputs_of(vectors), raw)}, how)
             how = dataclasses.replace(how, beside=beside)
         return mining.layer_scores(outputs_of(vectors), raw, how)
 
@@ -290,6 +290,6 @@ def test_a_vector_that_is_no_number_names_its_sentence():
 def test_the_kind_has_choices_of_its_own():
     own = resolve(Protocol(), "mining")
     assert (own.queries, own.margin, own.k) == ("both", "ratio", 4)
-    assert list(itertools.islice(mining.others(Cell("bucc", "test", "fr"), setting("test").target), 2)) == [
-        Cell("bucc", "dev", "fr")
+    assert list(itertools.islice(mining.others(Cell("bucc2018", "test", "fr"), setting("test").target), 2)) == [
+        Cell("bucc2018", "dev", "fr")
     ]

@@ -26,12 +26,12 @@ def draw(seed: int, count: int, width: int) -> np.ndarray:
 
 @pytest.mark.slow
 def test_bucc(data_dir):
-    (cell,) = parse_cells("bucc.dev.zh")
+    (cell,) = parse_cells("bucc2018.dev.zh")
     raw = list(read(cell, data_dir))
     number = {example["id"]: at for at, example in enumerate(raw)}
     vectors, pairs = draw(0, len(raw), 64), [(at, number[name]) for at, e in enumerate(raw) for name in e["gold"]]
     language, pivot = np.array(pairs).T
-    setting = Setting(Target(task="bucc", split="dev", protocol=Protocol(margin="ratio")))
+    setting = Setting(Target(task="bucc2018", split="dev", protocol=Protocol(margin="ratio")))
 
     def f1(vectors):
         return value(score("mining", raw, mining.answers(outputs_of(vectors), raw, setting))["f1"])

@@ -4,24 +4,13 @@ import dataclasses
 import json
 
 import pytest
+from work_folders import collected_from, numbers
 
 from xling_jax.errors import DataError
-from xling_jax.report.aggregate import baseline_table, columns, gain_table, score_table, stage_uses
+from xling_jax.report.aggregate import baseline_table, columns, gain_table, mark_floor, score_table, stage_uses
 from xling_jax.report.answer import NOT_SUPPORTED, SUPPORTED, UNANSWERED, UNDECIDED, answer
-from xling_jax.report.collect import collect
 from xling_jax.report.record import Target
-
-
-def collected_from(workdir):
-    (collected,) = collect([workdir.path])
-    return collected, collected.record.target("qa2")
-
-
-def numbers(table, label):
-    """Returns the numbers of a row by column; a mean of a group is 'mean near'."""
-    row = next(row for row in table.rows if row.label == label)
-    names = [f"mean {c.label}" if c.kind == "group" else c.label for c in table.columns]
-    return dict(zip(names, row.numbers, strict=True))
+from xling_jax.report.table import Number
 
 
 def test_columns_are_source_groups_means(make_workdir):
@@ -47,6 +36,14 @@ def test_scores(make_workdir):
     assert [row.label for row in table.rows] == ["none", "english", "multilingual", "floor"], (
         "a ceiling of 100 is left out"
     )
+
+
+def test_a_score_at_the_floor_is_no_better_than_it():
+    floor = Number(20.0)
+    states = [mark_floor(Number(value), floor).state for value in (19.9, 20.0, 20.1)]
+    assert states == ["floor", "floor", "ok"]
+    assert mark_floor(Number(None, state="missing"), floor).state == "missing"
+    assert mark_floor(Number(1.0), Number(None, state="none")).state == "ok"
 
 
 def test_ceiling_below_100_is_shown(make_workdir):
@@ -104,9 +101,7 @@ def test_other_items_are_an_error_naming_both_files(make_workdir):
     path = workdir.items("english", 1, "qda")
     path.write_text(path.read_text().replace('"id": "3"', '"id": "33"'))
     collected, target = collected_from(workdir)
-    with pytest.raises(
-        DataError, match=r"multilingual_qa2_s0-bb/.*qda\.items\.jsonl and .*english_qa2_s1-bb/.*(.|\n)*'3'"
-    ):
+    with pytest.raises(DataError, match=r"none_qa2_s0-bb/.*qda\.items\.jsonl and .*english_qa2_s1-bb/.*(.|\n)*'3'"):
         gain_table(collected, target)
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from xling_jax.errors import DataError
-from xling_jax.report.collect import collect, read_curves, read_items
+from xling_jax.report.collect import collect, read_curves
+from xling_jax.report.items import read_items
 
 
 def test_reads_rows_items_and_curves(make_workdir):
@@ -74,8 +75,8 @@ def test_broken_item_is_named_by_line(tmp_path, line, message):
 def test_two_rows_of_a_cell(make_workdir):
     workdir = make_workdir()
     results = workdir.results("none", 0)
-    results.write_text(results.read_text() + results.read_text().splitlines()[0].replace('"last"', '"oracle"') + "\n")
-    with pytest.raises(DataError, match=r"two rows of f1 on world_qa2\.test\.qen(.|\n)*last and oracle"):
+    results.write_text(results.read_text() + results.read_text().splitlines()[0].replace("100,", "200,") + "\n")
+    with pytest.raises(DataError, match=r"two rows of f1 on world_qa2\.test\.qen(.|\n)*100 and 200 of policy last"):
         collect([workdir.path])
 
 

@@ -3,23 +3,46 @@
 import numpy as np
 import pytest
 
-from xling_jax.report.statistics import Sums, bootstrap_gains, draw_counts, paired_gains, scores
+from xling_jax.report.statistics import DRAWS, Sums, draw_counts, gains, resample, scores
 
 ONE_MEAN = np.full((1, 2), 0.5)
 
 
-def ones(num_SxGxN) -> Sums:
+def ones(num_SxGxN) -> list[Sums]:
+    """An arm whose items count one each."""
     num = np.array(num_SxGxN, float)
-    return Sums(num, np.ones_like(num))
+    return [Sums(num[:, g], np.ones_like(num[:, g]), slice(None)) for g in range(num.shape[1])]
+
+
+def paired_gains(first, second, averages_AxG, seed=0, draws=DRAWS):
+    items = first[0].num_SxM.shape[1]
+    return gains(*resample([first, second], items, seed, draws), averages_AxG)
 
 
 def test_scores_are_ratios_of_sums():
     """Chunk F1 of three sentences, 2 * correct over predicted + gold: (2 + 0 + 4) / (3 + 2 + 5) = 60 percent."""
-    sums = Sums(np.array([[[2.0, 0.0, 4.0]]]), np.array([[[3.0, 2.0, 5.0]]]))
+    sums = [Sums(np.array([[2.0, 0.0, 4.0]]), np.array([[3.0, 2.0, 5.0]]), slice(None))]
     assert scores(np.ones((1, 3)), sums).item() == pytest.approx(60.0), "the mean of ratios would be 48.9"
     twice_the_last = scores(np.array([[1.0, 0.0, 2.0]]), sums)
     assert twice_the_last.item() == pytest.approx(100 * 10 / 13), "an item drawn twice adds twice"
     assert scores(np.zeros((1, 3)), sums).item() == 0.0, "nothing predicted and nothing to find scores 0"
+
+
+def test_a_language_with_some_of_the_items():
+    """The items of a language are counted where they stand, whether together or apart."""
+    weights_RxN = np.array([[2.0, 0.0, 1.0, 3.0]])
+    num, den = np.array([[1.0, 0.0]]), np.ones((1, 2))
+    apart, together = Sums(num, den, np.array([0, 3])), Sums(num, den, slice(2, 4))
+    assert scores(weights_RxN, [apart, together]).tolist() == [[[40.0, 25.0]]], "2 of 2 + 3; 1 of 1 + 3"
+
+
+def test_one_arm_alone():
+    """A gain over nothing is the arm's own score; a difference of languages is drawn item by item."""
+    arm = ones([[[1, 1, 1, 0], [0, 0, 0, 1]]])
+    (draws,) = resample([arm], items=4)
+    score, difference = gains(draws, None, np.array([[1.0, 0.0], [1.0, -1.0]]))
+    assert (score.value, difference.value) == (75.0, 50.0)
+    assert difference.error == pytest.approx(100 * np.sqrt(0.75) / 2, rel=0.08), "an item adds +1 or -1, mean 0.5"
 
 
 def test_gain_is_mean_over_seeds_and_languages():
@@ -39,8 +62,10 @@ def test_bootstrap_matches_enumeration():
     """
     first = ones([[[1, 1, 1, 1], [0, 1, 1, 1]], [[1, 1, 1, 0], [0, 1, 1, 1]]])
     second = ones([[[1, 1, 1, 0], [0, 0, 0, 1]], [[1, 1, 0, 0], [0, 0, 0, 1]]])
-    gains = bootstrap_gains(first, second, ONE_MEAN, seed=0, draws=20_000)
-    at_zero = np.mean(np.abs(gains) < 1e-9)
+    draws = resample([first, second], items=4, draws=20_000)
+    gain_RxSxG = draws[0].score_RxSxG - draws[1].score_RxSxG
+    gain_R = np.einsum("rs,rsg->rg", draws[0].picked_RxS, gain_RxSxG).mean(axis=1)
+    at_zero = np.mean(np.abs(gain_R) < 1e-9)
     assert at_zero == pytest.approx((1 / 256 + 1 / 16) / 2, abs=0.004), "four standard errors of 20,000 draws are 0.005"
 
 

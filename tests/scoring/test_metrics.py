@@ -12,13 +12,14 @@ from xling_jax.scoring.metrics import (
     ranking,
     score,
     squad,
+    squad2,
     tagging,
     value,
 )
 from xling_jax.scoring.spans import SQUAD
 from xling_jax.scoring.spans import words as split
 from xling_jax.tables.kinds import KINDS
-from xling_jax.tables.tasks import NER, UPOS
+from xling_jax.tables.tasks import NER, TASKS, UPOS
 
 
 def squad_values(golds, answer):
@@ -234,3 +235,16 @@ def test_gold_scores_100_and_a_wrong_answer_less(kind):
 
 def test_every_kind_with_metrics_has_a_scorer():
     assert set(SCORERS) == {name for name, kind in KINDS.items() if kind.metrics}
+
+
+def test_questions_without_an_answer_by_hand():
+    """SQuAD v2.0: nothing is right where there is nothing, and only there."""
+    golds = [[], [], ["in Peru", "Peru"], ["Peru"], ["the"], ["Peru"], []]
+    answers = ["", "Peru", "Peru", "", "", "in Peru", None]
+    found = {name: pairs[:, 0].tolist() for name, pairs in squad2(golds, answers).items()}
+    assert found["exact_match"] == [1, 0, 1, 0, 1, 0, 0], "'the' normalises to nothing: no answer, as published"
+    assert found["f1"] == pytest.approx([1, 0, 1, 0, 1, 2 / 3, 0])
+    row, example = TASKS["squad2"], {"id": "q", "answers": []}
+    assert value(score("span_qa", [example], [""], "en", row.scorer)["f1"]) == 100
+    with pytest.raises(DataError, match="no gold answer"):
+        score("span_qa", [example], [""], "en")

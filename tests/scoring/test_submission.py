@@ -66,12 +66,12 @@ def test_rows_of_sentences(tmp_path):
 def test_pairs_are_a_set(tmp_path):
     """A pair that is said twice counts once, in any order; a blank line is a pair, if both have it a right one."""
     gold, found = "de-1\ten-1\nde-2\ten-2\nde-2\ten-3\n", "de-2\ten-2\nde-2\ten-2\nde-9\ten-9\nde-1\ten-1\n"
-    assert score(tmp_path, "bucc", gold, found, "de")[0] == pytest.approx(dict.fromkeys(F1, 200 / 3))
-    blank = score(tmp_path, "bucc", f"{gold}\n", f"\n\n{found}", "de")[0]
+    assert score(tmp_path, "bucc2018", gold, found, "de")[0] == pytest.approx(dict.fromkeys(F1, 200 / 3))
+    blank = score(tmp_path, "bucc2018", f"{gold}\n", f"\n\n{found}", "de")[0]
     assert blank == pytest.approx(dict.fromkeys(F1, 75))
-    one_side = score(tmp_path, "bucc", gold, f"\n{found}", "de")[0]
+    one_side = score(tmp_path, "bucc2018", gold, f"\n{found}", "de")[0]
     assert one_side == pytest.approx({"f1": 400 / 7, "precision": 50, "recall": 200 / 3})
-    assert score(tmp_path, "bucc", gold, "de-1\ten-2\n", "de")[0] == dict.fromkeys(F1, 0)
+    assert score(tmp_path, "bucc2018", gold, "de-1\ten-2\n", "de")[0] == dict.fromkeys(F1, 0)
 
 
 F1 = ("f1", "precision", "recall")
@@ -155,7 +155,7 @@ EXAMPLES = {
     "pawsx": [{"label": "1"}, {"label": "0"}],
     "udpos": [{"tags": ["NOUN", "X"]}, {"tags": ["X"]}],
     "tatoeba": [{"text_pair": "b"}, {"text_pair": " a"}],
-    "bucc": [{"id": "x", "gold": ["p", "q"]}, {"id": "y", "gold": []}, {"id": "p", "gold": []}],
+    "bucc2018": [{"id": "x", "gold": ["p", "q"]}, {"id": "y", "gold": []}, {"id": "p", "gold": []}],
     "xcopa": [{"id": "1", "label": 1}, {"id": "2", "label": 0}],
     "lareqa": [{"id": "q", "gold": ["th_1_0", "zh_1_0"], **QUERY}, {"id": "th_1_0", **CANDIDATE}],
 }
@@ -172,7 +172,7 @@ def test_what_gold_files_say():
     gold = {task: LAYOUTS[TASKS[task].kind].gold(examples) for task, examples in EXAMPLES.items()}
     assert gold["udpos"] == "NOUN\nX\n\nX\n\n"
     assert gold["tatoeba"] == "1\n0\n", "in the order of the English sentences"
-    assert gold["bucc"] == "x\tp\nx\tq\n"
+    assert gold["bucc2018"] == "x\tp\nx\tq\n"
     assert json.loads(gold["lareqa"]) == {"q": ["th_1_0", "zh_1_0"]}
     answers = [{"text": "a", "start": 0}]
     examples = [
@@ -187,7 +187,7 @@ ROW = Benchmark(
     "small",
     (
         Entry("pawsx", "pawsx", "de en", ("accuracy",), ("one",)),
-        Entry("bucc2018", "bucc", "de", ("f1",), ("one", "two")),
+        Entry("bucc2018", "bucc2018", "de", ("f1",), ("one", "two")),
         Entry("xquad", "xquad", "de zh", ("exact_match", "f1"), ("two",)),
     ),
 )

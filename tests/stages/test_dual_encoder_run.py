@@ -71,8 +71,8 @@ def test_a_stage_of_pairs_runs_and_answers_in_every_language(tmp_path):
         "targets": {
             "retrieval": target("world_parallel", "qda"),
             "answers": target("lareqa", "en th"),
-            "mined": target("bucc", "zh", "dev"),
-            "handed_in": target("bucc", "zh"),
+            "mined": target("bucc2018", "zh", "dev"),
+            "handed_in": target("bucc2018", "zh"),
         },
         "baseline": "pairs",
         "source_language": "qen",
@@ -88,14 +88,14 @@ def test_a_stage_of_pairs_runs_and_answers_in_every_language(tmp_path):
     rows = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     found = {(row["task"], row["split"], row["language"]): row for row in rows}
     answered = {("lareqa", "test", "en"), ("lareqa", "test", "th")}
-    assert set(found) == {("world_parallel", "test", "qda"), ("bucc", "dev", "zh")} | answered, "nothing withheld"
+    assert set(found) == {("world_parallel", "test", "qda"), ("bucc2018", "dev", "zh")} | answered, "nothing withheld"
     for cell in answered:
         assert found[cell]["n"] == 12 and found[cell]["metric"] == "map@20" and found[cell]["floor"] > 0
     english, thai = (found["lareqa", "test", code]["value"] for code in ("en", "th"))
     assert 0 < english == thai, "all languages ask the same here"
-    assert found["bucc", "dev", "zh"]["protocol"].endswith("queries=both margin=ratio k=4 threshold=crossfit")
-    assert found["bucc", "dev", "zh"]["floor"] is not None and found["bucc", "dev", "zh"]["ceiling"] is not None
+    assert found["bucc2018", "dev", "zh"]["protocol"].endswith("queries=both margin=ratio k=4 threshold=crossfit")
+    assert found["bucc2018", "dev", "zh"]["floor"] is not None and found["bucc2018", "dev", "zh"]["ceiling"] is not None
     ranked = json.loads((folder / "predictions" / "lareqa" / "test-th.json").read_text())
     assert {len(ids) for ids in ranked.values()} == {20}
-    pairs = (folder / "predictions" / "bucc" / "test-zh.tsv").read_text().splitlines()
+    pairs = (folder / "predictions" / "bucc2018" / "test-zh.tsv").read_text().splitlines()
     assert all(len(pair.split("\t")) == 2 for pair in pairs)

@@ -13,7 +13,7 @@ from xling_jax.errors import ConfigError
 ABOUT = """xling eval --checkpoint=DIR --tasks=TASK,... --workdir=DIR [--languages=CODE,...] [--follow]
 
 Evaluates a checkpoint, the folder of a stage or of an import, in every language: predictions in the layout of XTREME,
-results.jsonl. --tasks are tasks (xnli), their splits (bucc.dev) or benchmarks (xtreme, xtreme_r).
+results.jsonl. --tasks are tasks (xnli), their splits (bucc2018.dev) or benchmarks (xtreme, xtreme_r).
 --follow evaluates each checkpoint of a training in progress, once; start it before, during or after the training.
 Run the same command again to go on."""
 
@@ -80,7 +80,7 @@ def _swept(values: flags.FlagValues, experiment, where) -> dict:
             raise ConfigError("--dev_languages is given without --sweep_layers.\nAllowed: both, or neither.")
         return {}
     if not targets:
-        raise ConfigError("--sweep_layers is given, and no task asked here has a layer.\nAllowed: tatoeba, bucc.")
+        raise ConfigError("--sweep_layers is given, and no task asked here has a layer.\nAllowed: tatoeba, bucc2018.")
     return {name: dev_cells(target, languages, where) for name, target in targets.items()}
 
 

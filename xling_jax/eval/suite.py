@@ -16,7 +16,7 @@ from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Target
 from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
-from xling_jax.scoring.metrics import SCORERS, score, value
+from xling_jax.scoring.metrics import Pairs, score, scorer_of, value
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS, Cell
 
@@ -69,6 +69,11 @@ def protocol_of(target: Target) -> str:
     return describe(target.protocol, row.kind, unanswerable=row.unanswerable, split=target.split)
 
 
+def scores_of(cell: Cell, raw: Sequence[dict], predictions: Sequence[Any]) -> Pairs:
+    """Returns the metrics of a cell's predictions by the rule of its task."""
+    return score(cell.row.kind, raw, predictions, cell.language, cell.row.scorer)
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +110,7 @@ class Evaluator:
         outputs = self._outputs(opened)
         setting = dataclasses.replace(self.setting, beside=self._beside(cell, module))
         predictions = module.answers(outputs, opened.raw, setting)
-        pairs = {} if cell.withheld else score(cell.row.kind, opened.raw, predictions)
+        pairs = {} if cell.withheld else scores_of(cell, opened.raw, predictions)
         if folder is not None:
             ending, text = module.submission(predictions, opened.raw)
             write_text(submission_path(folder, cell, ending), text)
@@ -118,7 +123,7 @@ class Evaluator:
         opened, kind = self.open_cell(cell), cell.row.kind
         found = kind_module(kind).layer_scores(self._outputs(opened), opened.raw, self.setting)
         metric = KINDS[kind].metrics[0]
-        return {layer: value(score(kind, opened.raw, answers)[metric]) for layer, answers in found.items()}
+        return {layer: value(scores_of(cell, opened.raw, answers)[metric]) for layer, answers in found.items()}
 
     def _outputs(self, opened: OpenCell) -> Outputs:
         found = predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
@@ -161,7 +166,7 @@ def result_rows(values: dict[str, float], opened: OpenCell, target: Target, stag
             metric=metric,
             value=percent,
             n=len(opened.raw),
-            scorer=SCORERS[TASKS[target.task].kind].id,
+            scorer=scorer_of(opened.cell.row.kind, opened.cell.row.scorer).id,
             protocol=protocol_of(target),
             data_checksum=opened.checksum[:16],
             floor=opened.floors.get(metric),

@@ -1,11 +1,15 @@
 """The answer to an experiment's question, in one sentence with its interval."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from xling_jax.errors import DataError
-from xling_jax.report.aggregate import Number, columns, compare, count
+from xling_jax.report.aggregate import columns
+from xling_jax.report.collapse import whole_runs
 from xling_jax.report.collect import Collected
+from xling_jax.report.intervals import compare
 from xling_jax.report.record import Record
+from xling_jax.report.table import Number, count
 
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
@@ -45,11 +49,14 @@ def answer(collected: Collected) -> Answer:
         )
     runs = trained_pairs(record, headline.comparison, target.name)
     verdict = _verdict(number.low, number.high, runs)
+    left = whole_runs(collected, target, (first, second))
+    (rest,) = compare(collected, target, (first, second), [column], left) if left != record.seeds else (None,)
     sentence = (
         f"{what}: {number.value:+.1f} points, 95% interval [{number.low:.1f}, {number.high:.1f}], "
         f"{count(record.seeds, 'seed')}: {verdict}."
     )
-    return Answer(sentence, verdict, number, _remarks(record, runs, number.error, verdict))
+    remarks = (*_collapsed(record, left, rest), *_remarks(record, runs, number.error, verdict))
+    return Answer(sentence, verdict, number, remarks)
 
 
 def trained_pairs(record: Record, pair: tuple[str, str], target: str) -> int:
@@ -63,6 +70,17 @@ def _verdict(low: float, high: float, runs: int) -> str:
     if runs < 2 or low <= 0 <= high:
         return UNDECIDED
     return SUPPORTED if low > 0 else NOT_SUPPORTED
+
+
+def _collapsed(record: Record, left: Sequence[int], rest: Number | None) -> tuple[str, ...]:
+    """Returns what to say of seeds that gave one answer to all items of the source language."""
+    if rest is None:
+        return ()
+    gone = [str(seed) for seed in record.seeds if seed not in left]
+    which = f"Collapsed in one of the two arms: seed{'s' if len(gone) > 1 else ''} {', '.join(gone)}."
+    if rest.value is None or rest.low is None or rest.high is None:
+        return (f"{which} No other seed is left.",)
+    return (f"{which} Without: {rest.value:+.1f} points, 95% interval [{rest.low:.1f}, {rest.high:.1f}].",)
 
 
 def _remarks(record: Record, runs: int, error: float | None, verdict: str) -> tuple[str, ...]:

@@ -1,45 +1,29 @@
 """Reads what runs left behind: experiments, their result rows, their test items, their loss curves.
 
-    WORKDIR/experiments/<name>.json                  what was asked, and which stage answers which cell
-    WORKDIR/stages/<dir>/results.jsonl               rows of `results.Result`
-    WORKDIR/stages/<dir>/metrics.jsonl               {"step": ..., "train/<task>/loss": ...} per line
-    WORKDIR/stages/<dir>/predictions/<task>/<split>-<language>.items.jsonl
-                                                     {"id": ..., METRIC: [num, den]} per line
+    WORKDIR/experiments/<name>.json        what was asked, and which stage answers which cell
+    WORKDIR/stages/<dir>/results.jsonl     rows of `results.Result`
+    WORKDIR/stages/<dir>/metrics.jsonl     {"step": ..., "train/<task>/loss": ...} per line
+    WORKDIR/stages/<dir>/predictions/      the test items of the experiment's policy, see `items.py`
 
 A stage that is not there yet leaves its cells missing; a file that contradicts another is an error.
 """
 
 import dataclasses
 import functools
-import json
 import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
-from xling_jax.errors import DataError, broken_line
+from xling_jax.errors import DataError
+from xling_jax.report.items import Items, read_items, read_lines
 from xling_jax.report.record import Cell, Record, Target, read_record
+from xling_jax.report.rescored import Rescored, is_rescored, rescored
+from xling_jax.report.statistics import Draws
 from xling_jax.results import Result, read_results
 
 ROUNDING = 0.01  # points; a row may be rounded to two decimals
-
-
-@dataclasses.dataclass(frozen=True)
-class Items:
-    """What each test item adds to numerator and denominator of one metric, in one language."""
-
-    path: pathlib.Path
-    ids: tuple[str, ...]
-    num_N: np.ndarray
-    den_N: np.ndarray
-
-    @property
-    def score(self) -> float:
-        """The metric in percent; 0 where nothing was predicted and nothing was to be found."""
-        total = float(self.den_N.sum())
-        return 100 * float(self.num_N.sum()) / total if total else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +34,7 @@ class Curve:
     losses: np.ndarray
 
 
+STEP = "step"  # the policy of rows of checkpoints that nothing chose
 Key = tuple[str, int, str, str]  # arm, seed, target, language
 
 
@@ -57,15 +42,19 @@ Key = tuple[str, int, str, str]  # arm, seed, target, language
 class Collected:
     """An experiment and all that its stages have measured so far.
 
-    `scores` and `items` lack the cells that are missing; `items` also those whose score is not finite.
-    `curves` are by stage and task.
+    `scores` and `items` lack the cells that are missing; `items` also those whose score is not finite. Both are
+    of each stage's own policy; `by_policy` has the scores of every policy that was measured.
+    `curves` are by stage and task. `memo` keeps what many tables of this experiment share.
     """
 
     record: Record
     rows: tuple[Result, ...]
     scores: Mapping[Key, Result]
+    by_policy: Mapping[str, Mapping[Key, Result]]
     items: Mapping[Key, Items]
+    rescored: tuple[Rescored, ...]
     curves: Mapping[str, Mapping[str, Curve]]
+    memo: dict[tuple, dict[str, Draws]] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 def collect(workdirs: Sequence[pathlib.Path]) -> list[Collected]:
@@ -90,61 +79,48 @@ def collect(workdirs: Sequence[pathlib.Path]) -> list[Collected]:
 
 def collect_experiment(workdir: pathlib.Path, record: Record) -> Collected:
     """Returns what the stages of one experiment have measured."""
-    read_rows = functools.cache(_read_stage_rows)
+    rows = {entry.dir: _read_stage_rows(workdir / "stages" / entry.dir) for entry in record.stages}
     read_file = functools.cache(read_items)
     joined: dict[Result, None] = {}
     scores: dict[Key, Result] = {}
+    by_policy: dict[str, dict[Key, Result]] = {}
     items: dict[Key, Items] = {}
     for cell in record.cells:
         target = record.target(cell.target)
         stage = workdir / "stages" / cell.stage
-        rows = [_join(row, record, cell) for row in read_rows(stage) if _belongs(row, target)]
-        joined |= dict.fromkeys(rows)
-        for language, row in _pick(rows, target, stage).items():
+        mine = [_join(row, record, cell) for row in rows[cell.stage] if _belongs(row, target)]
+        own = record.policy_of(cell.stage)
+        joined |= dict.fromkeys(mine)
+        for (policy, language), row in _pick(mine, target, stage).items():
             key = (cell.arm, cell.seed, cell.target, language)
+            by_policy.setdefault(policy, {})[key] = row
+            if policy != own:
+                continue
             scores[key] = row
             if math.isfinite(row.value):
                 path = stage / "predictions" / target.task / f"{target.split}-{language}.items.jsonl"
                 items[key] = read_file(path, target.metric)
                 _check_score(row, items[key], stage)
+    again = rescored(record, rows)
+    for entry in again:
+        pair = (row for row in (entry.before, entry.after) if row)
+        joined |= {_join(row, record, entry): None for row in pair}
     curves = {entry.dir: read_curves(workdir / "stages" / entry.dir / "metrics.jsonl") for entry in record.stages}
     return Collected(
         record,
         tuple(sorted(joined, key=_order)),
         scores,
+        by_policy,
         items,
+        again,
         {stage: by_task for stage, by_task in curves.items() if by_task},
     )
-
-
-def read_items(path: pathlib.Path, metric: str) -> Items:
-    """Returns the per-item sums of one metric."""
-    if not path.exists():
-        raise DataError(
-            f"{path} is missing.\nA row of {_results_beside(path)} gives the score of these items, "
-            "and intervals need the items themselves.\nEvaluate the stage again to write both."
-        )
-    ids: dict[str, None] = {}
-    sums: list[tuple[float, float]] = []
-    for number, fields in _read_lines(path):
-        name, ratio = fields.get("id"), _ratio(fields.get(metric))
-        if not isinstance(name, str) or ratio is None:
-            allowed = f'{{"id": a string, "{metric}": [numerator, denominator], ...}}, 0 or more each'
-            raise broken_line(str(path), number, f"{json.dumps(fields)} is not an item of {metric}", allowed)
-        if name in ids:
-            raise broken_line(str(path), number, f"id '{name}' is there a second time", "one line per item")
-        ids[name] = None
-        sums.append(ratio)
-    if not sums:
-        raise DataError(f"{path} is empty.\nA scored cell has at least one item. Evaluate the stage again.")
-    num_N, den_N = np.array(sums, float).T
-    return Items(path, tuple(ids), num_N, den_N)
 
 
 def read_curves(path: pathlib.Path) -> dict[str, Curve]:
     """Returns the training loss of a stage's tasks, by task; nothing if it has written none."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for _, fields in _read_lines(path) if path.exists() else ():
+    for _, fields in read_lines(path) if path.exists() else ():
         for name, loss in fields.items():
             match name.split("/"):
                 case ["train", task, "loss"]:
@@ -157,52 +133,30 @@ def _read_stage_rows(stage: pathlib.Path) -> tuple[Result, ...]:
     return tuple(read_results(path)) if path.exists() else ()
 
 
-def _read_lines(path: pathlib.Path) -> Iterable[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            fields = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise broken_line(str(path), number, f"not JSON ({error})", "one JSON object per line") from error
-        if not isinstance(fields, dict):
-            raise broken_line(str(path), number, "not a JSON object", "one JSON object per line")
-        yield number, fields
-
-
-def _ratio(pair: Any) -> tuple[float, float] | None:
-    """The numerator and denominator, if it is a pair of finite numbers of which none is negative."""
-    if not isinstance(pair, list) or len(pair) != 2:
-        return None
-    if not all(isinstance(x, int | float) and math.isfinite(x) and x >= 0 for x in pair):
-        return None
-    return float(pair[0]), float(pair[1])
-
-
-def _results_beside(items: pathlib.Path) -> pathlib.Path:
-    return items.parents[2] / "results.jsonl"
-
-
 def _belongs(row: Result, target: Target) -> bool:
-    return (row.task, row.split) == (target.task, target.split) and row.language in target.languages
+    same = (row.task, row.split) == (target.task, target.split) and row.language in target.languages
+    return same and not is_rescored(row) and row.policy != STEP
 
 
-def _join(row: Result, record: Record, cell: Cell) -> Result:
+def _join(row: Result, record: Record, cell: Cell | Rescored) -> Result:
     """The row as this experiment sees it. The seed is the cell's: a shared stage serves several."""
     return dataclasses.replace(row, experiment=record.name, study=record.study, arm=cell.arm, seed=cell.seed)
 
 
-def _pick(rows: Iterable[Result], target: Target, stage: pathlib.Path) -> dict[str, Result]:
-    """Returns by language the row of the target's metric."""
-    picked: dict[str, Result] = {}
+def _pick(rows: Iterable[Result], target: Target, stage: pathlib.Path) -> dict[tuple[str, str], Result]:
+    """Returns by policy and language the row of the target's metric."""
+    picked: dict[tuple[str, str], Result] = {}
     for row in rows:
         if row.metric != target.metric:
             continue
-        if row.language in picked:
+        key = (row.policy, row.language)
+        if key in picked:
             raise DataError(
                 f"{stage / 'results.jsonl'} has two rows of {row.metric} on {row.task}.{row.split}.{row.language}.\n"
-                f"Found policies {picked[row.language].policy} and {row.policy}, steps {picked[row.language].step} "
-                f"and {row.step}; a stage has one row of a cell, that of the checkpoint it hands on."
+                f"Found steps {picked[key].step} and {row.step} of policy {row.policy}; "
+                "a stage has one row of a cell for each policy, that of the checkpoint it chose."
             )
-        picked[row.language] = row
+        picked[key] = row
     return picked
 
 
@@ -216,4 +170,5 @@ def _check_score(row: Result, items: Items, stage: pathlib.Path) -> None:
 
 
 def _order(row: Result) -> tuple:
-    return (row.arm, row.seed, row.task, row.split, row.language, row.metric, row.policy, row.step, row.stage_hash)
+    cell = (row.arm, row.seed, row.task, row.split, row.language, row.metric)
+    return (*cell, row.policy, row.step, row.stage_hash, row.protocol)

@@ -4,15 +4,26 @@ import dataclasses
 from collections.abc import Callable
 
 from xling_jax.report import aggregate, figures
-from xling_jax.report.aggregate import Table
 from xling_jax.report.answer import Answer, answer
+from xling_jax.report.averages import gap_table, kinds_table
 from xling_jax.report.collect import Collected
+from xling_jax.report.consistency import consistency_table
 from xling_jax.report.figures import Drawing
+from xling_jax.report.forgetting import forgetting_table
+from xling_jax.report.policies import policy_table
 from xling_jax.report.record import Record, Target
+from xling_jax.report.table import Table
 from xling_jax.results import Result
 
 # The tables of a target, in the order they are shown.
-TABLES: tuple[Callable[[Collected, Target], Table], ...] = (aggregate.score_table, aggregate.gain_table)
+TABLES: tuple[Callable[[Collected, Target], Table], ...] = (
+    aggregate.score_table,
+    policy_table,
+    aggregate.gain_table,
+    gap_table,
+    kinds_table,
+    consistency_table,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,17 +37,21 @@ class TargetReport:
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentReport:
-    """What the report shows of one experiment."""
+    """What the report shows of one experiment. `stages` are the tables that belong to no single target."""
 
     record: Record
     answer: Answer
     targets: tuple[TargetReport, ...]
+    stages: tuple[Table, ...]
     curves: tuple[Drawing, ...]
     rows: tuple[Result, ...]
 
     @property
     def named_tables(self) -> list[tuple[str, Table]]:
-        return [(target.name, table) for target in self.targets for table in target.tables]
+        """All tables, each with the name of its target, or with none."""
+        return [(target.name, table) for target in self.targets for table in target.tables] + [
+            ("", table) for table in self.stages
+        ]
 
     @property
     def tables(self) -> list[Table]:
@@ -52,7 +67,8 @@ def build_experiment(collected: Collected) -> ExperimentReport:
     name = figures.file_name(collected.record.name)
     targets = tuple(build_target(collected, target, name) for target in collected.record.targets)
     curves = figures.training_curves(name, collected)
-    return ExperimentReport(collected.record, answer(collected), targets, tuple(curves), collected.rows)
+    stages = tuple(table for table in (forgetting_table(collected),) if table.rows)
+    return ExperimentReport(collected.record, answer(collected), targets, stages, tuple(curves), collected.rows)
 
 
 def build_target(collected: Collected, target: Target, prefix: str) -> TargetReport:
@@ -64,5 +80,6 @@ def build_target(collected: Collected, target: Target, prefix: str) -> TargetRep
     record = collected.record
     if record.comparisons:
         row = record.comparisons.index(record.headline.comparison) if record.headline else 0
-        drawings.append(figures.interval_plot(f"{name}-gains", aggregate.gain_table(collected, target), row))
+        gains = next(table for table in tables if table.name == "gains")
+        drawings.append(figures.interval_plot(f"{name}-gains", gains, row))
     return TargetReport(target.name, tables, tuple(drawings))

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from xling_jax.report.aggregate import Table
 from xling_jax.report.collect import Collected, Curve
+from xling_jax.report.table import Table
 
 BLUE, VERMILION = "#0072b2", "#d55e00"
 BLUE_LINE, VERMILION_LINE = "#0064a0", "#b34700"  # darker, as lines are thin

@@ -5,12 +5,13 @@ import itertools
 import json
 from collections.abc import Iterable, Sequence
 
-from xling_jax.report.aggregate import Number, Row, Table, stage_uses
+from xling_jax.report.aggregate import stage_uses
 from xling_jax.report.answer import Answer
 from xling_jax.report.contents import ExperimentReport
 from xling_jax.report.figures import Drawing
-from xling_jax.report.plain import FLOOR_NOTE, range_text, value_text
+from xling_jax.report.plain import legend, number_kind, range_text, value_text
 from xling_jax.report.record import Record
+from xling_jax.report.table import Column, Number, Row, Table
 from xling_jax.report.theme import CSS, SCRIPT
 from xling_jax.tables.languages import LANGUAGES
 
@@ -24,6 +25,8 @@ METHOD = (
     "error is twice that of the items, 75 where it is four times that (three seeds: 99, 94, 86). "
     "With one seed it speaks of the test items only.",
     "Means over languages are unweighted. A mean over a missing cell is missing.",
+    "A seed that gives one answer to at least 99% of the source language's items has collapsed. It stays in every "
+    "average, as leaving it out would be a choice made after the scores are known; averages without it stand beside.",
 )
 SOURCES = (
     "Efron & Tibshirani 1993, An Introduction to the Bootstrap; Koehn 2004, Statistical significance tests for machine "
@@ -76,6 +79,7 @@ def article(experiment: ExperimentReport) -> Markup:
         figures = [_figure(drawing) for drawing in target.drawings]
         parts += [element("h2", target.name), *tables, element("div", *figures, class_="figures")]
     parts.append(element("h2", "Training"))
+    parts += [piece for table in experiment.stages for piece in _section(table)]
     curves = [_figure(drawing) for drawing in experiment.curves]
     parts.append(
         element("div", *curves, class_="curves")
@@ -90,7 +94,7 @@ def article(experiment: ExperimentReport) -> Markup:
 def table_element(table: Table) -> Markup:
     """Returns a table of numbers: groups and columns in the head, bounds in the foot."""
     groups = [
-        element("th", element("span", group), colspan=str(len(list(members))), scope="colgroup")
+        element("th", *([element("span", group)] if group else []), colspan=str(len(list(members))), scope="colgroup")
         for group, members in itertools.groupby(column.group for column in table.columns)
     ]
     heads = [
@@ -105,33 +109,36 @@ def table_element(table: Table) -> Markup:
         element("tbody", *body),
         *([element("tfoot", *foot)] if foot else []),
     )
-    return element("div", element("table", *inside, class_="scores"), class_="scroll", tabindex="0")
+    classes = "scores pinned" if table.columns[-1].kind == "mean" else "scores"
+    return element("div", element("table", *inside, class_=classes), class_="scroll", tabindex="0")
 
 
 def _row(row: Row, table: Table) -> Markup:
-    cells = [_number(number, row, column.kind) for number, column in zip(row.numbers, table.columns, strict=True)]
+    cells = [_number(number, row, column) for number, column in zip(row.numbers, table.columns, strict=True)]
     return element("tr", element("th", row.label, scope="row"), *cells)
 
 
-def _number(number: Number, row: Row, column_kind: str) -> Markup:
-    below = range_text(number, row.kind)
+def _number(number: Number, row: Row, column: Column) -> Markup:
+    kind = number_kind(row, column)
+    below = range_text(number, kind)
     classes = " ".join(
         name
-        for name in (number.state.replace(" ", "-"), column_kind)
-        if name not in ("ok", "language", "source", "none")
+        for name in (number.state.replace(" ", "-"), column.kind)
+        if name not in ("ok", "language", "source", "none", "value", "measure")
     )
     value = None if number.value is None else f"{number.value:.6f}"
-    text = value_text(number, row.kind).replace("-", "−")
+    text = value_text(number, kind).replace("-", "−")
     small = [element("small", below.replace("[-", "[−").replace(" -", " −"))] if below else []
-    return element("td", text, *small, class_=classes or None, data_value=value)
+    hint = number.note if number.constant else None
+    return element("td", text, *small, class_=classes or None, data_value=value, title=hint)
 
 
 def _section(table: Table) -> Iterable[Markup]:
     yield element("h3", table.title.split(": ")[-1].capitalize())
     yield element("p", table.note, class_="note")
     yield table_element(table)
-    if any(number.state == "floor" for row in table.rows for number in row.numbers):
-        yield element("p", FLOOR_NOTE, class_="note")
+    for words in legend(table):
+        yield element("p", words, class_="note")
 
 
 def _answer(answer: Answer) -> Markup:
@@ -182,6 +189,7 @@ def _provenance(record: Record) -> Iterable[Markup]:
         "versions": versions,
         "seeds": " ".join(map(str, record.seeds)),
         "baseline": record.baseline,
+        "selection policies": " ".join(dict.fromkeys(record.policy_of(cell.stage) for cell in record.cells)),
     }
     yield element("pre", record.command)
     yield element("dl", *(part for name, text in facts.items() for part in (element("dt", name), element("dd", text))))

@@ -9,22 +9,36 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from xling_jax.report.aggregate import Column, Number, Row, Table
 from xling_jax.report.answer import Answer
 from xling_jax.report.contents import ExperimentReport
+from xling_jax.report.table import Column, Number, Row, Table
 
 PADDING = 3  # spaces a column of the terminal costs beside its text
 CSV_COLUMNS = "experiment target table row column value low high state note".split()
-FLOOR_MARK = "†"
+FLOOR_MARK, CONSTANT_MARK = "†", "‡"
 FLOOR_NOTE = f"{FLOOR_MARK} not better than the floor."
+CONSTANT_NOTE = f"{CONSTANT_MARK} in some seed one answer to at least 99% of the items."
+IN_TERMINAL = ("scores", "policies", "gains")  # what answers the question; the other tables are in the report
+
+
+def number_kind(row: Row, column: Column) -> str:
+    """Returns how a number is written: "gain" with its sign and its interval, or as the row's kind is."""
+    return "gain" if column.kind == "gain" else row.kind
 
 
 def value_text(number: Number, kind: str) -> str:
-    """Returns the number as read in a table: 61.2, +3.4, or its state; † if it is no better than the floor."""
+    """Returns the number as read in a table: 61.2, +3.4, or its state; marked if it is none to rely on."""
     if number.value is None:
         return "–" if number.state == "none" else number.state
-    mark = FLOOR_MARK if number.state == "floor" else ""
-    return (f"{number.value:+.1f}" if kind == "gain" else f"{number.value:.1f}") + mark
+    text = f"{number.value:{'+' if kind == 'gain' else ''}.{number.digits}f}"
+    return text + FLOOR_MARK * (number.state == "floor") + CONSTANT_MARK * number.constant
+
+
+def legend(table: Table) -> list[str]:
+    """Returns what the marks in a table mean."""
+    numbers = [number for row in table.rows for number in row.numbers]
+    floor, constant = any(n.state == "floor" for n in numbers), any(n.constant for n in numbers)
+    return [FLOOR_NOTE] * floor + [CONSTANT_NOTE] * constant
 
 
 def range_text(number: Number, kind: str) -> str:
@@ -35,7 +49,7 @@ def range_text(number: Number, kind: str) -> str:
         return ""
     if kind == "gain":
         return f"[{number.low:.1f}, {number.high:.1f}]"
-    return f"{number.low:.1f}–{number.high:.1f}" if number.low != number.high else ""
+    return f"{number.low:.{number.digits}f}–{number.high:.{number.digits}f}" if number.low != number.high else ""
 
 
 def is_interesting(column: Column, kind: str) -> bool:
@@ -54,7 +68,7 @@ def markdown(experiments: Iterable[ExperimentReport]) -> str:
         versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
         parts += [f"Made on {record.date} on {_cell(record.machine)} ({versions}) by:", f"    {record.command}"]
         for table in experiment.tables:
-            parts += [f"## {_cell(table.title)}", _cell(table.note), _markdown_table(table)]
+            parts += [f"## {_cell(table.title)}", _cell(table.note), _markdown_table(table), *legend(table)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -80,13 +94,13 @@ def terminal(experiments: Iterable[ExperimentReport], width: int) -> str:
     console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
     for experiment in experiments:
         console.print(Text(f"{experiment.record.name}: {experiment.record.question}"))
-        for table in experiment.tables:
+        for table in (table for table in experiment.tables if table.name in IN_TERMINAL):
             console.print()
             console.print(Text(table.title))
             for grid in _grids(table, width):
                 console.print(grid)
-            if any(number.state == "floor" for row in table.rows for number in row.numbers):
-                console.print(Text(FLOOR_NOTE))
+            for words in legend(table):
+                console.print(Text(words))
         console.print()
         console.print(Text("\n".join(_answer_lines(experiment.answer, experiment.record.synthetic))))
     assert isinstance(console.file, io.StringIO), "the console writes to memory"
@@ -101,12 +115,12 @@ def _grids(table: Table, width: int) -> Iterable[Grid]:
     """Yields the table in as many pieces, side by side in thought, as the width asks for."""
     kind = table.rows[-1].kind
     shown = [place for place, column in enumerate(table.columns) if is_interesting(column, kind)]
-    texts = {place: [_terminal_cell(row, place) for row in table.rows] for place in shown}
+    texts = {place: [_terminal_cell(row, place, table.columns[place]) for row in table.rows] for place in shown}
     label_width = max(len(row.label) for row in table.rows) + PADDING
     pieces: list[list[int]] = [[]]
     used = label_width
     for place in shown:
-        lines = [line for text in (*texts[place], table.columns[place].label) for line in text.split("\n")]
+        lines = [line for text in (*texts[place], _column_name(table.columns[place])) for line in text.split("\n")]
         size = max(map(len, lines)) + PADDING
         if pieces[-1] and used + size > width:
             pieces.append([])
@@ -123,21 +137,23 @@ def _grids(table: Table, width: int) -> Iterable[Grid]:
         yield grid
 
 
-def _terminal_cell(row: Row, place: int) -> str:
-    number = row.numbers[place]
-    below = range_text(number, row.kind) if row.kind == "gain" and number.value is not None else ""
-    return value_text(number, row.kind) + (f"\n{below}" if below else "")
+def _terminal_cell(row: Row, place: int, column: Column) -> str:
+    number, kind = row.numbers[place], number_kind(row, column)
+    below = range_text(number, kind) if kind == "gain" and number.value is not None else ""
+    return value_text(number, kind) + (f"\n{below}" if below else "")
 
 
 def _column_name(column: Column) -> str:
-    return f"mean {column.label}" if column.kind == "group" else column.label
+    prefix = {"group": "mean ", "measure": f"{column.group}: "}.get(column.kind, "")
+    return prefix + column.label
 
 
 def _markdown_table(table: Table) -> str:
-    rows: list[Sequence[str]] = [["", *(_column_name(column) for column in table.columns)]]
+    rows: list[Sequence[str]] = [["", *(_cell(_column_name(column)) for column in table.columns)]]
     rows.append(["---", *["---:"] * len(table.columns)])
     for row in table.rows:
-        rows.append([_cell(row.label), *(_both(number, row.kind) for number in row.numbers)])
+        pairs = zip(row.numbers, table.columns, strict=True)
+        rows.append([_cell(row.label), *(_both(number, number_kind(row, column)) for number, column in pairs)])
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines)
 

@@ -9,6 +9,8 @@ from typing import Any
 from xling_jax.errors import DataError
 
 WHERE = "`xling run` writes this file; run the experiment again to renew it."
+POLICIES = ("last", "source_dev", "average")  # ways to choose a checkpoint that know no target language
+LOOKING = ("target_dev", "oracle")  # comparisons: they choose by the target language's own scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Stage:
     seed: int | None
     steps: int
     done: bool
+    policy: str = ""  # that chose its checkpoint; "" for the experiment's
+    policies: tuple[str, ...] = ()  # all that were asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +58,10 @@ class Headline:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """An experiment. `synthetic` says that its languages were generated, not spoken."""
+    """An experiment. `synthetic` says that its languages were generated, not spoken.
+
+    `policy` chose the checkpoints of stages that name none; `policies` are all that were scored beside it.
+    """
 
     name: str
     study: str | None
@@ -76,6 +83,34 @@ class Record:
     headline: Headline | None  # the comparison that answers the question, if there is one
     cells: tuple[Cell, ...]
     stages: tuple[Stage, ...]
+    policy: str = "last"
+    policies: tuple[str, ...] = ()
+
+    def lineage(self, dir: str) -> list[str]:
+        """Returns the `dir`s of a stage and of all it comes from, each once, itself first."""
+        parents = {stage.dir: stage.parents for stage in self.stages}
+        found: dict[str, None] = {}
+        todo = [dir]
+        while todo:
+            name = todo.pop(0)
+            if name not in found:
+                found[name] = None
+                todo.extend(parents[name])
+        return list(found)
+
+    def policy_of(self, dir: str) -> str:
+        """Returns the policy that chose a stage's checkpoint."""
+        return next((stage.policy for stage in self.stages if stage.dir == dir), "") or self.policy
+
+    def asked_of(self, target: str) -> set[str]:
+        """Returns the policies that a target's stages were asked for."""
+        stages = {cell.stage for cell in self.cells if cell.target == target}
+        named = (stage.policies for stage in self.stages if stage.dir in stages)
+        return {*self.policies, *(name for names in named for name in names)}
+
+    def own_policy(self, target: str) -> str:
+        """Returns the policy that chose a target's checkpoints; the first of them, where stages differ."""
+        return next((self.policy_of(cell.stage) for cell in self.cells if cell.target == target), self.policy)
 
     def target(self, name: str) -> Target:
         """Returns the target of that name; `read_record` has checked that it is there."""
@@ -103,12 +138,17 @@ def read_record(path: pathlib.Path) -> Record:
 
 
 def _build(cls: Any, fields: Any, where: str) -> Any:
-    """Returns a `cls` of the fields it has; lists become tuples, fields it does not know are left."""
+    """Returns a `cls` of the fields it has; lists become tuples, fields it does not know are left.
+
+    Files of older versions lack the fields that have a default.
+    """
     names = [field.name for field in dataclasses.fields(cls)]
-    lacking = [name for name in names if not isinstance(fields, dict) or name not in fields]
+    needed = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
+    lacking = [name for name in needed if not isinstance(fields, dict) or name not in fields]
     if lacking:
-        raise DataError(f"{where}: lacks {', '.join(lacking)}.\nNeeded: {' '.join(names)}.\n{WHERE}")
-    return cls(**{name: tuple(fields[name]) if isinstance(fields[name], list) else fields[name] for name in names})
+        raise DataError(f"{where}: lacks {', '.join(lacking)}.\nNeeded: {' '.join(needed)}.\n{WHERE}")
+    found = {name: fields[name] for name in names if name in fields}
+    return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 
 
 def _build_all(cls: Any, entries: Iterable[Any], where: str) -> tuple[Any, ...]:
@@ -122,6 +162,13 @@ def _pair(names: Sequence[str], path: pathlib.Path) -> tuple[str, str]:
 
 
 def _check(record: Record, path: pathlib.Path) -> None:
+    for policy in (record.policy, *(stage.policy for stage in record.stages)):
+        if policy not in LOOKING:
+            continue
+        raise DataError(
+            f"{path}: policy '{policy}' looks at the target language, and its scores are not zero-shot.\n"
+            f"Allowed: {' '.join(POLICIES)}.\n{WHERE}"
+        )
     targets = [target.name for target in record.targets]
     stages = [stage.dir for stage in record.stages]
     headlines = [record.headline] if record.headline else []

@@ -1,7 +1,7 @@
 """Paired gains between two arms, with an interval that knows what was sampled: items and seeds.
 
 Every metric is a ratio of sums over test items, 100 * sum(num) / sum(den), so a resampled test set
-is a vector of item counts, and thousands of resampled scores are one matrix product.
+is a vector of item counts, and thousands of resampled scores are one matrix product for each language.
 
 The interval is a percentile bootstrap (Efron & Tibshirani 1993, ch. 13) with two crossed levels:
 
@@ -30,6 +30,7 @@ one seed the interval speaks of test items only. Intervals are for one number ea
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -40,14 +41,21 @@ CHUNK = 2**22  # numbers of the weight matrix held at a time: 32 MB
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """What each test item adds to numerator and denominator of a metric, for one arm."""
+    """What each test item of a language adds to numerator and denominator of a metric, for one arm.
 
-    num_SxGxN: np.ndarray
-    den_SxGxN: np.ndarray
+    `place` is where its items stand among all that are drawn: a slice, where they stand together, or their places.
+    """
+
+    num_SxM: np.ndarray
+    den_SxM: np.ndarray
+    place: slice | np.ndarray
 
     def __post_init__(self):
-        assert self.num_SxGxN.shape == self.den_SxGxN.shape, "numerators and denominators must match"
-        assert self.num_SxGxN.ndim == 3, "axes are seeds, languages, items"
+        assert self.num_SxM.shape == self.den_SxM.shape, "numerators and denominators must match"
+        assert self.num_SxM.ndim == 2, "axes are seeds, items"
+
+
+Arm = Sequence[Sums]  # of each language
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,15 +68,27 @@ class Gain:
     error: float
 
 
-def scores(weights_RxN: np.ndarray, sums: Sums) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """An arm's scores in percent, as they are and in resampled studies, and how the seeds of each study weigh."""
+
+    score_SxG: np.ndarray
+    picked_RxS: np.ndarray
+    score_RxSxG: np.ndarray
+
+
+def scores(weights_RxN: np.ndarray, arm: Arm) -> np.ndarray:
     """Returns scores_RxSxG in percent, item n counted `weights[r, n]` times.
 
     Where no drawn item says anything about a language, its score is 0: the convention of F1 for
     nothing predicted and nothing to find.
     """
-    num_RxSxG = np.tensordot(weights_RxN, sums.num_SxGxN, axes=(1, 2))
-    den_RxSxG = np.tensordot(weights_RxN, sums.den_SxGxN, axes=(1, 2))
-    return 100 * np.divide(num_RxSxG, den_RxSxG, out=np.zeros_like(num_RxSxG), where=den_RxSxG > 0)
+    found = []
+    for sums in arm:
+        weights_RxM = weights_RxN[:, sums.place]
+        num_RxS, den_RxS = weights_RxM @ sums.num_SxM.T, weights_RxM @ sums.den_SxM.T
+        found.append(100 * np.divide(num_RxS, den_RxS, out=np.zeros_like(num_RxS), where=den_RxS > 0))
+    return np.stack(found, axis=-1)
 
 
 def draw_counts(rng: np.random.Generator, draws: int, size: int, among: int) -> np.ndarray:
@@ -77,37 +97,36 @@ def draw_counts(rng: np.random.Generator, draws: int, size: int, among: int) -> 
     return np.bincount(drawn.ravel(), minlength=draws * among).reshape(draws, among).astype(float)
 
 
-def bootstrap_gains(first: Sums, second: Sums, averages_AxG: np.ndarray, seed: int, draws: int) -> np.ndarray:
-    """Returns gains_RxA of `first` over `second` in `draws` resampled studies."""
+def resample(arms: Sequence[Arm], items: int, seed: int = 0, draws: int = DRAWS) -> list[Draws]:
+    """Returns each arm's scores in resampled studies, the same ones for all: of `items` items, drawn once."""
     rng = np.random.default_rng(seed)
-    seeds, _, items = first.num_SxGxN.shape
+    seeds = len(arms[0][0].num_SxM)
     picked_RxS = draw_counts(rng, draws, seeds - 1, seeds) / (seeds - 1) if seeds > 1 else np.ones((draws, 1))
-    chunk = max(1, CHUNK // items)
-    gains = []
-    for start in range(0, draws, chunk):
-        picked = picked_RxS[start : start + chunk]
-        weights_RxN = draw_counts(rng, len(picked), items, items)
-        gain_RxSxG = scores(weights_RxN, first) - scores(weights_RxN, second)
-        gains.append(np.einsum("rs,rsg->rg", picked, gain_RxSxG) @ averages_AxG.T)
-    return np.concatenate(gains)
+    found: list[list[np.ndarray]] = [[] for _ in arms]
+    for size in np.diff([*range(0, draws, max(1, CHUNK // items)), draws]):
+        weights_RxN = draw_counts(rng, size, items, items)
+        for drawn, arm in zip(found, arms, strict=True):
+            drawn.append(scores(weights_RxN, arm))
+    whole_1xN = np.ones((1, items))
+    pairs = zip(arms, found, strict=True)
+    return [Draws(scores(whole_1xN, arm)[0], picked_RxS, np.concatenate(drawn)) for arm, drawn in pairs]
 
 
-def paired_gains(first: Sums, second: Sums, averages_AxG: np.ndarray, seed: int = 0, draws: int = DRAWS) -> list[Gain]:
-    """Returns the gain of `first` over `second` for each average over languages.
+def gains(first: Draws, second: Draws | None, weights_AxG: np.ndarray) -> list[Gain]:
+    """Returns weighted sums over languages of the gain of `first` over `second`, or of its own scores.
 
     Args:
       first: the arm that is hoped to be better.
-      second: the arm it is compared with; same seeds, languages and items.
-      averages_AxG: weights of the languages in each average; each row sums to 1.
-      seed: of the random draws; the same seed gives the same interval, and swapped arms its mirror.
-      draws: number of resampled studies.
+      second: the arm it is compared with, with the same draws; None for nothing.
+      weights_AxG: of the languages in each sum: a row that sums to 1 is an average, one that sums to 0 a difference.
     """
-    assert first.num_SxGxN.shape == second.num_SxGxN.shape, "arms must share seeds, languages and items"
-    ones_1xN = np.ones((1, first.num_SxGxN.shape[2]))
-    gain_SxG = (scores(ones_1xN, first) - scores(ones_1xN, second))[0]
-    value_A = averages_AxG @ gain_SxG.mean(axis=0)
-    gains_RxA = bootstrap_gains(first, second, averages_AxG, seed, draws)
+    gain_SxG, gain_RxSxG = first.score_SxG, first.score_RxSxG
+    if second is not None:
+        assert second.score_RxSxG.shape == gain_RxSxG.shape, "arms must share draws, seeds and languages"
+        gain_SxG, gain_RxSxG = gain_SxG - second.score_SxG, gain_RxSxG - second.score_RxSxG
+    value_A = weights_AxG @ gain_SxG.mean(axis=0)
+    gain_RxA = np.einsum("rs,rsg->rg", first.picked_RxS, gain_RxSxG) @ weights_AxG.T
     tail = (1 - LEVEL) / 2
-    low_A, high_A = np.quantile(gains_RxA, [tail, 1 - tail], axis=0)
-    error_A = gains_RxA.std(axis=0, ddof=1)
+    low_A, high_A = np.quantile(gain_RxA, [tail, 1 - tail], axis=0)
+    error_A = gain_RxA.std(axis=0, ddof=1)
     return [Gain(*map(float, numbers)) for numbers in zip(value_A, low_A, high_A, error_A, strict=True)]

@@ -49,11 +49,12 @@ tfoot th, tfoot td {{ color:var(--muted); font-weight:400; border-top:1px solid 
 td small {{ display:block; color:var(--muted); font-size:.76rem; line-height:1.35; }}
 th.text, td.text {{ text-align:left; }}
 td.mean {{ font-weight:650; }}
-.scores th:last-child, .scores td:last-child {{ position:sticky; right:0; padding-left:1rem;
+.pinned th:last-child, .pinned td:last-child {{ position:sticky; right:0; padding-left:1rem;
   background:var(--paper); box-shadow:-1px 0 var(--line); }}
 td.mean small, tfoot td.mean {{ font-weight:400; }}
 td.missing, td.not-finite {{ color:var(--red); font-style:italic; }}
-td.floor {{ color:var(--muted); }}
+td.floor, td.not-parallel {{ color:var(--muted); }}
+td.not-parallel {{ font-style:italic; }}
 td.missing small, td.not-finite small {{ white-space:normal; min-width:6.5rem; font-style:normal; }}
 th button::after {{ content:""; display:inline-block; width:.8em; text-align:right; color:var(--muted); }}
 th[aria-sort=descending] button::after {{ content:"↓"; }}
@@ -75,7 +76,7 @@ summary {{ cursor:pointer; }}
   h1 {{ font-size:1.35rem; }}
   th, td {{ padding:.35rem .5rem; }}
   th:first-child {{ white-space:normal; min-width:6.5rem; max-width:8rem; }}
-  .scores th:last-child, .scores td:last-child {{ position:static; }}
+  .pinned th:last-child, .pinned td:last-child {{ position:static; }}
   dl {{ grid-template-columns:1fr; gap:0; }}
   dd {{ margin-bottom:.5rem; }}
 }}

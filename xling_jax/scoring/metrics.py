@@ -10,6 +10,8 @@ Scorer ids, which every result row carries:
                                XQuAD and TyDiQA are scored (Rajpurkar et al. 2016, arXiv 1606.05250)
     mlqa                       the same with articles, punctuation and words of the language (Lewis et al. 2020,
                                arXiv 1910.07475); for the seven languages of MLQA and no other
+    squad-v2.0                 the same where a question may have no answer: "" is right there, and wrong
+                               elsewhere (Rajpurkar et al. 2018, arXiv 1806.03822)
     chunk-f1/seqeval-0.0.12    F1 over chunks by seqeval's rule up to 0.0.13, and token accuracy. Later
                                seqeval takes CCONJ and SCONJ for one type and gives other numbers.
     bucc-pairs                 F1 over the set of pairs of ids, as BUCC 2018 is scored
@@ -26,7 +28,7 @@ import numpy as np
 
 from xling_jax.errors import DataError, choose
 from xling_jax.scoring.chunks import Tagset
-from xling_jax.scoring.spans import SQUAD, Rule, compare, mlqa_rule
+from xling_jax.scoring.spans import SQUAD, Rule, compare, mlqa_rule, words
 
 Pairs = dict[str, np.ndarray]
 
@@ -52,6 +54,20 @@ def squad(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -
     match is 1 and F1 is 0, as the published scorer has it.
     """
     return _spans(targets, predictions, SQUAD)
+
+
+def squad2(targets: Sequence[Sequence[str]], predictions: Sequence[str | None]) -> Pairs:
+    """Returns `f1` and `exact_match` of SQuAD v2.0, where a question without gold answers wants an empty one.
+
+    Answers that normalise to nothing are no answers: a gold one does not count, and two of them are the same.
+    """
+    _check_count("answers", targets, predictions)
+    _check_labels("answers", targets)
+    said = dict.fromkeys(text for golds in targets for text in golds)
+    empty = {text for text, found in zip(said, words(list(said), SQUAD), strict=True) if not found} if said else set()
+    golds = [[text for text in each if text not in empty] or [""] for each in targets]
+    f1, exact = compare(golds, predictions, SQUAD)
+    return {"f1": _shares([max(pair) for pair in zip(f1, exact, strict=True)]), "exact_match": _shares(exact)}
 
 
 def mlqa(targets: Sequence[Sequence[str]], predictions: Sequence[str | None], language: str) -> Pairs:
@@ -171,7 +187,10 @@ SCORERS = {
 }
 
 
-RULES = {"mlqa": Scorer("mlqa", _gold_texts, mlqa, by_language=True)}  # that tasks name in place of their kind's
+RULES = {  # that tasks name in place of their kind's
+    "mlqa": Scorer("mlqa", _gold_texts, mlqa, by_language=True),
+    "squad2": Scorer("squad-v2.0", _gold_texts, squad2),
+}
 
 
 def scorer_of(kind: str, rule: str = "") -> Scorer:

@@ -38,8 +38,8 @@ def asked(
     """Returns what is asked.
 
     Args:
-      names: tasks ("xnli", its test split), splits of tasks ("bucc.dev") or benchmarks. Of a benchmark, tasks that the
-        checkpoint has no head for are left out, and so are languages whose files are missing; what is named is not.
+      names: tasks ("xnli", its test split), splits of tasks ("bucc2018.dev") or benchmarks. Of a benchmark, tasks that
+        the checkpoint has no head for are left out, and so are languages whose files are missing; what is named is not.
       languages: codes separated by spaces, commas or '+'; "all".
       card: of the checkpoint.
       fields: of the protocol, for the kinds that have a use for them.

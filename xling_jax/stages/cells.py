@@ -13,11 +13,11 @@ from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
-from xling_jax.eval.suite import OpenCell, write_text
+from xling_jax.eval.suite import OpenCell, scores_of, write_text
 from xling_jax.experiment import Experiment, Part, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
 from xling_jax.scoring.floors import FLOORS, Searched
-from xling_jax.scoring.metrics import score, value
+from xling_jax.scoring.metrics import scorer_of, value
 from xling_jax.scoring.pairs import Sentences
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
@@ -140,20 +140,20 @@ class Cells:
         A floor learns from what the target's stage is trained on; where a checkpoint is evaluated as it is, from what
         the task's benchmark prescribes. Where that is not here there are no floors.
         """
-        kind = prepared.cell.row.kind
-        if prepared.cell.withheld or prepared.cell.searched:
+        cell, kind = prepared.cell, prepared.cell.row.kind
+        if cell.withheld or cell.searched:
             return {"floors": {}, "ceilings": {}}
-        parts = target.stage.parts(self.experiment.limits) if target.stage else self._prescribed(prepared.cell)
+        parts = target.stage.parts(self.experiment.limits) if target.stage else self._prescribed(cell)
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
         depends = [(self.checksum(part.cell), part) for part in train]
-        name = digest(depends + [self.checksum(cell) for cell in prepared.cell.among])
+        name = digest([scorer_of(kind, cell.row.scorer).id, *depends, *(self.checksum(other) for other in cell.among)])
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
             seen = self._raw(train)
             answerable = kind in FLOORS and (seen or not KINDS[kind].trained)
-            floors = score(kind, raw, self._floor(prepared.cell, seen, raw, target)) if answerable else {}
+            floors = scores_of(cell, raw, self._floor(cell, seen, raw, target)) if answerable else {}
             reachable = self._reachable(prepared, raw)
-            ceilings = score(kind, raw, reachable) if reachable else {}
+            ceilings = scores_of(cell, raw, reachable) if reachable else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},
                 "ceilings": {metric: value(pairs) for metric, pairs in ceilings.items()},

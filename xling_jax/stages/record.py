@@ -38,6 +38,8 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
             "parents": [node.parent.folder] if node.parent else [],
             "seed": node.seed,
             "steps": node.stage.steps,
+            "policy": node.stage.selection.policy,
+            "policies": list(node.stage.selection.policies),
             "done": (stage_folder(workdir, node.folder) / "DONE").exists(),
         }
         for node in plan.nodes
@@ -74,16 +76,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
         "targets": targets,
         "comparisons": [list(pair) for pair in experiment.comparisons],
         "headline": {"comparison": [arm, other], "target": target} if target else None,
-        "cells": [
-            {
-                "arm": e.arm,
-                "seed": e.seed,
-                "target": e.target,
-                "stage": e.node.folder,
-                "policy": e.node.stage.selection.policy,
-            }
-            for e in plan.evaluations
-        ],
+        "cells": [{"arm": e.arm, "seed": e.seed, "target": e.target, "stage": e.node.folder} for e in plan.evaluations],
         "stages": stages,
     }
     write_text(workdir / "experiments" / f"{experiment.name}.json", json.dumps(record, indent=1) + "\n")

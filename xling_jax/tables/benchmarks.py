@@ -66,7 +66,7 @@ _ROWS = (
             Entry("xquad", "xquad", XQUAD, SPANS, ("qa",)),
             Entry("mlqa", "mlqa", MLQA, SPANS, ("qa",)),
             Entry("tydiqa", "tydiqa", TYDIQA, SPANS, ("qa",)),
-            Entry("bucc2018", "bucc", "de fr ru zh", F1, ("retrieval",)),
+            Entry("bucc2018", "bucc2018", "de fr ru zh", F1, ("retrieval",)),
             Entry("tatoeba", "tatoeba", XTREME_TATOEBA, ACCURACY, ("retrieval",)),
         ),
     ),

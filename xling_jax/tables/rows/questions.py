@@ -32,6 +32,7 @@ ROWS = (
             "dev16": Split("squad/dev-v2.0.subset16.json", "en", "6078"),  # 16 of the 35 articles of dev
         },
         unanswerable=True,
+        scorer="squad2",
         licence="CC BY-SA 4.0",
         source="rajpurkar/SQuAD-explorer on GitHub",
     ),

@@ -20,7 +20,7 @@ ENTITY_COUNTS = (
 
 ROWS = (
     Task(
-        "bucc",
+        "bucc2018",
         "mining",
         "bucc",
         {
