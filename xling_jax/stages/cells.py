@@ -16,10 +16,9 @@ from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, scores_of, write_text
 from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
-from xling_jax.scoring.floors import FLOORS, Searched
+from xling_jax.scoring.floors import FLOORS, LEARNING, Searched
 from xling_jax.scoring.metrics import scorer_of, value
 from xling_jax.scoring.pairs import Sentences
-from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import Cell, parse_cells
 
@@ -142,8 +141,8 @@ class Cells:
     ) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
 
-        A floor learns from what the stage is trained on that answers; where a checkpoint is evaluated as it is, from
-        what the task's benchmark prescribes. Where that is not here there are no floors.
+        A floor that learns does so from what the stage is trained on that answers; where a checkpoint is evaluated as
+        it is, from what the task's benchmark prescribes. Where that is not here it is left out.
         """
         cell, kind = prepared.cell, prepared.cell.row.kind
         if cell.withheld or cell.searched:
@@ -155,8 +154,8 @@ class Cells:
         name = digest([scorer_of(kind, cell.row.scorer).id, *depends, *(self.checksum(other) for other in cell.among)])
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
-            seen = self._raw(train)
-            answerable = kind in FLOORS and (seen or not KINDS[kind].trained)
+            seen = self._raw(train) if kind in LEARNING else []
+            answerable = kind in FLOORS and (seen or kind not in LEARNING)
             floors = scores_of(cell, raw, self._floor(cell, seen, raw, target)) if answerable else {}
             reachable = self._reachable(prepared, raw)
             ceilings = scores_of(cell, raw, reachable) if reachable else {}
