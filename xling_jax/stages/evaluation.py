@@ -140,7 +140,12 @@ class Examiner:
         """
         function = self.programs.output(heads, target)
         return Evaluator(
-            Setting(target, self.programs.mesh, probabilities=self.experiment.probabilities),
+            Setting(
+                target,
+                self.programs.mesh,
+                probabilities=self.experiment.probabilities,
+                decode=self.cells.tokenizer().decode,
+            ),
             lambda batch: function(params, batch),
             self.programs.place,
             lambda cell: self.cells.open(cell, target, beside, target.stage or trained),
