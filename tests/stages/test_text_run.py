@@ -24,13 +24,13 @@ from xling_jax.data.tokenizers import load_tokenizer, train_vocabulary
 from xling_jax.errors import Interrupted
 from xling_jax.experiment import Part, from_config
 from xling_jax.models.build import Model, build_config, init_params
-from xling_jax.models.card import CHECKPOINTS, TOKENIZER, read_card
+from xling_jax.models.card import TOKENIZER, read_card
 from xling_jax.models.prompts import rank
 from xling_jax.results import read_results
 from xling_jax.stages.run import Run
 from xling_jax.tables.models import MODELS
 from xling_jax.tables.tasks import TASKS, parse_cells
-from xling_jax.train.checkpoint import Checkpoints
+from xling_jax.train.checkpoint import CHECKPOINTS, Checkpoints
 from xling_jax.train.writer import Display
 
 PIECES = 480

@@ -111,11 +111,11 @@ class Plan:
             owner = node.owner(cell.row.head_name)
             if owner is not None:
                 length = owner.stage.lengths()[-1]
-                sizes = {"answer_length": owner.stage.answer_length, "prompts": owner.stage.prompts}
-                found[text] = (
-                    Target(cell.task, None, cell.split, cell.language, length, **sizes),
-                    node if owner.stage.prompts else owner,
+                target = Target(cell.task, None, cell.split, cell.language, length)
+                target = dataclasses.replace(
+                    target, answer_length=owner.stage.answer_length, prompts=owner.stage.prompts
                 )
+                found[text] = target, node if owner.stage.prompts else owner
         return found
 
     def parts(self) -> list[Part]:
