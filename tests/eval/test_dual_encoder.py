@@ -81,11 +81,13 @@ def test_the_file_has_twenty_candidates_of_each_query(folder):
     assert len(scores) == CUT and scores == sorted(scores, reverse=True) and 0.9 < scores[0] <= 1.000001
 
 
-def test_a_model_that_knows_its_own_language_only_finds_one_in_eleven():
+def test_a_model_that_knows_its_own_language_only_finds_one_in_eleven(tmp_path):
     def lost(given, cell):
         return given if cell.language == "th" else -given
 
-    values, _ = evaluator(collections.Counter(), lost)(Cell("lareqa", "test", "th"))
+    values, _ = evaluator(collections.Counter(), lost)(Cell("lareqa", "test", "th"), tmp_path)
+    ranked = json.loads((tmp_path / "lareqa" / "test-th.json").read_text())
+    assert [ids[0] for ids in ranked.values()] == [f"th_{at}" for at in range(QUESTIONS)]
     assert values["map@20"] == pytest.approx(100 / 11)
 
 

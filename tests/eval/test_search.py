@@ -62,6 +62,15 @@ def test_equal_scores_stand_in_the_order_of_their_numbers(k, monkeypatch):
         assert back.numbers.tolist() == slow(candidates, queries, k).numbers.tolist()
 
 
+def test_equals_of_two_groups_stand_in_order_where_the_later_group_has_the_best():
+    """40 is the best of all; 5 and 41 are equal, and 41 stands in the group of 40."""
+    many = np.tile([[-1.0, 0.0]], (300, 1))
+    many[[5, 41]], many[40] = (1, 1), (1, 0)
+    one = np.array([[2.0, 0.0]])
+    assert search(one, build_index(many), 3).numbers.tolist() == [[40, 5, 41]]
+    assert search_both(many, build_index(one), 3)[1].numbers.tolist() == [[40, 5, 41]]
+
+
 def test_every_mesh_gives_the_same_bits():
     queries, candidates = draw(3, 700, 96), draw(4, 900, 96)
     found = [search_both(queries, build_index(candidates, mesh=mesh(devices)), 4) for devices in MESHES]

@@ -4,6 +4,7 @@ import pytest
 
 from xling_jax.scoring.floors import (
     FLOORS,
+    LEARNING,
     Searched,
     choice_floor,
     dual_encoder_floor,
@@ -128,6 +129,17 @@ def test_span_never_holds_a_word_of_the_question():
     assert span_floor([], [example]) == [""], "no candidate is left"
     chinese = {"id": "1", "question": "谁在北京工作？", "context": "小明在北京工作。他很高兴。", "answers": []}
     assert span_floor([], [chinese], spaced=False) == ["明"]
+
+
+def test_only_floors_that_learn_want_training_examples():
+    example = {"id": "1", "tokens": ["x"], "tags": ["X"], "label": "a", "text": "x", "text_pair": "x", "choices": ["x"]}
+    example |= {"question": "x", "context": "x y", "answers": []}
+    for kind, floor in FLOORS.items():
+        if kind in LEARNING:
+            with pytest.raises(AssertionError, match="no training example"):
+                floor([], [example], True)
+        elif kind not in ("mining", "dual_encoder"):  # tested above
+            assert len(floor([], [example], True)) == 1
 
 
 def test_every_scored_kind_has_a_floor_that_its_scorer_takes():

@@ -187,7 +187,7 @@ def test_a_checkpoint_is_asked_in_its_familys_way():
 def test_prompts_are_the_whole_experiments():
     targets = fields()["targets"]
     targets["nli"]["prompts"] = "mt5"
-    with pytest.raises(ConfigError, match=r"'targets.nli' has prompts='mt5'.\nAllowed: prompts of the whole experiment"):
+    with pytest.raises(ConfigError, match=r"'targets.nli' has prompts='mt5'.\nAllowed: prompts of the whole"):
         from_config(fields(targets=targets))
     plan = plan_of()
     assert {target.prompts for target in plan.experiment.targets.values()} == {"mt5"}

@@ -92,10 +92,8 @@ def _experiment(values: flags.FlagValues, names: list[str], checkpoint: pathlib.
 
     pairs = [field.partition("=") for field in required(values, "protocol")]
     fields = {name: value for name, _, value in pairs}
-    length, languages = required(values, "max_length"), required(values, "languages")
-    found = asked(
-        names, languages, card=card, fields=fields, data_dir=where, max_length=length, form=required(values, "form")
-    )
+    length, languages, form = (required(values, name) for name in ("max_length", "languages", "form"))
+    found = asked(names, languages, card=card, fields=fields, data_dir=where, max_length=length, form=form)
     for line in found.left_out:
         print(f"left out: {line}")
     plain = {

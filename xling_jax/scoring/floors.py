@@ -187,6 +187,7 @@ def _best_run(inside_N: np.ndarray, rarity_N: np.ndarray, most: int) -> tuple[in
     return best
 
 
+LEARNING = ("tagging", "pair_classification")  # from training examples; others look at the test's texts alone
 FLOORS: dict[str, Callable[..., list[Any]]] = {  # (train, test, spaced), and `among` where there are candidates
     "tagging": tagging_floor,
     "pair_classification": majority_floor,

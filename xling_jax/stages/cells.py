@@ -15,12 +15,11 @@ from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, scores_of, write_text
-from xling_jax.experiment import Experiment, Part, Target, Vocabulary, digest
+from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
-from xling_jax.scoring.floors import FLOORS, Searched
+from xling_jax.scoring.floors import FLOORS, LEARNING, Searched
 from xling_jax.scoring.metrics import scorer_of, value
 from xling_jax.scoring.pairs import Sentences
-from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
@@ -127,38 +126,42 @@ class Cells:
             self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
         return self._prepared[part]
 
-    def open(self, cell: Cell, target: Target, beside: bool = True) -> OpenCell:
-        """Returns a cell opened for evaluation on a target; `beside`: with floors and ceilings."""
-        with self._lock:  # two stages must not write the same floors at once
-            return self._open(cell, target, beside)
+    def open(self, cell: Cell, target: Target, beside: bool = True, trained: Stage | None = None) -> OpenCell:
+        """Returns a cell opened for evaluation on a target.
 
-    def _open(self, cell: Cell, target: Target, beside: bool) -> OpenCell:
+        `beside`: with floors and ceilings; floors learn from what the stage `trained` is trained on.
+        """
+        with self._lock:  # two stages must not write the same floors at once
+            return self._open(cell, target, beside, trained)
+
+    def _open(self, cell: Cell, target: Target, beside: bool, trained: Stage | None) -> OpenCell:
         part = target.part(cell, self.experiment.limits)
         prepared = self.prepare(part)
         raw = prepared.raw() if keeps_raw(cell) else list(raw_examples(part, self._data_dir))
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
-        found = self._beside(prepared, raw, target, part) if beside else {"floors": {}, "ceilings": {}}
+        found = self._beside(prepared, raw, target, part, trained) if beside else {"floors": {}, "ceilings": {}}
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
 
     def _beside(
-        self, prepared: Prepared, raw: Sequence[dict], target: Target, made: Part
+        self, prepared: Prepared, raw: Sequence[dict], target: Target, made: Part, trained: Stage | None
     ) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
 
-        A floor learns from what the target's stage is trained on; where a checkpoint is evaluated as it is, from what
-        the task's benchmark prescribes. Where that is not here there are no floors.
+        A floor that learns does so from what the stage is trained on that answers; where a checkpoint is evaluated as
+        it is, from what the task's benchmark prescribes. Where that is not here it is left out.
         """
         cell, kind = prepared.cell, prepared.cell.row.kind
         if cell.withheld or cell.searched:
             return {"floors": {}, "ceilings": {}}
-        parts = target.stage.parts(self.experiment.limits) if target.stage else self._prescribed(cell)
+        parts = trained.parts(self.experiment.limits) if trained else ()
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
+        train = train or self._prescribed(cell)
         depends = [(self.checksum(part.cell), part) for part in train]
         name = digest([scorer_of(kind, cell.row.scorer).id, *depends, *(self.checksum(other) for other in cell.among)])
         path = prepared.path / f"beside-{name}.json"
         if not path.exists():
-            seen = self._raw(train)
-            answerable = kind in FLOORS and (seen or not KINDS[kind].trained)
+            seen = self._raw(train) if kind in LEARNING else []
+            answerable = kind in FLOORS and (seen or kind not in LEARNING)
             floors = scores_of(cell, raw, self._floor(cell, seen, raw, target)) if answerable else {}
             reachable = self._reachable(prepared, raw, made)
             ceilings = scores_of(cell, raw, reachable) if reachable else {}

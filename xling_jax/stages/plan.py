@@ -111,9 +111,11 @@ class Plan:
             owner = node.owner(cell.row.head_name)
             if owner is not None:
                 length = owner.stage.lengths()[-1]
-                asked_so = Target(cell.task, None, cell.split, cell.language, length, owner.stage.answer_length)
-                target = dataclasses.replace(asked_so, prompts=owner.stage.prompts)
-                found[text] = (target, node if target.prompts else owner)  # in words, every stage answers by itself
+                target = Target(cell.task, None, cell.split, cell.language, length)
+                target = dataclasses.replace(
+                    target, answer_length=owner.stage.answer_length, prompts=owner.stage.prompts
+                )
+                found[text] = target, node if owner.stage.prompts else owner
         return found
 
     def parts(self) -> list[Part]:

@@ -262,7 +262,8 @@ class StageRunner:
         for policy in selection.own:
             params, step = there[policy] if policy in there else self._chosen(node, policy)
             left = [item for item in unevaluated(self.workdir, self.plan, node) if item[0].policy == policy]
-            asked = Examinee(node.heads, params, folder, seed | {"step": step})
+            trained = None if node.imported else node.stage
+            asked = Examinee(node.heads, params, folder, seed | {"step": step}, trained)
             self._examiner.ask([item for item in left if item[0].head is None], asked, stop_asked)
             for question, cells in left:
                 if question.head is not None:
