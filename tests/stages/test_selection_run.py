@@ -124,6 +124,17 @@ def test_predictions_lie_by_policy(straight):
     assert len(read) == 24
 
 
+def test_predictions_are_gathered_as_a_submission(straight):
+    out = straight.workdir / "submissions" / "nli_s0"
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
+        "world_nli/test-qda.tsv",
+        "world_nli/test-qnd.tsv",
+        "world_pos/test-qda.tsv",
+    ]
+    made = folder_of(straight, "nli_s0") / "predictions" / "world_nli" / "test-qda.tsv"
+    assert (out / "world_nli" / "test-qda.tsv").read_text() == made.read_text(), "those of the stage's own policy"
+
+
 def asked(folder: pathlib.Path):
     target = {"task": "world_nli", "languages": "qda+qnd", "max_length": 48}
     fields = {"name": "eval", "checkpoint": str(folder), "arms": {"checkpoint": {}}, "targets": {"nli": target}}

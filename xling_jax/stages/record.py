@@ -82,6 +82,21 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
     write_text(workdir / "experiments" / f"{experiment.name}.json", json.dumps(record, indent=1) + "\n")
 
 
+def write_submissions(workdir: pathlib.Path, plan: Plan) -> None:
+    """Gathers the predictions of each arm and seed as a submission: WORKDIR/submissions/<arm>_s<seed>/<task>/...
+
+    A benchmark's scorer, or `xling score`, takes such a folder; the stages that made it lie apart.
+    """
+    for evaluation in plan.evaluations:
+        target = plan.experiment.targets[evaluation.target]
+        made = stage_folder(workdir, evaluation.node.folder) / "predictions" / target.task
+        out = workdir / "submissions" / f"{evaluation.arm}_s{evaluation.seed}" / target.task
+        for cell in target.cells():
+            for path in made.glob(f"{cell.split}-{cell.language}.*"):
+                if path.suffixes in ([".tsv"], [".json"], [".jsonl"]):  # and not what stands beside them
+                    write_text(out / path.name, path.read_text(encoding="utf-8"))
+
+
 def _claimed(plan: Plan) -> dict[str, Any]:
     """Returns the configuration of an experiment; a checkpoint in it is what it holds, wherever it lies."""
     start = {"checkpoint": plan.start.fingerprint} if plan.start else {}

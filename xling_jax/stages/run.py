@@ -15,7 +15,7 @@ from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
 from xling_jax.stages.programs import Programs
-from xling_jax.stages.record import claim_workdir, hold, write_experiment
+from xling_jax.stages.record import claim_workdir, hold, write_experiment, write_submissions
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.start import open_start
 from xling_jax.stages.words import Words
@@ -67,6 +67,7 @@ class Run:
                 jobs = jobs or default_jobs()
                 runner = StageRunner(self.plan, self.workdir, self.cells, self._programs(), self.display, jobs == 1)
                 self._run(left, runner, stop_asked, jobs)
+            write_submissions(self.workdir, self.plan)
 
     def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
         """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop, between two cells."""
