@@ -3,7 +3,6 @@
 import os
 
 import numpy as np
-
 from timing import run
 
 from xling_jax.eval.margin import best as best_by_margin
