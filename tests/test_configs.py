@@ -204,7 +204,10 @@ WRONG = {
         lambda c: c.update(model="tiny_decoder"),
         "'tiny_decoder' is of family 'decoder', and stage 'pretrain' is of kind 'mlm'.\nAllowed: pair_classification",
     ),
-    "an encoder-decoder": (lambda c: c.update(model="tiny_mt5"), "of family 'seq2seq'.*\nAllowed: nothing yet"),
+    "an encoder-decoder": (
+        lambda c: c.update(model="tiny_mt5"),
+        "of family 'seq2seq', and stage 'pretrain' is of kind 'mlm'",
+    ),
     "a pooling": (lambda c: c["targets"]["retrieval"]["protocol"].update(pooling="max"), "Unknown value 'max'"),
     "a layer below the first": (
         lambda c: c["targets"]["retrieval"]["protocol"].update(layer=-2),

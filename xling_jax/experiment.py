@@ -23,6 +23,7 @@ from xling_jax.selection import Selection, check_selection, source_dev
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
 from xling_jax.tables.models import FAMILIES, Model, model
+from xling_jax.tables.prompts import HEADS, LABELS, PROMPTS, asked
 from xling_jax.tables.tasks import TASKS, Cell, cells, parse_cells, task, tasks_of_head
 
 
@@ -40,12 +41,27 @@ class Handover:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part of a cell: `count` examples from number `first` on (0 for all), in inputs of at most `max_length`."""
+    """A part of a cell: `count` examples from number `first` on (0 for all), in inputs of at most `max_length`.
+
+    `form` is "heads", or the prompts of tables/prompts.py that ask for answers in words of at most `answer_length`
+    tokens.
+    """
 
     cell: Cell
     first: int
     count: int
     max_length: int
+    form: str = HEADS
+    answer_length: int = 0
+
+    @classmethod
+    def of(cls, cell: Cell, first: int, count: int, lengths: tuple[int, int], prompts: str) -> "Part":
+        """Returns a part, asked for in words if there are prompts; the lengths are those of an input and an answer."""
+        length, answer_length = lengths
+        form = prompts or HEADS
+        return cls(
+            cell, first, count, length, *((form, answer_length) if form != HEADS and asked(cell.row.kind) else ())
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +84,8 @@ class Stage:
     accumulate: int = 1  # micro-batches of a step
     max_length: int = 128  # tokens; longer texts are cut or become several
     buckets: tuple[int, ...] = ()  # lengths that batches are padded to, up to max_length; () for that alone
+    answer_length: int = 64  # tokens of an answer in words, its end among them; labels take what they need
+    prompts: str = ""  # that ask for answers in words; the plan sets it from the experiment's
     packing: bool = False
     optim: Optim = dataclasses.field(default_factory=Optim)
     handover: Handover = Handover()
@@ -94,13 +112,13 @@ class Stage:
         exactly `examples`, and translations of one example are not taken twice. Text beside cells with labels is
         taken as if it were not set: masked LM mixed into a task is no part of the task's examples.
         """
-        longest, counted = self.lengths()[-1], self.counted()
+        lengths, counted = (self.lengths()[-1], self.answer_length), self.counted()
         bounds = [self.examples * at // len(counted) for at in range(len(counted) + 1)]
         spans = itertools.pairwise(bounds)
         found = []
         for cell in self.cells():
             first, last = next(spans) if self.examples and cell in counted else (0, limits.get(cell.split, 0))
-            found.append(Part(cell, first, last - first, longest))
+            found.append(Part.of(cell, first, last - first, lengths, self.prompts))
         return tuple(found)
 
     def counted(self) -> tuple[Cell, ...]:
@@ -136,6 +154,8 @@ class Target:
     split: str = "test"
     languages: str = "all"
     max_length: int = 0  # 0 for that of the stage
+    answer_length: int = 0  # 0 for that of the stage, or of a stage by default
+    prompts: str = ""  # as of a stage
     metric: str = ""  # "" for the kind's first
     protocol: Protocol = dataclasses.field(default_factory=Protocol)
 
@@ -149,9 +169,18 @@ class Target:
         """Returns the cells the target is evaluated on."""
         return cells(self.task, self.split, self.languages)
 
+    def answers(self) -> int:
+        """Returns the most tokens of an answer in words."""
+        return self.answer_length or (self.stage or Stage()).answer_length
+
+    @property
+    def speaks(self) -> bool:
+        """Whether its answers are said in words."""
+        return bool(self.prompts) and asked(task(self.task).kind)
+
     def part(self, cell: Cell, limits: Mapping[str, int]) -> Part:
         """Returns what is evaluated of a cell."""
-        return Part(cell, 0, limits.get(cell.split, 0), self.lengths()[-1])
+        return Part.of(cell, 0, limits.get(cell.split, 0), (self.lengths()[-1], self.answers()), self.prompts)
 
     def parts(self, limits: Mapping[str, int]) -> tuple[Part, ...]:
         """Returns what is evaluated of all cells."""
@@ -184,6 +213,8 @@ class Experiment:
     synthetic: bool = False
     model: str = ""
     checkpoint: str = ""  # a folder; "" to pretrain
+    form: str = ""  # of answers: heads | text; "" for the model family's own
+    prompts: str = ""  # of tables/prompts.py, if answers are texts; "" for the model family's own
     checkpoint_step: int | None = None  # one of a stage's checkpoints; None for the stage's own
     vocabulary: Vocabulary = Vocabulary()
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # split -> most examples of a cell
@@ -215,8 +246,11 @@ CHOICES = {
     "kind": ("world", "xlmr", "mt5", "llama", "qwen"),
     "dtype": ("float32", "bfloat16"),
     "strategy": ("data", "fsdp", "fsdp_tensor"),
+    "form": ("", "heads", "text"),
+    "prompts": ("", *PROMPTS),
 }
 MIN_LENGTH = 8  # special tokens, and something to say
+MIN_ANSWER = 2  # a token, and the end
 WHERE = "Fields are declared in xling_jax/experiment.py."
 WHERE_MIXING = "Fields are declared in xling_jax/mixing.py."
 
@@ -431,29 +465,104 @@ def check_vocabulary(row: Model, vocabulary: str) -> None:
         )
 
 
+def form_of(experiment: Experiment, row: Model) -> str:
+    """Returns how a model is asked and answers: "heads", or the name of prompts.
+
+    Raises ConfigError for a form that its family has not.
+    """
+    family = FAMILIES[row.family]
+    form = experiment.form or next(iter(family.forms))
+    if form not in family.forms or (form == HEADS and experiment.prompts):
+        found = f"form='{form}'" + (f" with prompts='{experiment.prompts}'" if experiment.prompts else "")
+        raise ConfigError(
+            f"Model '{row.name}' is of family '{row.family}', and the experiment has {found}.\n"
+            f"Allowed: {' '.join(family.forms)}; prompts with form='text' alone.\n"
+            "Families are rows of xling_jax/tables/models.py."
+        )
+    return HEADS if form == HEADS else experiment.prompts or family.prompts
+
+
+def with_prompts(experiment: Experiment, row: Model) -> Experiment:
+    """Returns an experiment whose stages and targets say how they are asked, if answers are said in words."""
+    form = form_of(experiment, row)
+    if form == HEADS:
+        return experiment
+
+    def asking(declared: Any) -> Any:
+        stage = getattr(declared, "stage", None)
+        more = {"stage": asking(stage)} if stage else {}
+        return dataclasses.replace(declared, **more | ({} if isinstance(declared, Arm) else {"prompts": form}))
+
+    arms, targets = (
+        {name: asking(row) for name, row in rows.items()} for rows in (experiment.arms, experiment.targets)
+    )
+    return dataclasses.replace(experiment, pretrain=asking(experiment.pretrain), arms=arms, targets=targets)
+
+
 def check_model(experiment: Experiment, row: Model) -> None:
     """Raises ConfigError for inputs that are longer than a model has positions, and for what its family cannot do."""
-    family = FAMILIES[row.family]
+    family, form = FAMILIES[row.family], form_of(experiment, row)
+    text = form != HEADS
+    kinds = family.forms["text" if text else HEADS]
     asked = {cell.row.kind: f"stage '{where}'" for where, stage in _stages(experiment) for cell in stage.cells()}
     asked |= {task(target.task).kind: f"target '{name}'" for name, target in experiment.targets.items()}
     for kind, where in asked.items():
-        if kind not in family.kinds:
+        if kind not in kinds:
             raise ConfigError(
                 f"Model '{row.name}' is of family '{row.family}', and {where} is of kind '{kind}'.\n"
-                f"Allowed: {' '.join(family.kinds) or 'nothing yet in experiments: its answers are texts'}.\n"
+                f"Allowed: {' '.join(kinds)}.\n"
                 "Families are rows of xling_jax/tables/models.py."
             )
     for where, stage in _stages(experiment):
         _check_lengths(stage.lengths(), f"stage '{where}'", row.positions)
         check_optim(stage.optim, where, row)
+        if text:
+            _check_answers(stage.cells(), stage.answer_length, stage.lengths()[-1], f"stage '{where}'", row)
+            _check_apart(stage, where)
     for name, target in experiment.targets.items():
+        check_protocol(target.protocol, TASKS[target.task].kind, f"target '{name}'", text)
         _check_lengths(target.lengths(), f"target '{name}'", row.positions)
+        if text:
+            _check_answers(target.cells(), target.answers(), target.lengths()[-1], f"target '{name}'", row)
+        else:
+            _check_head(experiment, name, target)
         if target.protocol.pooling not in family.pooling:
             raise ConfigError(
                 f"Model '{row.name}' is of family '{row.family}', and target '{name}' has pooling="
                 f"'{target.protocol.pooling}'.\nAllowed: {' '.join(family.pooling)}.\n"
                 "Families are rows of xling_jax/tables/models.py."
             )
+
+
+def _check_answers(cells: tuple[Cell, ...], tokens: int, prompt: int, where: str, row: Model) -> None:
+    """Raises ConfigError for answers that no text fits into, or that a decoder has no room for behind a prompt."""
+    if all(cell.row.kind in LABELS or not asked(cell.row.kind) for cell in cells):
+        return
+    room = row.positions - prompt if row.family == "decoder" else sys.maxsize
+    if not MIN_ANSWER <= tokens <= room:
+        raise ConfigError(
+            f"The answers of {where} have up to answer_length={tokens} tokens, behind prompts of {prompt}.\n"
+            f"Allowed: {MIN_ANSWER} or more; of a decoder, both together no more than its {row.positions} positions.\n"
+            f"{WHERE}"
+        )
+
+
+def _check_prompts(declared: Stage | Target, where: str) -> None:
+    """Raises ConfigError for prompts of a part of an experiment: all of it is asked alike."""
+    if declared.prompts:
+        raise ConfigError(
+            f"'{where}' has prompts='{declared.prompts}'.\n"
+            f"Allowed: prompts of the whole experiment, beside its form.\n{WHERE}"
+        )
+
+
+def _check_apart(stage: Stage, where: str) -> None:
+    """Raises ConfigError for packing: prompts and their answers have a row each."""
+    if stage.packing:
+        raise ConfigError(
+            f"Stage '{where}' has packing=True, and its answers are texts.\n"
+            f"Allowed: packing=False, or form='heads' of a model that has them.\n{WHERE}"
+        )
 
 
 def _check(experiment: Experiment) -> None:
@@ -467,6 +576,7 @@ def _check(experiment: Experiment) -> None:
     if not experiment.name.replace("_", "").isalnum():
         raise ConfigError(f"The experiment's name is '{experiment.name}'.\nAllowed: letters, digits and _.\n{WHERE}")
     for where, stage in _stages(experiment):
+        _check_prompts(stage, where)
         _check_stage(stage, where, positions)
     for name, target in experiment.targets.items():
         task(target.task, f"'config.targets.{name}'")
@@ -474,9 +584,8 @@ def _check(experiment: Experiment) -> None:
         if not found:
             raise ConfigError(f"Target '{name}' is evaluated nowhere.\nAllowed: at least one language.\n{WHERE}")
         _check_kind(found, f"Target '{name}'", "evaluated")
+        _check_prompts(target, f"targets.{name}")
         _check_queries(found, f"Target '{name}'")
-        check_protocol(target.protocol, TASKS[target.task].kind, f"target '{name}'")
-        _check_head(experiment, name, target)
         _check_lengths(target.lengths(), f"target '{name}'", positions)
     if not experiment.checkpoint:
         check_model(experiment, model(experiment.model))

@@ -40,7 +40,8 @@ class Protocol:
 
     Texts, of models that answer in words:
       answer: "rank" the possible answers, or "generate" one. "" is the kind's own.
-      score: of a ranked answer: the "sum" of its tokens' log-probabilities, or their "mean".
+      score: of a ranked answer: the "sum" of its tokens' log-probabilities, or their "mean"; or "calibrated", the sum
+        less what it is behind a prompt without content (Holtzman et al. 2021, arXiv 2104.08315).
       beams: of a generated answer; 1 is greedy.
     """
 
@@ -65,7 +66,7 @@ CHOICES = {
     "queries": ("", "pivot", "language", "both"),
     "margin": ("", "absolute", "distance", "ratio"),
     "answer": ("", "rank", "generate"),
-    "score": ("sum", "mean"),
+    "score": ("sum", "mean", "calibrated"),
 }
 _VECTORS = ("layer", "layer_from", "pooling", "special", "centre")
 _SEARCH = ("queries", "margin", "k")
@@ -143,6 +144,11 @@ def check_protocol(protocol: Protocol, kind: str, where: str, text: bool = False
             raise ConfigError(
                 f"The protocol of {where} has {name}={getattr(protocol, name)}.\nAllowed: {bound} or more.\n{WHERE}"
             )
+    if text and protocol.answer == "rank" and OWN.get(kind, {}).get("answer") == "generate":
+        raise ConfigError(
+            f"The protocol of {where} has answer=rank, and the answers of kind '{kind}' are no list.\n"
+            f"Allowed: generate.\n{WHERE}"
+        )
     if protocol.threshold != TUNED_ON:
         _number(protocol.threshold, where)
     if kind == "retrieval" and protocol.queries == "both":

@@ -9,18 +9,25 @@ import collections
 import pathlib
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
-from xling_jax.data.formats import format_of
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import speaking
+
+from xling_jax.data.formats import format_of, format_of_part
 from xling_jax.data.readers.squad import _nearest
 from xling_jax.data.sources import faults, is_there, load_files, paths, read
 from xling_jax.data.tokenizers import PieceTokenizer
 from xling_jax.errors import DataError
+from xling_jax.experiment import Part
 from xling_jax.scoring.answers import tag_words
 from xling_jax.scoring.metrics import score, value
 from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.prompts import PROMPTS
 from xling_jax.tables.tasks import TASKS, cells, parse_cells
 
 EXAMPLES = pathlib.Path(__file__).parent / "examples"
@@ -453,3 +460,26 @@ def test_conllu_words_are_the_text(text, data_dir):
             compared += 1
             assert "".join("".join(example["tokens"]).split()) == "".join(said.split()), example["id"]
     assert compared > 100
+
+
+@pytest.fixture(scope="module")
+def byte_pieces(tmp_path_factory):
+    return speaking.tokenizer(tmp_path_factory.mktemp("vocabulary"))
+
+
+@pytest.mark.parametrize("form", PROMPTS)
+@pytest.mark.parametrize("name", ROWS)
+def test_gold_answers_said_in_words_are_right_and_others_are_not(name, form, folder, byte_pieces):
+    row, metric = TASKS[name], KINDS[TASKS[name].kind].metrics[0]
+    for cell in cells_there(name, folder, "there"):
+        examples = [example for example in read(cell, folder) if example.get("answers") != []]
+        made = format_of_part(Part(cell, 0, 0, 200, form, 120), byte_pieces)
+        features = [made.features(example, byte_pieces, 200, row) for example in examples]
+        answers, legal = speaking.read_back(row, examples, features, byte_pieces, form)
+        assert value(score(row.kind, examples, answers)[metric]) == 100.0, f"{cell}: {answers}"
+        slices = [not e.get("answers") or e["answers"][0]["start"] >= 0 for e in examples]
+        assert all(said or not there for said, there in zip(legal, slices, strict=True)), f"{cell}: {answers}"
+        nothing = byte_pieces.ids("?!")
+        broken = [[feature | {"labels": nothing} for feature in several] for several in features]
+        wrong, legal = speaking.read_back(row, examples, broken, byte_pieces, form)
+        assert value(score(row.kind, examples, wrong)[metric]) == 0.0 and not any(legal), cell

@@ -159,6 +159,16 @@ def test_doctor_of_a_data_folder(xling, tmp_path, monkeypatch):
     assert [cell["state"] for cell in said["cells"]] == ["there", "missing"]
 
 
+def test_a_cell_asked_in_words(xling):
+    code, out, _ = xling("data", "show", "xnli.test.th", f"--data_dir={ROOT}/tests/data/examples", "--prompts=mt5")
+    assert code == 0
+    assert "0 labels [2]: 0 </s>\n0 answers [3, 2]: 2 </s>\n  0 </s>\n  1 </s>" in out
+    code, out, _ = xling("data", "prompts")
+    assert code == 0 and out == (ROOT / "docs/prompts.md").read_text(encoding="utf-8")
+    code, _, err = xling("data", "show", "xnli.test.th", f"--data_dir={ROOT}/tests/data/examples", "--prompts=t5")
+    assert code == 2 and "mt5" in err and "plain" in err
+
+
 def test_coverage(xling):
     code, out, _ = xling("data", "coverage")
     assert code == 0 and out == (ROOT / "docs/tasks.md").read_text(encoding="utf-8")

@@ -36,12 +36,20 @@ def test_averages_over_kinds(make_workdir):
         "script Latin (1: qnd)",
         "script generated B (1: qda)",
     ], "generated languages have no resource class, and the source language is in no average"
+    assert "Joshi" not in table.note
     assert [column.label for column in table.columns] == [
         *("floor", "none", "english", "multilingual", "english − none", "multilingual − none")
     ]
     assert list(values(table, "family generated (2)").values()) == [17.5, 25.0, 43.75, 81.25, 18.75, 56.25]
     assert list(values(table, "script generated B (1: qda)").values()) == [15.0, 12.5, 25.0, 75.0, 12.5, 62.5]
     assert numbers(table, "script generated B (1: qda)")["none"].state == "floor"
+
+
+def test_the_source_of_resource_classes_is_named(make_workdir):
+    collected, target = collected_from(make_workdir())
+    table = kinds_table(collected, dataclasses.replace(target, languages=("qen", "sw", "hi")))
+    assert "Joshi et al. 2020 (arXiv 2004.09095)" in table.note
+    assert numbers(table, "resource class 2 (1: sw)")["none"].state == "missing"
 
 
 def test_gains_of_kinds_are_those_of_the_other_tables(make_workdir):

@@ -10,7 +10,8 @@ import xml.etree.ElementTree
 import numpy as np
 import pytest
 
-from xling_jax.report.collect import Curve
+from xling_jax.report.collect import Curve, collect
+from xling_jax.report.contents import build_experiment
 from xling_jax.report.figures import POINTS, thin
 from xling_jax.report.page import element
 from xling_jax.report.render import write_report
@@ -130,3 +131,26 @@ print(write_report([pathlib.Path({str(make_workdir().path)!r})], pathlib.Path({s
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "undecided at this size" in done.stdout
+
+
+def test_one_arm_one_seed_one_language(make_workdir, tmp_path):
+    """The smallest experiment there is: no mean over languages but that of one, nothing to compare."""
+    target = {"name": "qa2", "task": "world_qa2", "split": "test", "metric": "f1", "languages": ["qen", "qnd"]}
+    alone = {"arms": ["none"], "seeds": [0], "targets": [target], "comparisons": [], "headline": None}
+    cells = [{"arm": "none", "seed": 0, "target": "qa2", "stage": "none_qa2_s0-bb"}]
+    write_report([make_workdir(**alone, cells=cells).path], tmp_path)
+    text = (tmp_path / "tables.md").read_text()
+    assert "| none | 100.0 | 50.0 | +50.0 [0.0, 100.0] | – |" in text, "gap"
+    assert "| family generated (1: qnd) | 20.0 | 50.0 |" in text
+    assert "| qnd | 50.0 | 50.0 | 50.0 | 0.0 |" in text and "mean of" not in text, "consistency"
+
+
+def test_files_of_before_have_the_old_keys_alone(make_workdir):
+    """No policy, no ranking, no second scores: what is not there is not shown."""
+    workdir = make_workdir()
+    assert not {"policy", "policies"} & set(json.loads(workdir.record().read_text()))
+    (collected,) = collect([workdir.path])
+    assert collected.record.policy == "last"
+    assert [table.name for _, table in build_experiment(collected).named_tables] == [
+        *("scores", "gains", "gap", "languages", "consistency")
+    ]

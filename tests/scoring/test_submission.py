@@ -7,7 +7,7 @@ from submissions import write
 
 from xling_jax.errors import ConfigError, DataError, MissingError
 from xling_jax.scoring import submission
-from xling_jax.scoring.files import ScoreFile, open_file, read_words
+from xling_jax.scoring.files import ScoreFile, _blanked, open_file, read_words
 from xling_jax.scoring.layouts import LAYOUTS
 from xling_jax.scoring.submission import evaluate, named
 from xling_jax.tables.benchmarks import Benchmark, Entry
@@ -128,6 +128,27 @@ def test_label_files_are_read_however_they_are_written(tmp_path):
         json.dumps(document["data"]),
     ):
         assert score(tmp_path, "tydiqa", text, {"q": said, "context": "question"})[0] == {"exact_match": 100, "f1": 100}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"c": "x", "d": "y"}', '{"c": "", "d": "y"}'),
+        ('{"c" :\n"x\\"y", "d": "c"}', '{"c" :\n"", "d": "c"}'),  # a quote in a text
+        ('{"c": "x\\\\", "d": "y"}', '{"c": "", "d": "y"}'),  # a backslash at its end
+        ('{"c": "x\\\\\\"", "d": "y"}', '{"c": "", "d": "y"}'),  # both
+        ('{"d": "\\"c\\": \\"", "c": ""}', '{"d": "\\"c\\": \\"", "c": ""}'),  # a key in a text
+        ('{"c": ["x"], "d": {"c": 1}}', '{"c": ["x"], "d": {"c": 1}}'),  # texts only
+        ('{"c": "x', '{"c": "x'),  # JSON says what is wrong
+    ],
+)
+def test_texts_of_a_key_are_passed_over(text, expected):
+    assert _blanked(text, ("c",)) == expected
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
+    assert score(tmp_path, "pawsx", "\ufeff1\n0\n", "1\n0\n")[0] == {"accuracy": 100}
+    assert score(tmp_path, "tydiqa", squad({"q": ["x"]}), '\ufeff{"q": "x"}')[0] == {"exact_match": 100, "f1": 100}
 
 
 def test_rankings(tmp_path):

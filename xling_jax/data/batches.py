@@ -21,6 +21,7 @@ from xling_jax.data.packing import room_of
 from xling_jax.data.prepare import Prepared, Records
 from xling_jax.data.records import Block, Layout, lay_out
 from xling_jax.tables.kinds import KINDS, SHORTEST
+from xling_jax.tables.prompts import HEADS
 
 HELD = 3  # windows kept in memory: batches at a border need two, and threads run ahead
 READ = 4096  # features that are read at once in evaluation
@@ -36,10 +37,14 @@ Part = tuple[list[Prepared], list[float]]  # cells and their rates
 
 
 def group_cells(cells: Sequence[Prepared], rates: Sequence[float]) -> list[Part]:
-    """Returns the cells whose examples may stand in one batch: those of one head with as many choices."""
-    parts: dict[tuple[str, int], Part] = {}
+    """Returns the cells whose examples may stand in one batch: those of one head with as many choices.
+
+    One head says all answers in words; there their kind and length are the same, too.
+    """
+    parts: dict[tuple, Part] = {}
     for cell, rate in zip(cells, rates, strict=True):
-        members, member_rates = parts.setdefault((cell.cell.row.head_name, cell.choices), ([], []))
+        shape = () if cell.form == HEADS else (cell.cell.row.kind, cell.answer_length)
+        members, member_rates = parts.setdefault((cell.head, cell.choices, *shape), ([], []))
         members.append(cell)
         member_rates.append(rate)
     return [parts[name] for name in sorted(parts)]
@@ -64,7 +69,7 @@ class Group:
 
     def __init__(self, cells: Sequence[Prepared], order: Order, buckets: Sequence[int], mine: tuple[int, int]):
         """Takes the order of the rows, and which rows of a batch are this host's: from, and up to."""
-        self.head = cells[0].cell.row.head_name
+        self.head = cells[0].head
         self.cells = cells
         self.order = order
         self._table = cells[0].table

@@ -22,16 +22,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from array_record.python import array_record_module  # ty: ignore[import-not-found] - compiled, without stubs
 
-from xling_jax.data.formats import Feature, format_of
-from xling_jax.data.records import Block, pack_feature, unpack_feature
+from xling_jax.data.formats import Feature, format_of, format_of_part
+from xling_jax.data.formats.text import TABLES
+from xling_jax.data.records import Block, choices_of, pack_feature, unpack_feature
 from xling_jax.data.sources import checksum, read
 from xling_jax.data.token_counts import TokenCounter, TokenCounts
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import DataError
 from xling_jax.experiment import Part
+from xling_jax.tables.prompts import HEADS, prompt_of
 from xling_jax.tables.tasks import Cell
 
-FORMAT_VERSION = 5  # raise it when a format's output changes
+FORMAT_VERSION = 6  # raise it when a format's output changes
 # Columns of a task row that decide what is in a cell; licence and source do not.
 CONTENT = ("kind", "reader", "labels", "pivot", "fields", "words", "choices", "faults", "unanswerable")
 CHUNK = 256  # examples that are made at once
@@ -45,7 +47,8 @@ class Prepared:
 
     `lengths_N` and `example_N` have one entry for each feature: its tokens, and the number of the example
     it was made from. `choices` is the largest number of choices of an example, 1 where a kind has none. `pad` is the
-    id that its inputs are padded with.
+    id that its inputs are padded with. `form` and `answer_length` are those of a `Part`; the latter is what its answers
+    take.
     """
 
     cell: Cell
@@ -57,6 +60,13 @@ class Prepared:
     lengths_N: np.ndarray
     example_N: np.ndarray
     choices: int = 1
+    form: str = HEADS
+    answer_length: int = 0
+
+    @property
+    def head(self) -> str:
+        """Returns what trains with it: the head of its task, or the one way to say everything."""
+        return self.cell.row.head_name if self.form == HEADS else "text"
 
     @property
     def examples(self) -> int:
@@ -71,8 +81,10 @@ class Prepared:
     @property
     def table(self) -> dict[str, Feature]:
         """Returns the arrays of a feature, with the padding of the tokenizer they were made with."""
-        table = format_of(self.cell.row.kind).FEATURES
-        return table | {"input_ids": dataclasses.replace(table["input_ids"], pad=self.pad)}
+        kind = self.cell.row.kind
+        table = format_of(kind).FEATURES if self.form == HEADS else TABLES[kind]
+        sized = {name: dataclasses.replace(spec, answer_length=self.answer_length) for name, spec in table.items()}
+        return sized | {"input_ids": dataclasses.replace(table["input_ids"], pad=self.pad)}
 
     def raw(self) -> Sequence[dict]:
         """Returns the raw examples, in order; many are read as they are asked for. Training cells keep none."""
@@ -140,7 +152,8 @@ def _address(part: Part, tokenizer: Tokenizer, data: str) -> str:
     """Returns the hash of everything that decides a prepared part's content."""
     row = {name: getattr(part.cell.row, name) for name in CONTENT}
     row = {name: sorted(column.items()) if isinstance(column, Mapping) else column for name, column in row.items()}
-    decides = (FORMAT_VERSION, repr(part), row, tokenizer.fingerprint, data)
+    asked = () if part.form == HEADS else (repr(prompt_of(part.cell.row, part.form)),)
+    decides = (FORMAT_VERSION, repr(part), row, tokenizer.fingerprint, data, *asked)
     return hashlib.sha256(repr(decides).encode()).hexdigest()[:12]
 
 
@@ -185,6 +198,8 @@ def prepare(
                 "counts": dataclasses.asdict(counts),
                 "max_length": part.max_length,
                 "pad": tokenizer.pad,
+                "form": part.form,
+                "answer_length": format_of_part(part, tokenizer).answer_length if part.form != HEADS else 0,
             }
             (draft / "meta.json").write_text(json.dumps(meta))
             draft.rename(final)
@@ -220,18 +235,17 @@ class Chunk:
 
 def make_chunk(examples: list[dict], part: Part, tokenizer: Tokenizer) -> Chunk:
     """Returns the features of some examples of a part."""
-    form, row = format_of(part.cell.row.kind), part.cell.row
+    form, row = format_of_part(part, tokenizer), part.cell.row
     made = [form.features(example, tokenizer, part.max_length, row) for example in examples]
     counter = TokenCounter(part, tokenizer)
     for example, several in zip(examples, made, strict=True):
         counter.add(example, several)
     features = [feature for several in made for feature in several]
-    shapes = [feature["input_ids"].shape for feature in features]
     return Chunk(
         counter.counts,
         [pack_feature(feature, form.FEATURES) for feature in features],
-        [shape[-1] for shape in shapes],
-        [shape[0] if len(shape) > 1 else 1 for shape in shapes],
+        [feature["input_ids"].shape[-1] for feature in features],
+        [choices_of(feature, form.FEATURES) for feature in features],
         [len(several) for several in made],
     )
 
@@ -279,9 +293,8 @@ def load(cell: Cell, path: pathlib.Path) -> Prepared:
         with np.load(path / "index.npz") as index:
             lengths_N, example_N, choices_N = index["lengths"], index["example"], index["choices"]
         choices, counts = int(choices_N.max(initial=1)), TokenCounts(**meta["counts"])
-        found = Prepared(
-            cell, path, meta["checksum"], counts, meta["max_length"], meta["pad"], lengths_N, example_N, choices
-        )
+        sizes = {name: meta[name] for name in ("checksum", "max_length", "pad", "form", "answer_length")}
+        found = Prepared(cell, path, counts=counts, lengths_N=lengths_N, example_N=example_N, choices=choices, **sizes)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise damaged(path, error) from error
     records = _reader(path).num_records()

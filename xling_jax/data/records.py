@@ -19,8 +19,7 @@ WORD = np.dtype("<i4")
 
 def pack_feature(feature: Mapping[str, np.ndarray], table: Mapping[str, Feature]) -> bytes:
     """Returns a feature as a record."""
-    ids = feature["input_ids"]
-    sizes = np.array([ids.shape[-1], math.prod(ids.shape[:-1])], WORD)
+    sizes = np.array([feature["input_ids"].shape[-1], choices_of(feature, table)], WORD)
     return b"".join([sizes.tobytes(), *(feature[name].astype(WORD).tobytes() for name in table)])
 
 
@@ -28,7 +27,7 @@ def unpack_feature(record: bytes, table: Mapping[str, Feature]) -> dict[str, np.
     """Returns the feature that `pack_feature` was given. Raises ValueError if the record is not one of this table."""
     words = np.frombuffer(record, WORD)
     length, choices = (int(size) for size in words[:HEADER])
-    shapes = {name: shape_of(spec.axes, length, choices) for name, spec in table.items()}
+    shapes = {name: shape_of(spec, length, choices) for name, spec in table.items()}
     ends = np.cumsum([HEADER, *(math.prod(shape) for shape in shapes.values())])
     if ends[-1] != len(words):
         raise ValueError(f"a record of {len(words)} words where {ends[-1]} were expected")
@@ -36,10 +35,15 @@ def unpack_feature(record: bytes, table: Mapping[str, Feature]) -> dict[str, np.
     return {name: part.reshape(shapes[name]) for name, part in zip(table, parts, strict=True)}
 
 
-def shape_of(axes: str, length: int, choices: int) -> tuple[int, ...]:
-    """Returns the shape of an array with these axes (see `Feature`)."""
-    named = {"L": length, "C": choices}
-    return tuple(named.get(axis) or int(axis) for axis in axes)
+def choices_of(feature: Mapping[str, np.ndarray], table: Mapping[str, Feature]) -> int:
+    """Returns how many choices a feature has, 1 where its format has none."""
+    return next((feature[name].shape[0] for name, spec in table.items() if spec.axes[:1] == "C"), 1)
+
+
+def shape_of(spec: Feature, length: int, choices: int) -> tuple[int, ...]:
+    """Returns the shape of an array (see `Feature`)."""
+    named = {"L": length, "C": choices, "T": spec.answer_length}
+    return tuple(named.get(axis) or int(axis) for axis in spec.axes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +86,10 @@ def lay_out(block: Block, table: Mapping[str, Feature], layout: Layout, choices:
     from_N = block.begin_N + HEADER
     batch = {}
     for name, spec in table.items():
-        shape = shape_of(spec.axes, layout.length, choices)
+        shape = shape_of(spec, layout.length, choices)
         slotted = layout.slot_N is not None and "L" not in spec.axes
         target = np.full((layout.rows, *(layout.slots,) * slotted, *shape), -1 if slotted else spec.pad, np.int32)
-        each = math.prod(shape_of(spec.axes.strip("CL"), 0, 0))  # words for each token
+        each = math.prod(shape_of(dataclasses.replace(spec, axes=spec.axes.strip("CL")), 0, 0))  # for each token
         run_N = each * (length_N if "L" in spec.axes else np.ones_like(length_N))
         to_N = layout.row_N * math.prod(target.shape[1:])
         if slotted:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from xling_jax.data.formats import format_of
+from xling_jax.data.formats import format_of_part
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.experiment import Part
 
@@ -45,7 +45,7 @@ class TokenCounter:
 
     def __init__(self, part: Part, tokenizer: Tokenizer):
         self._counts = TokenCounts()
-        self._format = format_of(part.cell.row.kind)
+        self._format = format_of_part(part, tokenizer)
         self._tokenizer = tokenizer
         self._max_length = part.max_length
         self._texts: list[str] = []  # not yet counted, and their ids
@@ -97,14 +97,7 @@ class TokenCounter:
         self._texts, self._ids = [], []
 
     def _add_gold(self, context: str, answer: str, made: list[dict[str, np.ndarray]]) -> None:
-        said = [_said(context, feature) for feature in made]
+        said = [self._format.said(context, feature) for feature in made]
         self._counts.gold += 1
         self._counts.outside += not any(said)
         self._counts.inexact += any(said) and answer not in said
-
-
-def _said(context: str, feature: dict[str, np.ndarray]) -> str:
-    """Returns what a window's label says as a slice of the context; "" where the label is not in the context."""
-    start, end = int(feature["start"]), int(feature["end"])
-    begin, stop = int(feature["spans"][start, 0]), int(feature["spans"][end, 1])
-    return context[begin:stop] if start >= 0 and begin >= 0 else ""

@@ -8,12 +8,15 @@ from absl import flags
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.tables.coverage import page
+from xling_jax.tables.prompts import HEADS, PROMPTS
+from xling_jax.tables.prompts import page as prompts_page
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
 ABOUT = """xling data list [--data_dir=DIR]       tasks, splits, languages, and whether their files are there
 xling data show CELL [--data_dir=DIR]  a cell: source, size, words, labels, one example raw and in pieces
 xling data doctor [--data_dir=DIR]     every file: there, missing or broken; counts, checksums, licences, what leaks
 xling data coverage                    tasks, benchmarks, languages and sources, as the page docs/tasks.md
+xling data prompts                     how tasks are asked in words, as the page docs/prompts.md
 xling data labels --benchmark=xtreme|xtreme-r --out=DIR [--data_dir=DIR]   label files for `xling score`
 xling data prepare --config=FILE --workdir=DIR   tokenises all cells of an experiment ahead of its run"""
 
@@ -25,7 +28,7 @@ def main(argv: list[str]) -> None:
     define_workdir(values)
     _define_flags(values)
     words = parse(values, "data", argv, ABOUT)
-    verbs = {"list": _list, "show": _show, "doctor": _doctor, "coverage": _coverage}
+    verbs = {"list": _list, "show": _show, "doctor": _doctor, "coverage": _coverage, "prompts": _prompts}
     verbs |= {"labels": _labels, "prepare": _prepare}
     if not words or words[0] not in verbs:
         raise unknown("data verb", words[0] if words else "", verbs, "`xling data --help` says more.")
@@ -34,6 +37,7 @@ def main(argv: list[str]) -> None:
 
 def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("vocabulary", None, "show: a SentencePiece model to cut the example with.", flag_values=values)
+    flags.DEFINE_enum("prompts", None, list(PROMPTS), "show: the example asked in words.", flag_values=values)
     flags.DEFINE_bool("json", False, "doctor: print JSON instead of tables.", flag_values=values)
     flags.DEFINE_string("checksums", None, "doctor: a table of checksums instead of ours.", flag_values=values)
     flags.DEFINE_string("benchmark", None, "labels: xtreme or xtreme-r.", flag_values=values)
@@ -60,7 +64,7 @@ def _show(words: list[str], values: flags.FlagValues) -> None:
     if len(words) != 1:
         raise ConfigError(f"`xling data show` takes one cell, for example udpos.test.ta; found {len(words)}.")
     for cell in parse_cells(words[0]):
-        show(cell, data_dir(values), values["vocabulary"].value)
+        show(cell, data_dir(values), values["vocabulary"].value, values["prompts"].value or HEADS)
 
 
 def _doctor(words: list[str], values: flags.FlagValues) -> None:
@@ -71,6 +75,10 @@ def _doctor(words: list[str], values: flags.FlagValues) -> None:
 
 def _coverage(words: list[str], values: flags.FlagValues) -> None:
     print(page(), end="")
+
+
+def _prompts(words: list[str], values: flags.FlagValues) -> None:
+    print(prompts_page(), end="")
 
 
 def _labels(words: list[str], values: flags.FlagValues) -> None:

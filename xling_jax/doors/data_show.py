@@ -5,19 +5,21 @@ import json
 import pathlib
 
 from xling_jax import world
-from xling_jax.data.formats import format_of
+from xling_jax.data.formats import format_of_part
 from xling_jax.data.overlaps import texts
 from xling_jax.data.sources import checksum, faults, paths, read, stored
 from xling_jax.data.tokenizers import PieceTokenizer, Tokenizer, load_tokenizer
 from xling_jax.errors import ConfigError, DataError
+from xling_jax.experiment import Part
 from xling_jax.tables.languages import LANGUAGES
+from xling_jax.tables.prompts import HEADS, asked, prompt_of
 from xling_jax.tables.tasks import Cell
 
 LENGTH = 128  # tokens of the example that is shown
 
 
-def show(cell: Cell, data_dir: pathlib.Path | None, vocabulary: str | None) -> None:
-    """Prints a cell. `vocabulary` is a model file; without one, a piece is a character."""
+def show(cell: Cell, data_dir: pathlib.Path | None, vocabulary: str | None, form: str = HEADS) -> None:
+    """Prints a cell. `vocabulary` is a model file; without one, a piece is a character. `form`: see `Part`."""
     examples = list(read(cell, data_dir))
     if not examples:
         raise DataError(f"Cell {cell} has no examples.\nAllowed: at least one.")
@@ -34,11 +36,13 @@ def show(cell: Cell, data_dir: pathlib.Path | None, vocabulary: str | None) -> N
     for fault, count in faults(cell, data_dir).items():
         print(f"fault of the publisher's file: {fault}, {count} times")
     print(json.dumps(examples[0], ensure_ascii=False, indent=1))
-    tokenizer, whose = _tokenizer(cell, everything, vocabulary)
+    asked_in = [str(prompt_of(row, form)), *row.labels] if form != HEADS and asked(row.kind) else []
+    tokenizer, whose = _tokenizer(cell, [*everything, *asked_in], vocabulary)
     print(f"as pieces of {whose}, at most {LENGTH}:")
-    for number, feature in enumerate(format_of(row.kind).features(examples[0], tokenizer, LENGTH, row)):
+    part = Part.of(cell, 0, 0, (LENGTH, LENGTH), form)
+    for number, feature in enumerate(format_of_part(part, tokenizer).features(examples[0], tokenizer, LENGTH, row)):
         for name, values in feature.items():
-            print(f"{number} {name} {list(values.shape)}: {_shown(name, values, tokenizer)}")
+            print(f"{number} {name} {list(values.shape)}: {_shown(name, values, tokenizer, part.form != HEADS)}")
 
 
 def _all_texts(example: dict) -> list[str]:
@@ -79,8 +83,8 @@ def _tokenizer(cell: Cell, everything: list[str], vocabulary: str | None) -> tup
     return PieceTokenizer([*letters, *(f"##{x}" for x in letters)]), "one character each (--vocabulary names a model)"
 
 
-def _shown(name: str, values, tokenizer: Tokenizer) -> str:
-    if name != "input_ids":
+def _shown(name: str, values, tokenizer: Tokenizer, words: bool) -> str:
+    if name != "input_ids" and not (words and name in ("labels", "answers")):
         return " ".join(map(str, values.tolist())) if values.ndim == 1 else str(values.tolist())
     rows = values if values.ndim == 2 else values[None]
-    return "\n  ".join(" ".join(tokenizer.pieces(row[row != tokenizer.pad])) for row in rows)
+    return "\n  ".join(" ".join(tokenizer.pieces(row[(row != tokenizer.pad) & (row >= 0)])) for row in rows)

@@ -63,6 +63,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("probabilities", False, "Write how sure the model is of its answers.", flag_values=values)
     flags.DEFINE_integer("max_length", 0, "Tokens of an input; 0: as XTREME has it.", lower_bound=0, flag_values=values)
     flags.DEFINE_integer("batch_size", 32, "Examples of a batch.", lower_bound=1, flag_values=values)
+    flags.DEFINE_string("form", "", "Of answers: heads or text; else the model family's own.", flag_values=values)
     flags.DEFINE_string("source_language", "en", "The language of the labels, for the summary.", flag_values=values)
     flags.DEFINE_string("mesh", "any", "A row of xling_jax/tables/meshes.py.", flag_values=values)
     flags.DEFINE_string("strategy", "data", "How parameters are divided.", flag_values=values)
@@ -91,11 +92,13 @@ def _experiment(values: flags.FlagValues, names: list[str], checkpoint: pathlib.
 
     pairs = [field.partition("=") for field in required(values, "protocol")]
     fields = {name: value for name, _, value in pairs}
-    length, languages = required(values, "max_length"), required(values, "languages")
-    found = asked(names, languages, card=card, fields=fields, data_dir=where, max_length=length)
+    length, languages, form = (required(values, name) for name in ("max_length", "languages", "form"))
+    found = asked(names, languages, card=card, fields=fields, data_dir=where, max_length=length, form=form)
     for line in found.left_out:
         print(f"left out: {line}")
-    plain = {name: values[name].value for name in ("probabilities", "source_language", "mesh", "strategy", "dtype")}
+    plain = {
+        name: values[name].value for name in ("probabilities", "form", "source_language", "mesh", "strategy", "dtype")
+    }
     return from_config(
         {
             "name": "eval",

@@ -9,6 +9,10 @@ A kind's module has these functions; `others` and `gather` only where answers de
     others(cell, target)                 further cells that a cell's answers depend on
     gather(found, setting)               what is made of those once, from {cell: (outputs, raw)}
     layer_scores(outputs, raw, setting)  {layer: answers} where vectors are compared, of outputs of all hidden states
+    priors(outputs, setting)             how likely each label is on average, where answers are said in words
+
+Outputs of models that answer in words are the logits of their answers, or texts (see stages/words.py), which
+`words.py` reads back for all kinds.
 
 `device` is compiled into the model's forward pass; the others run on the host, but for a search on the mesh.
 """

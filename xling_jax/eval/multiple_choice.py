@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from xling_jax.eval import words
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.suite import Setting
 from xling_jax.experiment import Target
@@ -21,12 +22,19 @@ def _logits(outputs: Outputs, raw: Sequence[dict]) -> list[np.ndarray]:
 
 
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[int]:
-    """Returns the number of the chosen choice for each example."""
+    """Returns the number of the chosen choice for each example, -1 for a text that is none."""
+    if setting.writes:
+        return [-1 if choice is None else choice for choice in words.choices(outputs, raw, setting)]
     return [int(logits_C.argmax()) for logits_C in _logits(outputs, raw)]
 
 
 def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict]:
-    """Returns the numbers of each example's choices, best first; and how likely each of them is, if asked for."""
+    """Returns the numbers of each example's choices, best first; and how likely each of them is, if asked for.
+
+    Of what was written, whether it is a choice.
+    """
+    if setting.writes:
+        return [{"legal": choice is not None} for choice in words.choices(outputs, raw, setting)]
     return [ranked(logits_C, setting.probabilities) for logits_C in _logits(outputs, raw)]
 
 

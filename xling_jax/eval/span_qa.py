@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xling_jax.eval import words
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.suite import Setting
 from xling_jax.experiment import Target
@@ -43,7 +44,12 @@ def _none(features: list[dict]) -> float:
 
 
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str]:
-    """Returns a slice of the context for each question; "" where the task allows none and it scores well enough."""
+    """Returns a slice of the context for each question; "" where the task allows none and it scores well enough.
+
+    What was written is taken as it is.
+    """
+    if setting.writes:
+        return [text for text, _ in words.spans(outputs, raw, setting)]
     texts = []
     for features, example in zip(outputs, raw, strict=True):
         ((begin, end, score),) = _found(features, setting, 1)
@@ -57,8 +63,10 @@ def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str
 def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict]:
     """Returns the best answers of each question, if asked for: [text, probability among them], best first.
 
-    "" is among them where a question may have no answer.
+    "" is among them where a question may have no answer. Of what was written, whether it is a slice of the context.
     """
+    if setting.writes:
+        return [{"legal": there} for _, there in words.spans(outputs, raw, setting)]
     if not setting.probabilities:
         return [{}] * len(raw)
     found = []

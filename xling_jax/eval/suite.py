@@ -18,6 +18,7 @@ from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
 from xling_jax.scoring.metrics import Pairs, score, scorer_of, value
 from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.prompts import LABELS
 from xling_jax.tables.tasks import TASKS, Cell
 
 
@@ -39,12 +40,21 @@ class OpenCell:
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What an evaluator is told besides a model's outputs. `beside` is what it made of other cells."""
+    """What an evaluator is told besides a model's outputs. `beside` is what it made of other cells.
+
+    `decode` makes texts of what a model writes.
+    """
 
     target: Target
     mesh: jax.sharding.Mesh | None = None
     beside: Any = None
     probabilities: bool = False
+    decode: Callable[[np.ndarray], str] = str
+
+    @property
+    def writes(self) -> bool:
+        """Whether answers are texts that the model wrote."""
+        return self.target.speaks and self.protocol.answer == "generate"
 
     @property
     def protocol(self) -> Protocol:
@@ -66,7 +76,9 @@ def others_of(cell: Cell, target: Target) -> tuple[Cell, ...]:
 def protocol_of(target: Target) -> str:
     """Returns what a target's numbers depend on besides model and data; "" if nothing."""
     row = TASKS[target.task]
-    return describe(target.protocol, row.kind, unanswerable=row.unanswerable, split=target.split)
+    said = describe(target.protocol, row.kind, target.speaks, row.unanswerable, split=target.split)
+    limit = f" answer_length={target.answers()}" if row.kind not in LABELS else ""
+    return f"prompts={target.prompts} {said}{limit}" if target.speaks else said
 
 
 def scores_of(cell: Cell, raw: Sequence[dict], predictions: Sequence[Any]) -> Pairs:
@@ -116,6 +128,9 @@ class Evaluator:
             write_text(submission_path(folder, cell, ending), text)
             lines = _items(module.detail(outputs, opened.raw, setting), opened.raw, pairs)
             write_text(submission_path(folder, cell, "items.jsonl"), "".join(f"{line}\n" for line in lines))
+            if setting.target.speaks and hasattr(module, "priors"):
+                priors = json.dumps(module.priors(outputs, setting))
+                write_text(submission_path(folder, cell, "priors.json"), f"{priors}\n")
         return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}, opened
 
     def layers(self, cell: Cell) -> dict[int, float]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from xling_jax.eval import words
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.suite import Setting
 from xling_jax.experiment import Target
@@ -22,6 +23,8 @@ def device(logits_BxLxY: jax.Array, batch: dict, target: Target) -> dict[str, ja
 
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[list[str]]:
     """Returns as many tags as words for each sentence."""
+    if setting.writes:
+        return [tags for tags, _ in words.tags(outputs, raw, setting)]
     labels = TASKS[setting.target.task].labels
     tags = []
     for features, example in zip(outputs, raw, strict=True):
@@ -31,7 +34,12 @@ def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[lis
 
 
 def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict]:
-    """Returns how likely each word's tag is, if asked for; nothing (None) of a word that no feature holds."""
+    """Returns how likely each word's tag is, if asked for; nothing (None) of a word that no feature holds.
+
+    Of what was written, whether it is a tag for each word.
+    """
+    if setting.writes:
+        return [{"legal": legal} for _, legal in words.tags(outputs, raw, setting)]
     if not setting.probabilities:
         return [{}] * len(raw)
     found = []

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax.models.decoding import NEVER, beam, greedy, log_likelihood
-from xling_jax.models.layers import along, of_segment
+from xling_jax.models.heads import pool
+from xling_jax.models.layers import along, along_row, of_segment
 from xling_jax.models.seq2seq import Seq2Seq, Seq2SeqConfig, empty_cache
 
 INIT_LENGTH = 4  # any length: no parameter's shape depends on it
@@ -44,6 +45,27 @@ class TextToText(nn.Module):
         last, _ = self.body.decode(inputs, memory, segments, targets, **place, deterministic=deterministic)
         return self.body.logits(last)
 
+    def vectors(
+        self,
+        tokens_BxL: jax.Array,
+        layer: int | None,
+        pooling: str,
+        *,
+        lengths_B: jax.Array | None = None,
+        special: bool = False,
+    ) -> jax.Array:
+        """Returns sentence vectors BxD: one of the encoder's states, pooled as `build.Model.vectors` does; all, ExBxD.
+
+        The end of text is its only special token. Padding is told by its id, or by the lengths of the rows.
+        """
+        there_BxL = tokens_BxL != self.config.pad
+        if lengths_B is not None:
+            there_BxL = along_row(tokens_BxL) < jnp.broadcast_to(lengths_B[:, None], tokens_BxL.shape)
+        states_ExBxLxD = self.body.encode(tokens_BxL, there_BxL.astype(jnp.int32))[1]
+        counted_BxL = there_BxL if special else there_BxL & (tokens_BxL != self.config.eos)
+        pooled = functools.partial(pool, mask_BxL=counted_BxL, pooling=pooling)
+        return jax.vmap(pooled)(states_ExBxLxD) if layer is None else pooled(states_ExBxLxD[layer])
+
     def rank(self, tokens_BxL: jax.Array, answers_BxCxT: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns the summed log-probabilities BxC of each example's answers, and how many tokens BxC each has.
 
@@ -54,9 +76,19 @@ class TextToText(nn.Module):
         memory_BxLxD, _ = self.body.encode(tokens_BxL, segments_BxL)
         answers_NxT = answers_BxCxT.reshape(-1, answers_BxCxT.shape[-1])
         last, _ = self.body.decode(shifted(answers_NxT, self.config.pad), memory_BxLxD, segments_BxL)
-        sums_BxC = log_likelihood(self.body.logits(last), answers_NxT).reshape(answers_BxCxT.shape[:2])
+        sums_BxC = self._likelihood(last, answers_NxT).reshape(answers_BxCxT.shape[:2])
         count_BxC = (answers_BxCxT >= 0).sum(axis=-1)
         return jnp.where(count_BxC > 0, sums_BxC, NEVER), count_BxC
+
+    def _likelihood(self, last_NxTxD: jax.Array, answers_NxT: jax.Array) -> jax.Array:
+        """Returns the summed log-probabilities N of answers: a token at a time, for NxTxV logits may be many GB."""
+
+        def add(model, sums_N, part):
+            last_NxD, answers_N = part
+            return sums_N + log_likelihood(model.body.logits(last_NxD[:, None]), answers_N[:, None]), None
+
+        scan = nn.scan(add, variable_broadcast="params", split_rngs={"params": False})
+        return scan(self, jnp.zeros(len(answers_NxT)), (last_NxTxD.swapaxes(0, 1), answers_NxT.T))[0]
 
     def remembered(self, tokens_BxL: jax.Array):
         """Returns (what steps look up of the texts, the segments BxL of these)."""

@@ -18,6 +18,11 @@ UNKNOWN = "unknown"
 # How languages are told apart, and the column of their table that does.
 KINDS = {"family": "family", "script": "script", "resource class": "resources"}
 
+RESOURCES_NOTE = (
+    " Resource classes, 0 to 5, are those of Joshi et al. 2020 (arXiv 2004.09095), unknown where their list does not "
+    "settle it."
+)
+
 
 def zero_shot(record: Record, target: Target) -> tuple[str, ...]:
     """Returns the languages of a target that no arm was given labels in to train the target on."""
@@ -54,11 +59,11 @@ def kinds_table(collected: Collected, target: Target) -> Table:
         runs = [Runs(arm, record.seeds) for arm in record.arms]
         scores = [mark_floor(mean_score(collected.scores, target, run, codes), floors[place]) for run in runs]
         rows.append(Row(label, "value", (floors[place], *scores, *(numbers[place] for numbers in gains))))
+    source = RESOURCES_NOTE if any(label.startswith("resource") for label in kinds) else ""
     note = (
         f"{target.metric} in percent and gains in points with 95% intervals, averaged over zero-shot languages; in "
-        "brackets how many, and a single one by name. Resource classes, 0 to 5, are those of Joshi et al. 2020 (arXiv "
-        "2004.09095), unknown where their list does not settle it. Families, scripts and classes go together: these "
-        "averages describe, and explain nothing."
+        "brackets how many, and a single one by name. Families, scripts and resources go together: these averages "
+        f"describe, and explain nothing.{source}"
     )
     cols = (Column("floor", "", (), "value"), *arms, *gained)
     return Table("languages", f"{target.name}: families, scripts, resources", note, cols, tuple(rows))

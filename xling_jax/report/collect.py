@@ -22,6 +22,7 @@ from xling_jax.report.record import Cell, Record, Target, read_record
 from xling_jax.report.rescored import Rescored, is_rescored, rescored
 from xling_jax.report.statistics import Draws
 from xling_jax.results import Result, read_results
+from xling_jax.selection import STEP
 
 ROUNDING = 0.01  # points; a row may be rounded to two decimals
 
@@ -34,7 +35,6 @@ class Curve:
     losses: np.ndarray
 
 
-STEP = "step"  # the policy of rows of checkpoints that nothing chose
 Key = tuple[str, int, str, str]  # arm, seed, target, language
 
 

@@ -6,8 +6,9 @@ from xling_jax.report.aggregate import bound_rows, difference, mark_floor, mean_
 from xling_jax.report.averages import zero_shot
 from xling_jax.report.collapse import Runs
 from xling_jax.report.collect import Collected
-from xling_jax.report.record import LOOKING, POLICIES, Target
+from xling_jax.report.record import Target
 from xling_jax.report.table import NONE, Column, Number, Row, Table, count
+from xling_jax.selection import COMPARISONS, POLICIES
 
 LOOKS = "looks at the target"
 
@@ -17,8 +18,8 @@ def policies(collected: Collected, target: Target) -> list[str]:
     measured = [name for name, scores in collected.by_policy.items() if any(key[2] == target.name for key in scores)]
     record = collected.record
     found = {record.own_policy(target.name), *record.asked_of(target.name), *measured}
-    others = sorted(found.difference(POLICIES, LOOKING))
-    return [name for name in (*POLICIES, *others, *LOOKING) if name in found]
+    others = sorted(found.difference(POLICIES, COMPARISONS))
+    return [name for name in (*POLICIES, *others, *COMPARISONS) if name in found]
 
 
 def policy_table(collected: Collected, target: Target) -> Table:
@@ -26,7 +27,7 @@ def policy_table(collected: Collected, target: Target) -> Table:
     record, codes = collected.record, zero_shot(collected.record, target)
     names = policies(collected, target)
     scores = tuple(
-        Column(name, LOOKS, codes, "measure") if name in LOOKING else Column(name, "policy", codes, "value")
+        Column(name, LOOKS, codes, "measure") if name in COMPARISONS else Column(name, "policy", codes, "value")
         for name in names
     )
     own = record.own_policy(target.name)
@@ -40,8 +41,8 @@ def policy_table(collected: Collected, target: Target) -> Table:
     note = (
         f"{target.metric} in percent, mean over {count(codes, 'zero-shot language')} and over seeds, of the checkpoint "
         f"that each policy chooses from the same training. All other tables show {own}; the selection gap is "
-        f"the difference to it. {' and '.join(LOOKING)} look at scores in the target language: they say what selection "
-        "could gain, and are not zero-shot."
+        f"the difference to it. {' and '.join(COMPARISONS)} look at scores in the target language: they say what "
+        "selection could gain, and are not zero-shot."
     )
     return Table("policies", f"{target.name}: selection policies", note, (*scores, *gaps), tuple(rows))
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xling_jax.errors import DataError
+from xling_jax.selection import COMPARISONS, POLICIES
 
 WHERE = "`xling run` writes this file; run the experiment again to renew it."
-POLICIES = ("last", "source_dev", "average")  # ways to choose a checkpoint that know no target language
-LOOKING = ("target_dev", "oracle")  # comparisons: they choose by the target language's own scores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +162,7 @@ def _pair(names: Sequence[str], path: pathlib.Path) -> tuple[str, str]:
 
 def _check(record: Record, path: pathlib.Path) -> None:
     for policy in (record.policy, *(stage.policy for stage in record.stages)):
-        if policy not in LOOKING:
+        if policy not in COMPARISONS:
             continue
         raise DataError(
             f"{path}: policy '{policy}' looks at the target language, and its scores are not zero-shot.\n"

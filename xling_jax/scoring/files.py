@@ -13,7 +13,7 @@ from xling_jax.errors import DataError, broken_line
 
 BLANK = -1  # the number of a line that says nothing
 _UNKNOWN = -2
-_SLOTS = 1024  # a power of two, large enough to find places for the words of any task soon
+_SLOTS = 1024  # a power of two, many more than a benchmark's task has words
 _WORD = 8  # bytes compared at once
 _MASKS = np.array([(1 << 8 * kept) - 1 for kept in range(_WORD + 1)], np.uint64)
 _MARK = b"\xef\xbb\xbf"  # which some editors put before UTF-8

@@ -7,12 +7,14 @@ from typing import Any
 
 from xling_jax.data.sources import is_there
 from xling_jax.errors import ConfigError, choose, unknown
-from xling_jax.experiment import Target
+from xling_jax.experiment import Experiment, Stage, Target, form_of
 from xling_jax.models.card import Card
 from xling_jax.protocol import WHERE, Protocol, check_protocol, fields_of
+from xling_jax.stages.plan import answered_by
 from xling_jax.tables.benchmarks import BENCHMARKS
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
+from xling_jax.tables.prompts import HEADS
 from xling_jax.tables.tasks import TASKS, cells, task
 
 DEFAULT_SPLIT = "test"
@@ -34,6 +36,7 @@ def asked(
     fields: Mapping[str, Any],
     data_dir: pathlib.Path | None,
     max_length: int = 0,
+    form: str = "",
 ) -> Asked:
     """Returns what is asked.
 
@@ -45,11 +48,12 @@ def asked(
       fields: of the protocol, for the kinds that have a use for them.
       data_dir: the data folder.
       max_length: of inputs, in tokens; 0 for that of the kind, as far as the model has positions.
+      form: of answers, as an experiment has it.
 
     Raises:
       ConfigError: a name, a language or a field that nothing knows, or that nothing here has a use for.
     """
-    protocol = _protocol(fields)
+    protocol, text = _protocol(fields), form_of(Experiment(form=form), card.model) != HEADS
     codes = languages.replace(",", " ").replace("+", " ").split()
     for code in codes if codes != ["all"] else ():
         language(code, "'--languages'")
@@ -57,7 +61,7 @@ def asked(
     left_out: list[str] = []
     for name, split, known, optional in _expanded(names):
         row = TASKS[name]
-        reason = _unanswered(row.name, card)
+        reason = _unanswered(row.name, card, text)
         if reason and not optional:
             raise ConfigError(f"{reason}.\nAllowed: tasks that it can answer; or train it on one with this head first.")
         if reason:
@@ -70,12 +74,13 @@ def asked(
             left_out += [f"{name}.{split}: no files in {' '.join(missing)}"] if missing else []
             wanted = [code for code in wanted if code not in missing]
         if wanted:
-            used = {field: getattr(protocol, field) for field in fields if field in fields_of(row.kind, False)}
+            used = {field: getattr(protocol, field) for field in fields if field in fields_of(row.kind, text)}
             made = Protocol(**used)
-            check_protocol(made, row.kind, f"task '{name}'")
-            length = max_length or min(KINDS[row.kind].length, card.model.positions)
+            check_protocol(made, row.kind, f"task '{name}'", text)
+            behind = Stage().answer_length if text and card.model.family == "decoder" else 0
+            length = max_length or min(KINDS[row.kind].length, card.model.positions - behind)
             targets[f"{name}.{split}"] = Target(name, None, split, " ".join(wanted), length, protocol=made)
-    _check_used(targets, codes, fields)
+    _check_used(targets, codes, fields, text)
     return Asked(targets, tuple(dict.fromkeys(left_out)))
 
 
@@ -97,14 +102,15 @@ def _expanded(names: Sequence[str]) -> Iterable[tuple[str, str, str, bool]]:
         yield first, split, "all", False
 
 
-def _unanswered(name: str, card: Card) -> str:
-    """Returns why a checkpoint cannot answer a task, "" if it can."""
+def _unanswered(name: str, card: Card, text: bool) -> str:
+    """Returns why a checkpoint cannot answer a task, with heads or in words (`text`); "" if it can."""
     row = TASKS[name]
     if not KINDS[row.kind].evaluated:
         return f"{name} is of kind '{row.kind}', which is not evaluated here"
-    if KINDS[row.kind].trained and row.head_name not in {head.name for head in card.heads}:
-        there = ", ".join(head.name for head in card.heads) or "none"
-        return f"{name} is answered by head '{row.head_name}', and the checkpoint has: {there}"
+    head = answered_by(row, card.model, text)
+    if head and head not in {each.name for each in card.heads}:
+        there = ", ".join(each.name for each in card.heads) or "none"
+        return f"{name} is answered by head '{head}', and the checkpoint has: {there}"
     return ""
 
 
@@ -124,7 +130,7 @@ def _protocol(fields: Mapping[str, Any]) -> Protocol:
     return Protocol(**made)
 
 
-def _check_used(targets: Mapping[str, Target], codes: Sequence[str], fields: Mapping[str, Any]) -> None:
+def _check_used(targets: Mapping[str, Target], codes: Sequence[str], fields: Mapping[str, Any], text: bool) -> None:
     """Raises ConfigError for a language or a field of the protocol that no task has, and if nothing is asked."""
     evaluated = {cell.language for target in targets.values() for cell in target.cells()}
     unused = [code for code in codes if code != "all" and code not in evaluated]
@@ -135,7 +141,7 @@ def _check_used(targets: Mapping[str, Target], codes: Sequence[str], fields: Map
         )
     kinds = {TASKS[target.task].kind for target in targets.values()}
     for field in fields:
-        if not any(field in fields_of(kind, False) for kind in kinds):
+        if not any(field in fields_of(kind, text) for kind in kinds):
             raise ConfigError(
                 f"'--protocol' has {field}, which no task asked here has a use for: {', '.join(sorted(kinds))}.\n"
                 f"Allowed: fields of their kinds.\n{WHERE}"

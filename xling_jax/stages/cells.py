@@ -8,19 +8,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from xling_jax.data.batches import in_order
+from xling_jax.data.formats import format_of_part
 from xling_jax.data.prepare import Prepared, Records, keeps_raw, prepare, raw_examples
 from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, scores_of, write_text
-from xling_jax.experiment import Experiment, Part, Target, Vocabulary, digest
+from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
 from xling_jax.scoring.floors import FLOORS, LEARNING, Searched
 from xling_jax.scoring.metrics import scorer_of, value
 from xling_jax.scoring.pairs import Sentences
 from xling_jax.tables.languages import LANGUAGES
-from xling_jax.tables.tasks import Cell, parse_cells
+from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
 
 class Cells:
@@ -109,6 +110,11 @@ class Cells:
             if "tokens" in example:
                 yield " ".join(example["tokens"])
 
+    def blank(self, task: str, form: str) -> np.ndarray:
+        """Returns the ids of a task's prompt in a form, without content."""
+        cell = Cell(task, next(iter(TASKS[task].splits)), self.experiment.source_language)
+        return format_of_part(Part(cell, 0, 0, 0, form), self.tokenizer()).blank()
+
     def prepare_all(self, parts: Sequence[Part], tell: Callable[[Part], None]) -> None:
         """Makes the vocabulary and all prepared parts, with as many processes as pay; `tell` gets each when done."""
         folder = self._workdir / "prepared"
@@ -120,30 +126,36 @@ class Cells:
             self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
         return self._prepared[part]
 
-    def open(self, cell: Cell, target: Target, beside: bool = True) -> OpenCell:
-        """Returns a cell opened for evaluation on a target; `beside`: with floors and ceilings."""
-        with self._lock:  # two stages must not write the same floors at once
-            return self._open(cell, target, beside)
+    def open(self, cell: Cell, target: Target, beside: bool = True, trained: Stage | None = None) -> OpenCell:
+        """Returns a cell opened for evaluation on a target.
 
-    def _open(self, cell: Cell, target: Target, beside: bool) -> OpenCell:
+        `beside`: with floors and ceilings; floors learn from what the stage `trained` is trained on.
+        """
+        with self._lock:  # two stages must not write the same floors at once
+            return self._open(cell, target, beside, trained)
+
+    def _open(self, cell: Cell, target: Target, beside: bool, trained: Stage | None) -> OpenCell:
         part = target.part(cell, self.experiment.limits)
         prepared = self.prepare(part)
         raw = prepared.raw() if keeps_raw(cell) else list(raw_examples(part, self._data_dir))
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
-        found = self._beside(prepared, raw, target) if beside else {"floors": {}, "ceilings": {}}
+        found = self._beside(prepared, raw, target, part, trained) if beside else {"floors": {}, "ceilings": {}}
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
 
-    def _beside(self, prepared: Prepared, raw: Sequence[dict], target: Target) -> dict[str, dict[str, float]]:
+    def _beside(
+        self, prepared: Prepared, raw: Sequence[dict], target: Target, made: Part, trained: Stage | None
+    ) -> dict[str, dict[str, float]]:
         """Returns floors and ceilings of a cell, computed once.
 
-        A floor that learns does so from what the target's stage is trained on; where a checkpoint is evaluated as it
-        is, from what the task's benchmark prescribes. Where that is not here it is left out.
+        A floor that learns does so from what the stage is trained on that answers; where a checkpoint is evaluated as
+        it is, from what the task's benchmark prescribes. Where that is not here it is left out.
         """
         cell, kind = prepared.cell, prepared.cell.row.kind
         if cell.withheld or cell.searched:
             return {"floors": {}, "ceilings": {}}
-        parts = target.stage.parts(self.experiment.limits) if target.stage else self._prescribed(cell)
+        parts = trained.parts(self.experiment.limits) if trained else ()
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
+        train = train or self._prescribed(cell)
         depends = [(self.checksum(part.cell), part) for part in train]
         name = digest([scorer_of(kind, cell.row.scorer).id, *depends, *(self.checksum(other) for other in cell.among)])
         path = prepared.path / f"beside-{name}.json"
@@ -151,7 +163,7 @@ class Cells:
             seen = self._raw(train) if kind in LEARNING else []
             answerable = kind in FLOORS and (seen or kind not in LEARNING)
             floors = scores_of(cell, raw, self._floor(cell, seen, raw, target)) if answerable else {}
-            reachable = self._reachable(prepared, raw)
+            reachable = self._reachable(prepared, raw, made)
             ceilings = scores_of(cell, raw, reachable) if reachable else {}
             beside = {
                 "floors": {metric: value(pairs) for metric, pairs in floors.items()},
@@ -182,7 +194,7 @@ class Cells:
             self._seen = (parts, [example for part in parts for example in raw_examples(part, self._data_dir)])
         return self._seen[1]
 
-    def _reachable(self, prepared: Prepared, raw: Sequence[dict]) -> list:
+    def _reachable(self, prepared: Prepared, raw: Sequence[dict], made: Part) -> list:
         """Returns the best answers there can be, where they may fall short of the gold ones; else nothing.
 
         For a question that is the gold answer as tokens can say it, "" if no window holds it; for a sentence to be
@@ -192,11 +204,8 @@ class Cells:
             return Sentences.of(raw).reachable()
         if prepared.cell.row.kind != "span_qa":
             return []
-        best = [""] * len(raw)
+        best, form = [""] * len(raw), format_of_part(made, self.tokenizer())
         features = Records(prepared).read(np.arange(len(prepared.example_N)).tolist())
         for number, feature in zip(prepared.example_N, features, strict=True):
-            start, end = int(feature["start"]), int(feature["end"])
-            if start >= 0:
-                begin, stop = feature["spans"][start][0], feature["spans"][end][1]
-                best[number] = raw[number]["context"][begin:stop]
+            best[number] = form.said(raw[number]["context"], feature) or best[number]
         return best

@@ -8,7 +8,7 @@ from typing import Any
 
 from xling_jax.errors import Interrupted
 from xling_jax.eval.suite import Evaluator, Setting, protocol_of, result_rows, submission_path
-from xling_jax.experiment import Experiment, Target
+from xling_jax.experiment import Experiment, Stage, Target
 from xling_jax.models.build import HeadSpec
 from xling_jax.results import Result, read_results, write_results
 from xling_jax.selection import LAST, STEP, TARGET_DEV, compared
@@ -106,13 +106,15 @@ def unevaluated(workdir: pathlib.Path, plan: Plan, node: Node) -> list[tuple[Que
 class Examinee:
     """Parameters, without adapters, that are asked: their heads, the folder of their stage, what its rows say of it.
 
-    `stage` has seed, stage, stage_hash, step, and the stage's own policy under "policy".
+    `stage` has seed, stage, stage_hash, step, and the stage's own policy under "policy". `trained` is what they were
+    trained on, if that is known: what floors learn from.
     """
 
     heads: tuple[HeadSpec, ...]
     params: Any
     folder: pathlib.Path
     stage: dict[str, Any]
+    trained: Stage | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,14 +126,29 @@ class Examiner:
     programs: Programs
     display: Display
 
-    def evaluator(self, heads: tuple[HeadSpec, ...], params: Any, target: Target, beside: bool = True) -> Evaluator:
-        """Returns the evaluator of a target on parameters without adapters; `beside`: with floors and ceilings."""
+    def evaluator(
+        self,
+        heads: tuple[HeadSpec, ...],
+        params: Any,
+        target: Target,
+        beside: bool = True,
+        trained: Stage | None = None,
+    ) -> Evaluator:
+        """Returns the evaluator of a target on parameters without adapters.
+
+        `beside`: with floors and ceilings; floors learn from the data of the target's stage, else of `trained`.
+        """
         function = self.programs.output(heads, target)
         return Evaluator(
-            Setting(target, self.programs.mesh, probabilities=self.experiment.probabilities),
+            Setting(
+                target,
+                self.programs.mesh,
+                probabilities=self.experiment.probabilities,
+                decode=self.cells.tokenizer().decode,
+            ),
             lambda batch: function(params, batch),
             self.programs.place,
-            lambda cell: self.cells.open(cell, target, beside),
+            lambda cell: self.cells.open(cell, target, beside, target.stage or trained),
         )
 
     def ask(self, left: Sequence[tuple[Question, list[Cell]]], asked: Examinee, stop_asked: Callable[[], bool]) -> None:
@@ -141,7 +158,9 @@ class Examiner:
         """
         rows, policy = known_rows(asked.folder), asked.stage["policy"]
         for question, cells in left:
-            evaluate = self.evaluator(asked.heads, asked.params, question.target)
+            owner = question.head
+            trained = asked.trained if owner is None else None if owner.imported else owner.stage
+            evaluate = self.evaluator(asked.heads, asked.params, question.target, trained=trained)
             place = question.folder(asked.folder, policy)
             said = f"  {asked.stage['stage']} evaluates {question.name}" + _which(question, policy)
             with self.display.bar(said, len(cells), unit="languages") as bar:

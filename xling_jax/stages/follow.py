@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from xling_jax.errors import CheckpointError, Interrupted
-from xling_jax.experiment import Experiment
+from xling_jax.experiment import Experiment, with_prompts
 from xling_jax.models.card import NAME, Card, read_card
 from xling_jax.models.lora import merge_lora
 from xling_jax.optim import Optim
@@ -20,6 +20,7 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.start import open_start
 from xling_jax.stages.sweep import chosen_layers
 from xling_jax.stages.transfer import with_adapters
+from xling_jax.stages.words import Words
 from xling_jax.tables.tasks import Cell
 from xling_jax.train.checkpoint import CHECKPOINTS, PARAMS, Checkpoints, chosen, open_own
 from xling_jax.train.writer import Display
@@ -59,7 +60,8 @@ class Follower:
         assert start is not None, "an experiment without a checkpoint"
         folder = self._workdir / "stages" / f"{self._folder.name}@{start.step}-{start.fingerprint}"
         policy = STEP if step is not None else chosen(self._folder)[2]
-        targets, examiner, params = dict(self._asked.targets), None, None
+        asked = with_prompts(self._asked, start.card.model)
+        targets, examiner, params = dict(asked.targets), None, None
         if self._sweep:
             examiner, params = self._examiner(start), self._read(start, step)
             swept = {name: (targets[name], dev) for name, dev in self._sweep.items()}
@@ -79,7 +81,8 @@ class Follower:
         if self._cells is None or self._programs is None:
             self._cells = Cells(self._asked, self._workdir, self._data_dir, start.vocabulary)
             tokenizer = self._cells.tokenizer()
-            self._programs = Programs(self._asked, start.card.model, tokenizer.size, tokenizer.mask)
+            words = Words(tokenizer.eos, tokenizer.pad, self._cells.blank)
+            self._programs = Programs(self._asked, start.card.model, tokenizer.size, tokenizer.mask, words)
         return Examiner(self._asked, self._cells, self._programs, self._display)
 
     def _read(self, start: Start, step: int | None) -> Any:

@@ -10,18 +10,24 @@ from collections.abc import Callable, Iterator
 
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import others_of
-from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
+from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest, form_of, with_prompts
 from xling_jax.mixing import Mixing
 from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.models.card import Card
 from xling_jax.selection import TARGET_DEV, Selection, source_dev
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.models import Model, decides, model
-from xling_jax.tables.tasks import TASKS, Cell, parse_cells
+from xling_jax.tables.prompts import HEADS, asked, prompt_of
+from xling_jax.tables.tasks import TASKS, Cell, Task, parse_cells
 
 DEV = "dev"
 STAGE_VERSION = 4  # raise it when training changes what it computes
 UNSEEN = ("log_every",)  # fields of a stage that do not change its result; nor when it saves, if nothing is selected
+WORDS = ("prompts", "answer_length")  # what says how to answer in words
+SPEAKERS = {  # by family: what says all answers in words; its name is that in an imported checkpoint
+    "seq2seq": HeadSpec("text_to_text", "text_to_text"),
+    "decoder": HeadSpec("lm", "lm"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +48,8 @@ class Node:
 
     def owner(self, head: str) -> "Node | None":
         """Returns the stage that has a head, this one or the nearest before it; None if none has."""
-        if head in {spec.name for spec in self.heads}:
+        spoken = {cell.row.head_name for cell in self.stage.cells()} if self.stage.prompts else set()
+        if head in {spec.name for spec in self.heads} | spoken:
             return self
         return self.parent.owner(head) if self.parent else None
 
@@ -86,6 +93,7 @@ class Plan:
     vocabulary: str  # hash
     nodes: tuple[Node, ...]
     evaluations: tuple[Evaluation, ...]
+    form: str = HEADS  # of answers; else how they are asked for in words (see `experiment.form_of`)
 
     def targets_of(self, node: Node) -> dict[str, Target]:
         """Returns the targets evaluated on a stage, each once."""
@@ -103,7 +111,11 @@ class Plan:
             owner = node.owner(cell.row.head_name)
             if owner is not None:
                 length = owner.stage.lengths()[-1]
-                found[text] = (Target(cell.task, None, cell.split, cell.language, length), owner)
+                target = Target(cell.task, None, cell.split, cell.language, length)
+                target = dataclasses.replace(
+                    target, answer_length=owner.stage.answer_length, prompts=owner.stage.prompts
+                )
+                found[text] = target, node if owner.stage.prompts else owner
         return found
 
     def parts(self) -> list[Part]:
@@ -124,7 +136,7 @@ class Plan:
 def judge(stage: Stage) -> Target:
     """Returns the cell that a stage's checkpoints are judged on, as what a model is asked."""
     cell = source_dev(stage.selection, stage.labelled_languages(), "a stage").cell
-    return Target(cell.task, stage, cell.split, cell.language)
+    return Target(cell.task, stage, cell.split, cell.language, prompts=stage.prompts)
 
 
 def compares_dev(node: Node) -> bool:
@@ -146,20 +158,26 @@ def dev_of(target: Target) -> Target:
     return dataclasses.replace(target, split=DEV)
 
 
-def heads_of(stage: Stage) -> tuple[HeadSpec, ...]:
-    """Returns the heads a stage trains; tasks may share one."""
+def heads_of(stage: Stage, family: str = "", form: str = HEADS) -> tuple[HeadSpec, ...]:
+    """Returns the heads a stage trains; tasks may share one, and in words all share the same."""
+    if form != HEADS:
+        return (SPEAKERS[family],)
     return tuple(sorted({head_spec(TASKS[cell.task]) for cell in stage.cells()}))
 
 
-def _identity(experiment: Experiment, body: tuple, stage: Stage, seed: int, checksum: Callable[[Cell], str]) -> str:
+def _identity(
+    experiment: Experiment, body: tuple, stage: Stage, seed: int, *, checksum: Callable[[Cell], str], form: str
+) -> str:
     """Returns the hash of everything that decides what a stage computes. `body`: what it starts from, its row first."""
     unseen = UNSEEN + (("save_every", "selection") if stage.selection == Selection() else ())
+    unseen += WORDS if form == HEADS else ("prompts",)  # what they are stands in the hash itself
     fields = {name: value for name, value in dataclasses.asdict(stage).items() if name not in unseen}
     data = {str(cell): checksum(cell) for cell in stage.cells()}
     limits = {cell.split: experiment.limits.get(cell.split, 0) for cell in stage.cells()}
-    heads = heads_of(stage)
     row, *start = body
-    return digest(STAGE_VERSION, decides(row), experiment.dtype, start, fields, data, limits, heads, seed)
+    heads = heads_of(stage, row.family, form)
+    words = [] if form == HEADS else [{cell.task: prompt_of(cell.row, form) for cell in stage.cells()}]
+    return digest(STAGE_VERSION, decides(row), experiment.dtype, start, fields, data, limits, heads, seed, *words)
 
 
 def make_plan(
@@ -174,12 +192,13 @@ def make_plan(
       start: the experiment's checkpoint, if it has one.
     """
     row = start.card.model if start else model(experiment.model)
+    form, experiment = form_of(experiment, row), with_prompts(experiment, row)
     nodes: dict[str, Node] = {}
 
     def node(name: str, stage: Stage, seed: int, parent: Node | None) -> Node:
         body = (row, vocabulary, parent.hash if parent else "random")
-        identity = _identity(experiment, body, stage, seed, checksum)
-        made = Node(name, identity, stage, seed, parent, heads_of(stage))
+        identity = _identity(experiment, body, stage, seed, checksum=checksum, form=form)
+        made = Node(name, identity, stage, seed, parent, heads_of(stage, row.family, form))
         return nodes.setdefault(identity, made)
 
     if start:
@@ -193,18 +212,24 @@ def make_plan(
             body = node(f"{arm_name}_s{seed}", arm.stage, seed, pretrained) if arm.stage else pretrained
             for target_name, target in experiment.targets.items():
                 last = node(f"{arm_name}_{target_name}_s{seed}", target.stage, seed, body) if target.stage else body
-                _check_answered(last, target_name, target)
+                _check_answered(last, target_name, answered_by(TASKS[target.task], row, form != HEADS), target)
                 evaluations.append(Evaluation(arm_name, seed, target_name, last))
-    return Plan(experiment, row, start, vocabulary, tuple(nodes.values()), tuple(evaluations))
+    return Plan(experiment, row, start, vocabulary, tuple(nodes.values()), tuple(evaluations), form)
 
 
-def _check_answered(node: Node, name: str, target: Target) -> None:
+def answered_by(task: Task, row: Model, text: bool) -> str:
+    """Returns the name of the head that answers a task, "" if the body does; `text`: in words, where it can."""
+    if text and asked(task.kind):
+        return SPEAKERS[row.family].name if row.family == "decoder" else ""
+    return task.head_name if KINDS[task.kind].trained else ""
+
+
+def _check_answered(node: Node, name: str, head: str, target: Target) -> None:
     """Raises ConfigError if a checkpoint has no head for a target that is evaluated on it as it is."""
-    row = TASKS[target.task]
-    if node.imported and KINDS[row.kind].trained and row.head_name not in {head.name for head in node.heads}:
-        there = ", ".join(head.name for head in node.heads) or "none"
+    if node.imported and head and head not in {each.name for each in node.heads}:
+        there = ", ".join(each.name for each in node.heads) or "none"
         raise ConfigError(
-            f"Target '{name}' is answered by head '{row.head_name}', and the checkpoint has: {there}.\n"
+            f"Target '{name}' is answered by head '{head}', and the checkpoint has: {there}.\n"
             f"Allowed: a stage that trains the head; or a checkpoint converted with --task={target.task}, if it has it."
         )
 
@@ -220,7 +245,8 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
     """Yields the plan as lines of text: each stage, where it starts, what it trains on, what follows."""
     row = plan.row
     size = f"{row.layers} layers of width {row.width}"
-    yield f"experiment {plan.experiment.name}: model {row.name}, {size}; {len(plan.nodes)} stages"
+    words = f"; answers in words, prompts '{plan.form}'" if plan.form != HEADS else ""
+    yield f"experiment {plan.experiment.name}: model {row.name}, {size}; {len(plan.nodes)} stages{words}"
     for node in plan.nodes:
         done = "done" if (workdir / "stages" / node.folder / "DONE").exists() else "to do"
         if node.imported:
@@ -232,7 +258,8 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
         packed = " packed" if stage.packing else ""
         amount = f"{stage.examples} examples of " if stage.examples else ""
         start = node.parent.folder if node.parent else "random parameters"
-        moves = f"body {stage.handover.body}, head {stage.handover.head}" if node.parent else "all fresh"
+        head = f", head {stage.handover.head}" if plan.form == HEADS else ""  # what says answers goes with the body
+        moves = f"body {stage.handover.body}{head}" if node.parent else "all fresh"
         yield f"  {node.folder} [{done}]: {length} of {stage.batch_size}{packed}, {amount}{' '.join(stage.data)}"
         yield f"      from {start}: {moves}; seed {node.seed}; learning rate {stage.optim.learning_rate:g}"
         if stage.optim.name != "adamw" or stage.optim.trains():

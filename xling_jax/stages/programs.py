@@ -14,13 +14,15 @@ from flax.traverse_util import flatten_dict
 
 from xling_jax.eval.suite import kind_module
 from xling_jax.experiment import Experiment, Optim, Target
-from xling_jax.models.build import HeadSpec, Model, build_config, build_model, init_params
+from xling_jax.models.answers import joined
+from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
 from xling_jax.models.rates import relative_rates
 from xling_jax.partitioning.feed import feed
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator
 from xling_jax.protocol import ALL
 from xling_jax.stages.transfer import BODY, head_part
+from xling_jax.stages.words import Words, make_output_fn
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.meshes import mesh
 from xling_jax.tables.models import Model as ModelRow
@@ -33,11 +35,13 @@ from xling_jax.train.step import init_state, train_step
 class Programs:
     """The model of an experiment on its mesh: makers of states, steps and outputs."""
 
-    def __init__(self, experiment: Experiment, row: ModelRow, vocab: int, mask_id: int):
+    def __init__(self, experiment: Experiment, row: ModelRow, vocab: int, mask_id: int, words: Words | None = None):
+        """Compiles nothing yet. `words`: of an experiment whose answers are said in words."""
         self.mesh = build_mesh(mesh(experiment.mesh))
         self._strategy = experiment.strategy
         self._config = build_config(row, vocab, experiment.dtype, experiment.remat)
         self._mask_id = mask_id
+        self._words = words
         self.leaves = functools.cache(self._leaves)
         self.state_maker = functools.cache(self._state_maker)
         self.step = functools.cache(self._step)
@@ -95,7 +99,7 @@ class Programs:
         def step(state, batch, rate, seed):
             return train_step(
                 state,
-                batch,
+                joined(batch) if head.kind == "lm" else batch,
                 rate,
                 jax.random.key(seed),
                 apply=apply,
@@ -114,14 +118,17 @@ class Programs:
     def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
         """Returns (params without adapters, batch) -> what the target's evaluator wants of each feature."""
         row = TASKS[target.task]
+        if target.speaks:
+            assert self._words, "a target whose answers are said in words, and nothing to say them with"
+            return self._output_in_words(self._words, heads, target)
         evaluator = kind_module(row.kind)
         mine = tuple(head for head in heads if head.name == row.head_name)
         assert mine or not KINDS[row.kind].trained, f"no head '{row.head_name}': from_config lets no such target pass"
-        network = Model(self._config, mine)
+        network = build_model(self._config, mine)
 
         def output(params, batch):
             if mine:
-                answer = Model.unit_vectors if row.kind == "dual_encoder" else Model.__call__
+                answer = "unit_vectors" if row.kind == "dual_encoder" else "__call__"
                 outputs = network.apply({"params": params}, row.head_name, batch, method=answer)
             else:
                 tokens = batch["input_ids"]
@@ -131,7 +138,7 @@ class Programs:
                     "pooling": target.protocol.pooling,
                     "special": target.protocol.special,
                     "lengths_B": lengths,
-                    "method": Model.vectors,
+                    "method": "vectors",
                 }
                 outputs = network.apply({"params": params}, tokens, **how)
             return evaluator.device(outputs, batch, target)
@@ -139,3 +146,13 @@ class Programs:
         compiled = self._inside(jax.jit(output))
         parts = [BODY, *(head_part(head.name) for head in mine)]
         return lambda params, batch: compiled({part: params[part] for part in parts}, batch)
+
+    def _output_in_words(self, words: Words, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
+        """Returns what `_output` does, where answers are ranked or written."""
+        mine = tuple(head for head in heads if head.kind == "lm")
+        network = build_model(self._config, mine)
+        output = make_output_fn(network, mine[0].name if mine else "", words, target)
+        compiled = self._inside(jax.jit(output))
+        parts = [BODY, *(head_part(head.name) for head in mine)]
+        # A head whose matrix is that of the embeddings has no parameters.
+        return lambda params, batch: compiled({part: params[part] for part in parts if part in params}, batch)

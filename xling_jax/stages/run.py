@@ -18,6 +18,7 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import claim_workdir, hold, write_experiment
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.start import open_start
+from xling_jax.stages.words import Words
 from xling_jax.tables.kinds import KINDS
 from xling_jax.train.writer import Display
 
@@ -87,7 +88,8 @@ class Run:
     def _programs(self) -> Programs:
         """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
         tokenizer = self.cells.tokenizer()
-        programs = Programs(self.experiment, self.plan.row, tokenizer.size, tokenizer.mask)
+        words = Words(tokenizer.eos, tokenizer.pad, self.cells.blank)
+        programs = Programs(self.experiment, self.plan.row, tokenizer.size, tokenizer.mask, words)
         devices = batch_multiple(programs.mesh)
         for node in self.plan.nodes:
             multiple = devices * node.stage.accumulate

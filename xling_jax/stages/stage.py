@@ -106,7 +106,7 @@ class StageRunner:
         """Returns what the stage's checkpoint is of, for whoever reads it without the experiment."""
         vocabulary, tokenizer = self.cells.vocabulary_card(), self.cells.tokenizer()
         row = dataclasses.replace(self.plan.row, vocab=self.plan.row.vocab or vocabulary.size)
-        words = {head.name: next(TASKS[name].labels for name in tasks_of_head(head.name)) for head in node.heads}
+        words = {head.name: next((TASKS[name].labels for name in tasks_of_head(head.name)), ()) for head in node.heads}
         labels = {name: labels for name, labels in words.items() if labels}
         ids = {name: getattr(tokenizer, name) for name in ("bos", "eos", "pad")}
         special = {f"{name}_token_id": number for name, number in ids.items() if number != NONE}
@@ -206,7 +206,7 @@ class StageRunner:
             step = self.programs.step(node.heads, head, node.stage.optim, node.stage.accumulate)
             return lambda state, batch, rate: step(state, batch, rate, node.seed)
 
-        return {head.name: bind(head) for head in node.heads}
+        return {"text" if node.stage.prompts else head.name: bind(head) for head in node.heads}
 
     def _counts(self, node: Node) -> dict[str, int]:
         """Returns the numbers of parameters: those that the stage trains, and all."""
@@ -262,7 +262,8 @@ class StageRunner:
         for policy in selection.own:
             params, step = there[policy] if policy in there else self._chosen(node, policy)
             left = [item for item in unevaluated(self.workdir, self.plan, node) if item[0].policy == policy]
-            asked = Examinee(node.heads, params, folder, seed | {"step": step})
+            trained = None if node.imported else node.stage
+            asked = Examinee(node.heads, params, folder, seed | {"step": step}, trained)
             self._examiner.ask([item for item in left if item[0].head is None], asked, stop_asked)
             for question, cells in left:
                 if question.head is not None:

@@ -14,6 +14,7 @@ from xling_jax.models.build import HeadSpec
 from xling_jax.models.lora import ADAPTERS, lay_over
 
 BODY = "body"
+WITH_BODY = ("lm", "text_to_text")  # kinds of heads that are published with a body, and handed over with it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,32 +42,39 @@ def head_part(name: str) -> str:
 def plan_loading(handover: Handover, heads: tuple[HeadSpec, ...], before: tuple[HeadSpec, ...]) -> Loading:
     """Returns what to load, given the heads this stage needs and those of the checkpoint before it.
 
+    What says answers in words is no task's own, and goes with the body.
+
     Raises CheckpointError if a head is to be kept or shared and the checkpoint has none, or several, that fit.
     """
     loaded = {BODY: BODY} if handover.body == "keep" else {}
     for head in heads:
-        if handover.head == "reinit":
+        how = handover.head
+        if head.kind in WITH_BODY:
+            how = handover.body
+        if how == "reinit" or head.kind == "text_to_text":  # which has no parameters of its own
             continue
         fitting = [
             old
             for old in before
-            if (old.name == head.name if handover.head == "keep" else (old.kind, old.size) == (head.kind, head.size))
+            if (old.name == head.name if how == "keep" else (old.kind, old.size) == (head.kind, head.size))
         ]
         if len(fitting) != 1:
             there = ", ".join(f"{old.name} ({old.kind}, {old.size})" for old in before) or "none"
             raise CheckpointError(
-                f"Head '{head.name}' ({head.kind}, {head.size}) is to be {handover.head}: {len(fitting)} heads of the "
+                f"Head '{head.name}' ({head.kind}, {head.size}) is to be {how}: {len(fitting)} heads of the "
                 f"checkpoint fit.\nIts heads: {there}.\nAllowed: exactly one. Set handover.head='reinit' for a new one."
             )
         loaded[head_part(head.name)] = head_part(fitting[0].name)
-    here = {BODY, *(head_part(head.name) for head in heads)}
-    there = {BODY, *(head_part(head.name) for head in before)}
+    here, there = ({BODY, *(head_part(h.name) for h in some if h.kind != "text_to_text")} for some in (heads, before))
     return Loading(loaded, tuple(sorted(here - set(loaded))), tuple(sorted(there - set(loaded.values()))))
 
 
 def source_tree(loading: Loading, params: Any) -> dict[str, Any]:
-    """Returns the part of the checkpoint's tree to read, shaped and named as it is there."""
-    return {there: params[here] for here, there in loading.loaded.items()}
+    """Returns the part of the checkpoint's tree to read, shaped and named as it is there.
+
+    A head whose matrix is that of the embeddings has no part in it.
+    """
+    return {there: params[here] for here, there in loading.loaded.items() if here in params}
 
 
 def with_adapters(wanted: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,4 +100,4 @@ def merge(loading: Loading, fresh: dict[str, Any], read: dict[str, Any]) -> dict
 
     What was read has no adapters any more, and those of this stage are fresh: it starts where the other one ended.
     """
-    return fresh | {here: lay_over(fresh[here], read[there]) for here, there in loading.loaded.items()}
+    return fresh | {here: lay_over(fresh[here], read[there]) for here, there in loading.loaded.items() if here in fresh}

@@ -8,6 +8,7 @@ Llama 2 (Touvron et al. 2023, arXiv 2307.09288), Qwen2.5 (Qwen 2024, arXiv 2412.
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from xling_jax.errors import choose
@@ -17,14 +18,17 @@ MULTIPLE = 128  # rows of a published vocabulary are filled up to a multiple of 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A family of models: the kinds of task that experiments ask of it, and the vocabularies that its ids are of.
+    """A family of models: how it answers, its own way first, and the kinds of task that experiments ask of it so.
 
-    `pooling`: what can stand for a text. A decoder's first token has seen nothing but itself.
+    `forms`: "heads" and "text", each with its kinds. `vocabularies` are those that its ids are of; `prompts` the ones
+    of tables/prompts.py that it is asked with where its answers are texts. `pooling`:
+    what can stand for a text. A decoder's first token has seen nothing but itself.
     """
 
     name: str
-    kinds: tuple[str, ...]
+    forms: Mapping[str, tuple[str, ...]]
     vocabularies: tuple[str, ...]
+    prompts: str = ""
     pooling: tuple[str, ...] = ("mean", "first", "last")
 
 
@@ -33,9 +37,15 @@ _VECTORS = ("retrieval", "mining")
 FAMILIES = {
     row.name: row
     for row in (
-        Family("encoder", ("mlm", *_LABELS, *_VECTORS, "dual_encoder"), ("world", "xlmr")),
-        Family("seq2seq", (), ("mt5",)),
-        Family("decoder", (*_LABELS, *_VECTORS), ("llama", "qwen"), pooling=("mean", "last")),
+        Family("encoder", {"heads": ("mlm", *_LABELS, *_VECTORS, "dual_encoder")}, ("world", "xlmr")),
+        Family("seq2seq", {"text": (*_LABELS, *_VECTORS)}, ("mt5",), "mt5"),
+        Family(
+            "decoder",
+            dict.fromkeys(("heads", "text"), (*_LABELS, *_VECTORS)),
+            ("llama", "qwen"),
+            "plain",
+            ("mean", "last"),
+        ),
     )
 }
 

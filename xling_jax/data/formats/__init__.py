@@ -4,31 +4,46 @@ A format module has FEATURES, the table of what it makes, and `features(example,
 row)`, which returns one or more dicts of int32 arrays: a text longer than `max_length` tokens becomes several.
 For the token report it has OWN, the fields that hold text in the cell's language, and `demand(example, made, tokenizer,
 max_length)`, which returns how many tokens the texts of an example have, and how many of them no feature of it has.
+Where answers are said in words, all kinds have one format, `text.TextFormat`.
 """
 
 import dataclasses
 import importlib
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from xling_jax.data.tokenizers import Tokenizer
+from xling_jax.experiment import Part
+from xling_jax.tables.prompts import HEADS
 
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """An array of a format: its axes (L is padded to the bucket, digits and C are fixed) and its padding value.
+    """An array of a format: its axes (L is padded to the bucket, digits, C and T are fixed) and its padding value.
 
-    That of ids is XLM-R's; `Prepared.table` has the one of the tokenizer that made them.
+    That of ids is XLM-R's; `Prepared.table` has the one of the tokenizer that made them, and the `answer_length` of the
+    cell, which is T.
     """
 
     axes: str
     pad: int
+    answer_length: int = 0
 
 
 def format_of(kind: str) -> ModuleType:
     """Returns the format module of a kind of task; the file's name is the kind."""
     return importlib.import_module(f"{__name__}.{kind}")
+
+
+def format_of_part(part: Part, tokenizer: Tokenizer) -> Any:
+    """Returns the format of a part: its kind's module, or that of answers in words, which has the same."""
+    if part.form == HEADS:
+        return format_of(part.cell.row.kind)
+    from xling_jax.data.formats.text import TextFormat  # noqa: PLC0415 - it is made of the others
+
+    return TextFormat(part, tokenizer)
 
 
 def join(tokenizer: Tokenizer, *parts: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def _question_room(tokenizer: Tokenizer, max_length: int) -> int:
     return min(MAX_QUESTION, (max_length - specials(tokenizer, 2)) // 2)
 
 
-def _locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
+def locate(spans_Nx2: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     """Returns the first and last token that overlap characters [begin, end); (-1, -1) if there is none."""
     first = int(np.searchsorted(spans_Nx2[:, 1], begin, "right"))  # begins and ends never decrease
     last = int(np.searchsorted(spans_Nx2[:, 0], end)) - 1
@@ -50,7 +50,7 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
     golds = [answer for answer in example["answers"] or () if answer["start"] >= 0]
     if golds:
         gold = golds[0]
-        first, last = _locate(context.spans, gold["start"], gold["start"] + len(gold["text"]))
+        first, last = locate(context.spans, gold["start"], gold["start"] + len(gold["text"]))
     none = 0 if row.unanswerable and example["answers"] is not None else -1
     windows = []
     stride = max(1, int(room * (1 - OVERLAP)))
@@ -70,6 +70,13 @@ def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) ->
             }
         )
     return windows
+
+
+def said(context: str, feature: dict[str, np.ndarray]) -> str:
+    """Returns what a window's label says as a slice of the context; "" where the label is not in the context."""
+    start, end = int(feature["start"]), int(feature["end"])
+    begin, stop = int(feature["spans"][start, 0]), int(feature["spans"][end, 1])
+    return context[begin:stop] if start >= 0 and begin >= 0 else ""
 
 
 def demand(example: dict, made: list[dict[str, np.ndarray]], tokenizer: Tokenizer, max_length: int) -> tuple[int, int]:

@@ -28,17 +28,23 @@ def _cuts(word_of_piece_N: np.ndarray, room: int) -> list[int]:
     return [*cuts, len(word_of_piece_N)]
 
 
-def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
-    """Returns as many features as the sentence needs; every word is in exactly one of them.
-
-    Raises DataError if there is not one tag for each word.
-    """
+def check(example: dict, row: Task) -> None:
+    """Raises DataError if there is not one tag for each word."""
     words, tags = example["tokens"], example["tags"]
     if tags is not None and len(words) != len(tags):
         raise DataError(
             f"Example '{example['id']}' of task '{row.name}' has {len(words)} words and {len(tags)} tags.\n"
             "Allowed: one tag for each word."
         )
+
+
+def features(example: dict, tokenizer: Tokenizer, max_length: int, row: Task) -> list[dict[str, np.ndarray]]:
+    """Returns as many features as the sentence needs; every word is in exactly one of them.
+
+    Raises DataError if there is not one tag for each word.
+    """
+    check(example, row)
+    words, tags = example["tokens"], example["tags"]
     ids, word, first = tokenizer.encode_words(words)
     tag_of_word = np.array([-1] * len(words) if tags is None else [row.number_of[tag] for tag in tags], np.int32)
     labels = np.where(first, tag_of_word[word], -1).astype(np.int32)

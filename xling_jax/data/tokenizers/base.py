@@ -48,9 +48,13 @@ class Tokenizer(abc.ABC):
 
     `bos`, `pad`, `eos`, `unk` and `mask` are ids, or NONE. Where a family has no padding of its own, `pad` is an id
     that no text is given; Qwen's is also its `eos`, so that padding is told by lengths and not by ids.
-    `sentinels` are the ids that stand for what T5's span corruption takes out, in order.
+    `sentinels` are the ids that stand for what T5's span corruption takes out, in order. `goes_on` says that models of
+    the family go on where a text ends: then a prompt has no end of text. `gap` is what a text begins with that stands
+    behind another one and a space, where that decides its pieces.
     """
 
+    goes_on = False
+    gap = ""
     family: str
     size: int
     fingerprint: str
@@ -82,9 +86,35 @@ class Tokenizer(abc.ABC):
             found = _keep(self._encoding_of_text, text, self._encode(text), TEXTS_KEPT)
         return found
 
+    def later_ids(self, text: str) -> np.ndarray:
+        """Returns the ids of a text that stands behind another one and a space."""
+        return self.ids(self.gap + text)
+
+    def later(self, text: str) -> Encoding:
+        """Returns the pieces of a text that stands behind another one and a space; spans are those of the text."""
+        found = self.encode(self.gap + text)
+        return Encoding(found.ids, np.maximum(found.spans - len(self.gap), 0))
+
+    def prompt(self, ids: np.ndarray) -> np.ndarray:
+        """Returns a prompt with its special tokens, int32: one token at least."""
+        parts = [self.frame.before, ids] + ([] if self.goes_on else [self.frame.after])
+        return np.concatenate(parts, dtype=np.int32) if sum(map(len, parts)) else np.array([self.eos], np.int32)
+
     @abc.abstractmethod
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Returns the pieces as the vocabulary writes them, for display."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text that ids say, without special tokens: that of `ids(text)` is the text as it is normalised.
+
+        What the vocabulary has no piece for is not in it, or a mark.
+        """
+        special = {self.bos, self.pad, self.eos, self.mask, *self.sentinels}
+        return self._decode([int(number) for number in ids if int(number) not in special])
+
+    @abc.abstractmethod
+    def _decode(self, ids: list[int]) -> str:
+        """Does the work of `decode`."""
 
     def encode_words(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns the pieces of words that are already divided, for tagging.

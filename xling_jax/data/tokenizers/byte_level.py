@@ -30,6 +30,7 @@ class ByteLevelTokenizer(Tokenizer):
     """
 
     family = "qwen"
+    goes_on, gap = True, " "
     bos = unk = NONE
 
     def __init__(self, path: pathlib.Path | str):
@@ -53,6 +54,9 @@ class ByteLevelTokenizer(Tokenizer):
     def pieces(self, ids: Iterable[int]) -> list[str]:
         return [self._model.id_to_token(int(number)) for number in ids]
 
+    def _decode(self, ids: list[int]) -> str:
+        return self._model.decode([number for number in ids if number < self.size])
+
     def _special(self, entry: Any, folder: pathlib.Path) -> int:
         name = (entry["content"] if isinstance(entry, dict) else entry) or END
         number = self._model.token_to_id(name)
@@ -64,7 +68,7 @@ class ByteLevelTokenizer(Tokenizer):
         return number
 
     def _as_written(self, words: Sequence[str]) -> Sequence[str]:
-        return [*words[:1], *(f" {word}" if word else word for word in words[1:])]
+        return [*words[:1], *(self.gap + word if word else word for word in words[1:])]
 
     def _ids(self, text: str) -> np.ndarray:
         return np.array(self._model.encode(text, add_special_tokens=False).ids, np.int32)

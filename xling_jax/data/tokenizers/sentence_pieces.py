@@ -38,13 +38,14 @@ class Layout:
     unk: int
     shift: int = 0
     has_mask: bool = False
+    goes_on: bool = False
 
 
 _ROWS = (
     Layout("xlmr", (0, 1, 2, NONE), False, bos=0, pad=1, eos=2, unk=3, shift=1, has_mask=True),
     Layout("mt5", (2, NONE, 1, 0), None, bos=NONE, pad=0, eos=1, unk=2),
     # No padding of its own: <unk>, which no text is given, because all that is unknown is spelled.
-    Layout("llama", (0, 1, 2, NONE), True, bos=1, pad=0, eos=2, unk=0),
+    Layout("llama", (0, 1, 2, NONE), True, bos=1, pad=0, eos=2, unk=0, goes_on=True),
 )
 LAYOUTS = {row.family: row for row in _ROWS}
 
@@ -79,7 +80,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._model, proto = _load(pathlib.Path(model_file))
         row = _layout(self._model, pathlib.Path(model_file), family)
         self.family, self.bos, self.pad, self.eos, self.unk = row.family, row.bos, row.pad, row.eos, row.unk
-        self.frame = _frame(row)
+        self.frame, self.goes_on = _frame(row), row.goes_on
         self._shift = row.shift
         self._id_of_number = np.arange(len(self._model), dtype=np.int32) + row.shift
         self._id_of_number[row.in_file[0]] = row.unk
@@ -91,6 +92,10 @@ class SentencePieceTokenizer(Tokenizer):
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         return [self._piece(int(number)) for number in ids]
+
+    def _decode(self, ids: list[int]) -> str:
+        known = [number for number in ids if number < self._file_size]  # others are spare rows of a model
+        return self._model.decode([self._model.unk_id() if n == self.unk else n - self._shift for n in known])
 
     def _piece(self, number: int) -> str:
         special = {self.bos: "<s>", self.eos: "</s>", self.pad: "<pad>", self.unk: "<unk>", self.mask: "<mask>"}

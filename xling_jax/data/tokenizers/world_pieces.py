@@ -39,6 +39,9 @@ class PieceTokenizer(Tokenizer):
     def pieces(self, ids: Iterable[int]) -> list[str]:
         return [self._names[number] for number in ids]
 
+    def _decode(self, ids: list[int]) -> str:
+        return " ".join(self._names[number] for number in ids if number < self.size).replace(" ##", "")
+
     def _encode(self, text: str) -> Encoding:
         found = [
             (number, word.start() + begin, word.start() + end)
