@@ -93,6 +93,8 @@ def main() -> None:
     record = {
         "what": f"the {K} nearest of both sides, and each sentence's best by ratio; goal: no slower than faiss",
         "peak_mb": "of the whole process, the vectors of both sides in it",
+        "searched_for": "of each side; where it is not all, seconds are scaled up to all",
+        "load_before": "of the machine; above its cores both arms got a part of them, and ratios are rough",
         "sizes": [measure(given.count, width, pythons, given.sample) for width in given.width],
     }
     write(HERE / "mining.json", record | conditions("jax", "jaxlib", "numpy"))
