@@ -8,12 +8,13 @@ import jax
 import numpy as np
 import pytest
 
-from xling_jax.errors import CheckpointError, Interrupted
-from xling_jax.experiment import from_config
+from xling_jax.errors import CheckpointError, ConfigError, Interrupted
+from xling_jax.experiment import Target, from_config
 from xling_jax.results import read_results
 from xling_jax.stages.follow import Follower, wait_for
 from xling_jax.stages.run import Run
 from xling_jax.stages.saving import Saver
+from xling_jax.stages.sweep import dev_cells
 from xling_jax.train.checkpoint import Checkpoints, chosen, open_own, paths
 from xling_jax.train.writer import Display
 
@@ -185,6 +186,50 @@ def test_a_checkpoint_that_is_gone_before_it_is_read_is_told(straight, tmp_path,
     assert "step 3 was removed before it was read" in capsys.readouterr().out
     with pytest.raises(CheckpointError, match=r"has no checkpoint of step 3\.\nAllowed: 2, 4, 6, 8"):
         follower.evaluate(3, lambda: False)
+
+
+def test_the_layer_is_chosen_on_dev_languages_and_said(straight, tmp_path, monkeypatch):
+    """All layers come from one pass; each scores what it scores when it is evaluated alone."""
+    folder, names = folder_of(straight, "nli_s0"), ("qda", "qnd")
+
+    def follower(protocol, workdir, split="test", **more):
+        target = {"task": "world_parallel", "languages": "qda+qnd+qms", "max_length": 48, "protocol": protocol}
+        target |= {"split": split}
+        fields = {"name": "eval", "checkpoint": str(folder), "arms": {"checkpoint": {}}, "targets": {"p": target}}
+        experiment = from_config(fields | {"eval_batch_size": 8, "mesh": "one", "limits": {"test": 24, "dev": 20}})
+        dev = dev_cells(experiment.targets["p"], "qda qnd", None)
+        return Follower(experiment, workdir, None, Display(), {"p": dev} if more.get("sweep") else None)
+
+    swept = follower({}, tmp_path / "swept", sweep=True).evaluate(None, lambda: False)
+    alone = {
+        layer: [
+            row.value
+            for row in follower({"layer": layer}, tmp_path / str(layer), "dev").evaluate(None, lambda: False)
+            if row.language in names
+        ]
+        for layer in range(3)
+    }
+    (path,) = (tmp_path / "swept").glob("stages/*/layers.json")
+    (scores,) = json.loads(path.read_text()).values()
+    assert {layer: list(scores[str(layer)].values()) for layer in range(3)} == alone, "two layers and the embeddings"
+    best = max(alone, key=lambda layer: (sum(alone[layer]), -layer))
+    said = f"layer={best} layer_from=world_parallel.dev.qda+qnd "
+    assert len(swept) == 3 and all(row.protocol.startswith(said) for row in swept)
+    tested = follower({"layer": best}, tmp_path / "tested").evaluate(None, lambda: False)
+    assert [row.value for row in swept] == [row.value for row in tested]
+    monkeypatch.setattr("xling_jax.stages.sweep.sweep", None)  # what is known is not computed again
+    assert follower({}, tmp_path / "swept", sweep=True).evaluate(None, lambda: False) == swept
+
+
+def test_a_sweep_needs_languages_to_choose_on():
+    target = Target("tatoeba", languages="de sw", max_length=48)
+    with pytest.raises(ConfigError, match=r"tatoeba\.test: it has no dev split .*\nAllowed: --dev_languages=CODE"):
+        dev_cells(target, "", None)
+    assert [str(cell) for cell in dev_cells(target, "fr", None)] == ["tatoeba.test.fr"], (
+        "others than are evaluated, too"
+    )
+    with pytest.raises(ConfigError, match="Unknown language 'en' in cell 'tatoeba"):
+        dev_cells(target, "en", None)
 
 
 def test_it_can_be_stopped_while_it_waits(tmp_path):
