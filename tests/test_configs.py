@@ -7,8 +7,9 @@ import pathlib
 
 import pytest
 
+from xling_jax.checks import check_model
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import Vocabulary, as_json, check_model, from_config
+from xling_jax.experiment import Vocabulary, as_json, from_config
 from xling_jax.models.card import Card
 from xling_jax.stages.plan import Start, describe, make_plan
 from xling_jax.tables.models import MODELS

@@ -4,8 +4,9 @@ import math
 
 import pytest
 
+from xling_jax.checks import _check_stage
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import Optim, Stage, _check_stage
+from xling_jax.experiment import Optim, Stage
 from xling_jax.mixing import Mixing, cell_rates, epoch_steps
 
 COUNTS = (800, 200, 50)  # features of two cells of the first item and one of the second

@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
+from xling_jax.checks import MIN_LENGTH
 from xling_jax.data.formats import format_of, join, mlm, span_qa, tagging, truncate
 from xling_jax.data.tokenizers import Frame, PieceTokenizer, load_tokenizer, train_sentencepiece
 from xling_jax.errors import DataError
-from xling_jax.experiment import MIN_LENGTH
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS
 

@@ -5,13 +5,14 @@ import unicodedata
 import numpy as np
 import pytest
 
+from xling_jax.checks import MIN_ANSWER
 from xling_jax.data.batches import Batches, BatchPlan, group_cells
 from xling_jax.data.formats import format_of_part
 from xling_jax.data.prepare import Records, prepare
 from xling_jax.data.records import Block, Layout, lay_out, pack_feature, unpack_feature
 from xling_jax.data.tokenizers import load_tokenizer, train_vocabulary
 from xling_jax.errors import DataError
-from xling_jax.experiment import MIN_ANSWER, Part
+from xling_jax.experiment import Part
 from xling_jax.tables.prompts import ANSWERS, PROMPTS, prompt_of
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 

@@ -5,9 +5,10 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from xling_jax.checks import form_of
 from xling_jax.data.sources import is_there
 from xling_jax.errors import ConfigError, choose, unknown
-from xling_jax.experiment import Experiment, Stage, Target, form_of
+from xling_jax.experiment import Experiment, Stage, Target
 from xling_jax.models.card import Card
 from xling_jax.protocol import WHERE, Protocol, check_protocol, fields_of
 from xling_jax.stages.plan import answered_by

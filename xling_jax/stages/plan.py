@@ -8,9 +8,10 @@ import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
 
+from xling_jax.checks import form_of
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import others_of
-from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest, form_of, with_prompts
+from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest, with_prompts
 from xling_jax.mixing import Mixing
 from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.models.card import Card

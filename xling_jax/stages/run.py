@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import jax
 
+from xling_jax.checks import check_vocabulary
 from xling_jax.errors import ConfigError, Interrupted
-from xling_jax.experiment import Experiment, check_vocabulary
+from xling_jax.experiment import Experiment
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan

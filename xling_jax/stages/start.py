@@ -2,9 +2,10 @@
 
 import pathlib
 
+from xling_jax.checks import check_model
 from xling_jax.data.tokenizers import load_tokenizer
 from xling_jax.errors import CheckpointError
-from xling_jax.experiment import Experiment, Vocabulary, check_model, digest
+from xling_jax.experiment import Experiment, Vocabulary, digest
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import TOKENIZER, Card, read_card
 from xling_jax.stages.plan import Start
