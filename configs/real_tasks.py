@@ -24,13 +24,14 @@ PANX_DEV = (
 XQUAD = "ar de el en es hi ru th tr vi zh"
 TATOEBA = "af ar bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr nl pt ru sw ta te th tl tr ur vi zh"
 
-# size: (pieces, pretraining steps, share of the epochs, limits of splits)
+# size: (pieces, pretraining steps, share of the epochs, questions of SQuAD, limits of splits)
 SIZES = {
-    "default": (8_000, 6000, 1.0, {}),
+    "default": (8_000, 6000, 1.0, 4_000, {}),
     "test": (
         2_000,
         4,
         0.01,
+        40,
         dict.fromkeys(("train", "train44", "dev", "test", "candidates"), 40),
     ),
 }
@@ -38,7 +39,7 @@ SIZES = {
 
 def get_config(size: str = "default") -> ConfigDict:
     """Returns the config; `test` is the same experiment in a minute or two, with meaningless numbers."""
-    pieces, pretrain, share, limits = choose("size", size, SIZES, "Sizes are rows of SIZES in the config file.")
+    pieces, pretrain, share, asked, limits = choose("size", size, SIZES, "Sizes are rows of SIZES in the config file.")
 
     def stage(*data, rate, length, buckets=(), epochs=0.0, **more):
         optim = {"learning_rate": rate, "warmup": 0.1, "weight_decay": 0.01}
@@ -48,8 +49,8 @@ def get_config(size: str = "default") -> ConfigDict:
         )
 
     sentences = (24, 40, 64)
-    questions = stage("squad.train44.en", rate=5e-4, length=128, epochs=2)
-    entities = stage("panx.train.en", rate=1e-3, length=64, buckets=sentences, epochs=2)
+    questions = stage("squad.train44.en", rate=5e-4, length=128, epochs=1, examples=asked)
+    entities = stage("panx.train.en", rate=1e-3, length=64, buckets=sentences, epochs=1)
     search = {"max_length": 64, "protocol": {"layer": 1}}
     return ConfigDict(
         complete(
@@ -66,11 +67,11 @@ def get_config(size: str = "default") -> ConfigDict:
                 "targets": {
                     "xnli": {
                         "task": "xnli",
-                        "stage": stage("mnli.dev.en", rate=5e-4, length=96, buckets=(40, 64, 96), epochs=3),
+                        "stage": stage("mnli.dev.en", rate=5e-4, length=96, buckets=(40, 64, 96), epochs=2),
                     },
                     "pawsx": {
                         "task": "pawsx",
-                        "stage": stage("pawsx.dev.en", rate=5e-4, length=96, buckets=(64, 96), epochs=5),
+                        "stage": stage("pawsx.dev.en", rate=5e-4, length=96, buckets=(64, 96), epochs=3),
                     },
                     "udpos": {
                         "task": "udpos",
@@ -80,8 +81,8 @@ def get_config(size: str = "default") -> ConfigDict:
                             rate=1e-3,
                             length=64,
                             buckets=sentences,
-                            epochs=2,
-                            save_every=300,
+                            epochs=1,
+                            save_every=150,
                             selection={"policies": ("source_dev", "last", "average"), "dev": "udpos.dev.en"},
                         ),
                     },
@@ -93,17 +94,17 @@ def get_config(size: str = "default") -> ConfigDict:
                         "task": "tydiqa",
                         "split": "train",
                         "languages": "ko sw",
-                        "stage": stage("tydiqa.train.en", rate=5e-4, length=128, epochs=2),
+                        "stage": stage("tydiqa.train.en", rate=5e-4, length=128, epochs=1),
                     },
                     "xcopa": {
                         "task": "xcopa",
                         "stage": stage(
-                            "siqa.train.en", "copa.train.en", rate=5e-4, length=64, buckets=(40, 64), epochs=1
+                            "siqa.train.en", "copa.train.en", rate=5e-4, length=64, buckets=(40, 64), epochs=0.5
                         ),
                     },
                     "lareqa": {
                         "task": "lareqa",
-                        "stage": stage("squad_retrieval.train44.en", rate=5e-4, length=128, epochs=2),
+                        "stage": stage("squad_retrieval.train44.en", rate=5e-4, length=128, epochs=1),
                     },
                     "tatoeba": {"task": "tatoeba", "languages": TATOEBA} | search,
                     "bucc": {"task": "bucc2018", "split": "dev", "languages": "zh"} | search,
