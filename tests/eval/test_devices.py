@@ -3,6 +3,7 @@
 import functools
 from unittest import mock
 
+import jax
 import pytest
 
 from xling_jax.experiment import Target, from_config
@@ -79,3 +80,14 @@ OTHERS = (("any", "data"), ("data2", "data"), ("data2_fsdp4", "fsdp"))
 )
 def test_devices_answer_alike(folder, task, mesh, strategy):
     assert answers(folder, mesh, strategy, task) == answers(folder, "one", "data", task)
+
+
+def test_all_languages_share_what_is_compiled(tmp_path, caplog):
+    """Three languages, one length: the function of the outputs is compiled once."""
+    asks, params = examiner(tmp_path, "one", "data")
+    evaluate = asks.evaluator(HEADS, params, TARGETS["world_pos"], beside=False)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        for language in ("qda", "qnd", "qen"):
+            evaluate(Cell("world_pos", "test", language))
+    compiled = [record.getMessage() for record in caplog.records if "Compiling jit(output)" in record.getMessage()]
+    assert len(compiled) == 1, compiled
