@@ -289,8 +289,26 @@ def test_languages_that_are_missing_are_passed_over_only_if_asked(sides):
     assert report.detailed["pawsx"]["avg_metric"] == 50
     assert report.overall == {"two": pytest.approx((100 + 50 / 3) / 2)}
     (sides[0] / "pawsx/test-de.tsv").unlink()
-    with pytest.raises(MissingError, match=r"There is no file .*predictions/pawsx/test-de.tsv"):
-        evaluate(ROW, *sides, partial=True)
+    report = evaluate(ROW, *sides, partial=True)
+    assert report.not_scored == {"pawsx": "no test file on both sides"} and "pawsx" not in report.detailed
+    with pytest.raises(MissingError, match=r"There is no file .*predictions/.*dev-"):
+        evaluate(ROW, *sides, split="dev", partial=True)
+
+
+def test_languages_of_another_benchmark_are_passed_over_only_if_asked(tmp_path):
+    """One folder of predictions serves both benchmarks; a language that neither has is always an error."""
+    row = named("xtreme")
+    for side in ("predictions", "labels"):
+        (tmp_path / side / "udpos").mkdir(parents=True)
+        for code in ("en", "pl"):
+            (tmp_path / side / "udpos" / f"test-{code}.tsv").write_text("NOUN\n")
+    sides = tmp_path / "predictions", tmp_path / "labels"
+    with pytest.raises(DataError, match=r"test-pl.tsv: xtreme does not score udpos in 'pl'. xtreme_r has it"):
+        evaluate(row, *sides)
+    assert evaluate(row, *sides, partial=True).detailed["udpos"]["f1"] == {"en": 100.0}
+    (sides[0] / "udpos" / "test-qz.tsv").write_text("NOUN\n")
+    with pytest.raises(DataError, match=r"test-qz.tsv: xtreme does not score udpos in 'qz'"):
+        evaluate(row, *sides, partial=True)
 
 
 def test_questions_without_an_answer_are_counted(sides):

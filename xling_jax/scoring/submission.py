@@ -58,7 +58,8 @@ def evaluate(
       predictions: folder of predictions.
       labels: folder of labels.
       split: what the names of files begin with.
-      partial: passes over languages without a file on both sides. A task that lacks one enters no group.
+      partial: passes over languages without a file on both sides, tasks without one, and languages that only another
+        benchmark scores. A task that lacks a language enters no group.
 
     Raises:
       DataError: no task is on both sides, a file is missing, or one is not as it must be.
@@ -71,25 +72,30 @@ def evaluate(
             f"Found: {' '.join(sides[0]) or 'nothing'}; and {' '.join(sides[1]) or 'nothing'}.\n"
             f"Allowed: {' '.join(entry.name for entry in row.entries)}."
         )
-    detailed, corrected, unanswered, missing = {}, {}, {}, {}
+    detailed, corrected, unanswered, missing, passed = {}, {}, {}, {}, {}
     for entry in entries:
         scores = evaluate_task(row, entry, predictions, labels, split, partial=partial)
+        if not scores:
+            passed[entry.name] = f"no {split} file on both sides"
+            continue
         detailed[entry.name] = _detail(entry, {code: scored.published for code, scored in scores.items()})
         corrected |= _corrected(entry.name, scores)
         if silent := {code: scored.unanswered for code, scored in scores.items() if scored.unanswered}:
             unanswered[entry.name] = silent
         if lacking := [code for code in entry.languages.split() if code not in scores]:
             missing[entry.name] = lacking
+    if not detailed:
+        raise _Files(row, entries[0], predictions / entries[0].name, labels / entries[0].name, split).lacks()
     whole = {name: detail["avg_metric"] for name, detail in detailed.items() if name not in missing}
     return Report(
         row.name,
         _overall(row, whole),
         detailed,
         corrected,
-        {entry.name: _scorers(entry, entry.name in corrected) for entry in entries},
+        {entry.name: _scorers(entry, entry.name in corrected) for entry in entries if entry.name in detailed},
         unanswered,
         missing,
-        _not_scored(row, *sides),
+        _not_scored(row, *sides) | passed,
     )
 
 
@@ -132,16 +138,25 @@ class _Files:
 
     def languages(self, partial: bool) -> list[str]:
         """Returns the languages that are scored. Raises DataError for a file too few or too many."""
+        codes = self.entry.languages.split()
         for side in (self.predictions, self.labels):
             for code in self._there(side):
-                if code not in self.entry.languages.split():
+                if code not in codes and not (partial and self._elsewhere(code)):
                     raise self._extra(side / self.name(code), code)
+        lacking = self._lacking()
+        if lacking and not partial:
+            raise self.lacks()
+        return [code for code in codes if code not in lacking.values()]
+
+    def _lacking(self) -> dict[pathlib.Path, str]:
+        """Returns the files that are not there, each with its language."""
         codes = self.entry.languages.split()
-        lacking = {path: code for code in codes for path in self._paths(code) if not path.is_file()}
-        there = [code for code in codes if code not in lacking.values()]
-        if lacking and not (partial and there):
-            raise self._lacks(list(lacking))
-        return there
+        return {path: code for code in codes for path in self._paths(code) if not path.is_file()}
+
+    def _elsewhere(self, code: str) -> list[str]:
+        """Returns the benchmarks that score the task in a language."""
+        entries = [(row.name, entry) for row in BENCHMARKS.values() for entry in row.entries]
+        return [name for name, entry in entries if entry.name == self.entry.name and code in entry.languages.split()]
 
     def _paths(self, code: str) -> tuple[pathlib.Path, pathlib.Path]:
         """Returns the paths of predictions and labels."""
@@ -152,19 +167,16 @@ class _Files:
         return sorted(found[1] for path in side.iterdir() if (found := pattern.fullmatch(path.name)))
 
     def _extra(self, path: pathlib.Path, code: str) -> DataError:
-        others = [
-            other.name
-            for other in BENCHMARKS.values()
-            for entry in other.entries
-            if entry.name == self.entry.name and code in entry.languages.split()
-        ]
+        others = self._elsewhere(code)
         beside = f" {' and '.join(others)} has it." if others else ""
         return DataError(
             f"{path}: {self.row.name} does not score {self.entry.name} in '{code}'.{beside}\n"
             f"Allowed: {self.entry.languages}.\nLanguages are those of xling_jax/tables/benchmarks.py."
         )
 
-    def _lacks(self, lacking: list[pathlib.Path]) -> MissingError:
+    def lacks(self) -> MissingError:
+        """Returns the error for files that are not there."""
+        lacking = list(self._lacking())
         near = [path.name for path in sorted(lacking[0].parent.glob(f"{lacking[0].stem}.*"))]
         beside = f" {near[0]} is there." if near else ""
         return MissingError(
