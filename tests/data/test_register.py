@@ -172,6 +172,9 @@ def drawn_by_us(prepared, rates, count, batch_size=50):
     return [names.index(name.partition("#")[0]) for step in range(len(source)) for name in source.identify(step)]
 
 
+SLOW = pytest.mark.slow  # ten seconds for each
+
+
 def check_draws(found, mode, features):
     """Asserts that draws are within sampling error of a mode's rates, and of no other mode's."""
     assert len(found) == DRAWS
@@ -180,7 +183,7 @@ def check_draws(found, mode, features):
         assert (errors < SIGMAS).all() == (other == mode), f"{errors} standard errors from {other}"
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [pytest.param(mode, marks=() if mode == "capped" else SLOW) for mode in MODES])
 @pytest.mark.usefixtures("numbered", "unequal")
 def test_seqio_draws_at_the_rates_of_a_stage(seqio, mode, tokenizer, tmp_path):
     parts = stage(mode).parts({})

@@ -86,7 +86,7 @@ def test_all_languages_share_what_is_compiled(tmp_path, caplog):
     """Three languages, one length: the function of the outputs is compiled once."""
     asks, params = examiner(tmp_path, "one", "data")
     evaluate = asks.evaluator(HEADS, params, TARGETS["world_pos"], beside=False)
-    with jax.log_compiles(), caplog.at_level("WARNING"):
+    with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
         for language in ("qda", "qnd", "qen"):
             evaluate(Cell("world_pos", "test", language))
     compiled = [record.getMessage() for record in caplog.records if "Compiling jit(output)" in record.getMessage()]

@@ -103,6 +103,7 @@ def test_texts_written_on_eight_devices(row, beams, place):
     assert len({tuple(text) for text in expected.tolist()}) > 4, "texts of their own"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_ranked_on_eight_devices(row):
     answers = np.random.default_rng(3).integers(2, VOCAB, (BATCH, 3, 4)).astype(np.int32)

@@ -67,7 +67,9 @@ def gold_answers(path):
     return json.dumps({question["id"]: question["answers"][0]["text"] for question in asked})
 
 
-@pytest.mark.parametrize("split", ROWS)
+@pytest.mark.parametrize(
+    "split", [pytest.param(name, marks=pytest.mark.slow if name == "test" else ()) for name in ROWS]
+)
 def test_gold_answers_score_100(labels, tmp_path, split):
     folder = labels(split)
     predict(folder, tmp_path, gold_answers)
