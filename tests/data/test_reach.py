@@ -71,7 +71,12 @@ def test_the_page_has_a_row_for_each_cell_and_a_sum():
 
 @pytest.mark.parametrize(
     "text",
-    ["xquad.test.ar+de+el+en+es+hi+ru+th+tr+vi+zh", "mlqa.dev.all", "tydiqa.train.en+ko+sw", "squad.dev.en"],
+    [
+        pytest.param("xquad.test.ar+de+el+en+es+hi+ru+th+tr+vi+zh", marks=pytest.mark.slow),
+        "mlqa.dev.all",
+        "tydiqa.train.en+ko+sw",
+        pytest.param("squad.dev.en", marks=pytest.mark.slow),
+    ],
 )
 def test_every_gold_span_is_exact_or_counted(text, data_dir, tmp_path):
     """No slice lacks a part of its answer, in any script; what is not exact is wider, or held by no window."""

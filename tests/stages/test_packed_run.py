@@ -13,6 +13,7 @@ def stage(*data, **more):
     return {"data": data, "batch_size": 24, "max_length": 48, "packing": True, "optim": optim, "log_every": 2, **more}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_packed_stages_run_and_are_evaluated(tmp_path):
     config = {
