@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xling_jax.errors import NumericalError
-from xling_jax.scoring.answers import best_choice, best_label, best_spans, tag_words
+from xling_jax.scoring.answers import best_label, best_spans, tag_words
 
 SPANS = np.array([[0, 0], [0, 3], [4, 6], [7, 9], [0, 0]])
 
@@ -81,10 +81,6 @@ def test_what_changes_no_span(seed):
 
 def test_best_label_is_a_word():
     assert best_label(np.array([[0.0, 2.0], [1.0, 1.0]]), ("no", "yes")) == ["yes", "no"]
-
-
-def test_best_choice_is_never_padding():
-    assert best_choice(np.array([[0.0, 1.0, 9.0], [3.0, 2.0, 1.0]]), np.array([[1, 1, 0], [0, 1, 1]])) == [1, 1]
 
 
 def test_tag_words_takes_the_first_piece_and_fills_what_was_cut():

@@ -12,7 +12,7 @@ class Outputs:
 
     def __init__(self, example_N: np.ndarray, examples: int):
         """Takes the example of each feature, and how many examples there are."""
-        self._batches: list[Mapping[str, np.ndarray]] = []
+        self._batches: list[tuple[np.ndarray, Mapping[str, np.ndarray]]] = []  # numbers of features, their rows
         self._place_Nx2 = np.full((len(example_N), 2), -1)  # batch and row of each feature
         self._order_N = np.argsort(example_N, kind="stable")
         self._begin = np.searchsorted(example_N[self._order_N], np.arange(examples + 1)).tolist()
@@ -22,7 +22,7 @@ class Outputs:
     def add(self, numbers: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
         """Keeps a batch: the numbers of its features, and arrays with at least as many rows."""
         self._place_Nx2[numbers] = np.stack([np.full(len(numbers), len(self._batches)), np.arange(len(numbers))], 1)
-        self._batches.append(arrays)
+        self._batches.append((numbers, arrays))
         for array in arrays.values():
             if array.dtype.kind not in "iub":  # bfloat16's kind is not "f"
                 finite_N = np.isfinite(array[: len(numbers)].reshape(len(numbers), -1)).all(axis=1)
@@ -40,18 +40,17 @@ class Outputs:
     def __getitem__(self, example: int) -> list[dict[str, np.ndarray]]:
         """Returns the outputs of an example's features."""
         places = self._place_Nx2[self._order_N[self._begin[example] : self._begin[example + 1]]].tolist()
-        return [{name: array[row] for name, array in self._batches[batch].items()} for batch, row in places]
+        return [{name: array[row] for name, array in self._batches[batch][1].items()} for batch, row in places]
 
     def __iter__(self) -> Iterator[list[dict[str, np.ndarray]]]:
         return (self[example] for example in range(len(self)))
 
     def stack(self, name: str) -> np.ndarray:
         """Returns one of the outputs of all features, Nx..., of one shape each."""
-        first = self._batches[0][name]
+        first = self._batches[0][1][name]
         stacked = np.empty((len(self._place_Nx2), *first.shape[1:]), first.dtype)
-        for number, batch in enumerate(self._batches):
-            here = np.flatnonzero(self._place_Nx2[:, 0] == number)
-            stacked[here] = batch[name][self._place_Nx2[here, 1]]
+        for numbers, arrays in self._batches:
+            stacked[numbers] = arrays[name][: len(numbers)]
         return stacked
 
 

@@ -71,12 +71,6 @@ def best_label(logits_NxY: np.ndarray, labels: Sequence[str]) -> list[str]:
     return [labels[number] for number in logits_NxY.argmax(1)]
 
 
-def best_choice(scores_NxC: np.ndarray, valid_NxC: np.ndarray) -> list[int]:
-    """Returns the index of the best choice of each example; choices that only pad the batch never win."""
-    assert valid_NxC.any(1).all(), "an example without a choice"
-    return [int(number) for number in np.where(valid_NxC, scores_NxC, -np.inf).argmax(1)]
-
-
 def tag_words(
     label_ids_L: np.ndarray, word_index_L: np.ndarray, valid_L: np.ndarray, n_words: int, labels: Sequence[str]
 ) -> list[str]:

@@ -45,7 +45,14 @@ class Programs:
         self.leaves = functools.cache(self._leaves)
         self.state_maker = functools.cache(self._state_maker)
         self.step = functools.cache(self._step)
-        self.output = functools.cache(self._output)
+        self._outputs = functools.cache(self._output)
+
+    def output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
+        """Returns (params without adapters, batch) -> what the target's evaluator wants of each feature.
+
+        One for all splits, languages and stages of a task: they change nothing that is compiled.
+        """
+        return self._outputs(heads, Target(target.task, prompts=target.prompts, protocol=target.protocol))
 
     def place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
         """Returns a host batch as global arrays."""
@@ -116,7 +123,7 @@ class Programs:
         return lambda state, batch, rate, seed: compiled(state, batch, jnp.float32(rate), np.uint32(seed))
 
     def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
-        """Returns (params without adapters, batch) -> what the target's evaluator wants of each feature."""
+        """Compiles what `output` returns."""
         row = TASKS[target.task]
         if target.speaks:
             assert self._words, "a target whose answers are said in words, and nothing to say them with"

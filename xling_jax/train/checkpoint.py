@@ -254,7 +254,8 @@ def open_own(folder: pathlib.Path, step: int | None = None, create: bool = True)
         if wanted is None or wanted not in there:
             raise CheckpointError(
                 f"{folder / name} has no checkpoint{'' if own is None else f' of step {own}'}.\n"
-                f"Allowed: {', '.join(map(str, there)) or 'a stage that has saved one, or an import'}."
+                f"Allowed: {', '.join(map(str, there)) or 'a stage that has saved one, or an import'}.\n"
+                f"What is marked done and has lost its checkpoint is made again once {folder} is deleted."
             )
         yield checkpoints, wanted
     finally:
