@@ -10,6 +10,8 @@ from absl import flags
 
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.doors.report import show_report
+from xling_jax.errors import ConfigError
+from xling_jax.ledger import process_began
 
 ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
 
@@ -25,6 +27,7 @@ def main(argv: list[str]) -> None:
     about = "Stages to run at once; 0: as many as there are cores where the only device is a CPU, else 1."
     flags.DEFINE_integer("jobs", 0, about, lower_bound=0, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
+    _define_telemetry(values)
     parse(values, "run", argv, ABOUT)
     keep_memory()
     declared, workdir = experiment(values), pathlib.Path(required(values, "workdir"))
@@ -33,13 +36,36 @@ def main(argv: list[str]) -> None:
     from xling_jax.stages.plan import describe  # noqa: PLC0415 - after the flags, which answer at once
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
+    asked = _asked(values)
     compilation_cache(workdir)
     run = Run(declared, workdir, data_dir(values), "xling run " + shlex.join(argv))
     if values["dry_run"].value:
         print("\n".join(describe(run.plan, workdir)))
         return
-    run(stop_asked=catch_signals(), jobs=required(values, "jobs"))
-    show_report([workdir], workdir / "report")
+    run(stop_asked=catch_signals(), jobs=required(values, "jobs"), asked=asked)
+    with run.ledger.event("report"):
+        show_report([workdir], workdir / "report")
+
+
+def _define_telemetry(values: flags.FlagValues) -> None:
+    steps = "Profile so many steps from this one on: STEP[:COUNT], counted from 1; into WORKDIR/profiles."
+    flags.DEFINE_string("profile", None, steps, flag_values=values)
+    flags.DEFINE_list("profile_stages", [], "Stages to profile, as --dry_run names them; else all.", flag_values=values)
+    flags.DEFINE_string("wandb", "", "Send metrics to this project of Weights & Biases, too.", flag_values=values)
+
+
+def _asked(values: flags.FlagValues):
+    """Returns what is to be told beside results; ConfigError for what it cannot be."""
+    from xling_jax.stages.telemetry import Asked  # noqa: PLC0415
+    from xling_jax.train.sinks import check_wandb  # noqa: PLC0415
+    from xling_jax.train.tracing import Profile  # noqa: PLC0415
+
+    text, stages, project = values["profile"].value, required(values, "profile_stages"), required(values, "wandb")
+    if stages and text is None:
+        raise ConfigError("--profile_stages is given without --profile.\nAllowed: both, or neither.")
+    if project:
+        check_wandb()
+    return Asked(Profile.parse(text, tuple(stages)) if text is not None else None, project, process_began())
 
 
 def catch_signals():

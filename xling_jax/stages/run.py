@@ -12,6 +12,8 @@ import jax
 from xling_jax.checks import check_vocabulary
 from xling_jax.errors import ConfigError, Interrupted
 from xling_jax.experiment import Experiment
+from xling_jax.goodput import goodput
+from xling_jax.ledger import TIME, Ledger, now
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
@@ -19,8 +21,10 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import claim_workdir, hold, write_experiment, write_submissions
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.start import open_start
+from xling_jax.stages.telemetry import Asked
 from xling_jax.stages.words import Words
 from xling_jax.tables.kinds import KINDS
+from xling_jax.train.compiling import watch_compiling
 from xling_jax.train.writer import Display
 
 MOST_JOBS = 4
@@ -40,35 +44,69 @@ class Run:
 
     def __init__(self, experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path | None, command: str = ""):
         """Lays out the plan; reads the sources' checksums, and writes nothing."""
+        self._began = now()
         self.experiment = experiment
         self.workdir = workdir
         start = open_start(experiment)
         self.cells = Cells(experiment, workdir, data_dir, start.vocabulary if start else None)
         self.plan: Plan = make_plan(experiment, self.cells.vocabulary_hash(), self.cells.checksum, start)
         self.display = Display()
+        self.ledger = Ledger()
         self._command = command
+        self._planned = now()
 
-    def __call__(self, stop_asked: Callable[[], bool] = lambda: False, jobs: int = 0) -> None:
+    def __call__(
+        self, stop_asked: Callable[[], bool] = lambda: False, jobs: int = 0, asked: Asked | None = None
+    ) -> None:
         """Runs what is not done.
 
         Args:
           stop_asked: whether to save and leave.
           jobs: stages to run at once; 0 for `default_jobs`. Results do not depend on it.
+          asked: what to tell beside results.
 
         Raises:
           XlingError: whatever was finished before stays; running again goes on.
         """
         check_vocabulary(self.plan.row, self.cells.vocabulary.kind)
+        asked = asked or Asked()
+        asked.check(self.plan, jobs)
         claim_workdir(self.workdir, self.plan)
         with hold(self.workdir):
-            write_experiment(self.workdir, self.plan, self._command)
             left = [node for node in self.plan.nodes if not is_done(self.workdir, self.plan, node)]
             if left:
-                self.prepare(stop_asked)
-                jobs = jobs or default_jobs()
-                runner = StageRunner(self.plan, self.workdir, self.cells, self._programs(), self.display, jobs == 1)
-                self._run(left, runner, stop_asked, jobs)
-            write_submissions(self.workdir, self.plan)
+                with self._open_ledger(asked):
+                    self._run_left(left, stop_asked, jobs, asked)
+                    write_submissions(self.workdir, self.plan)
+                self._tell_time()
+            else:
+                write_experiment(self.workdir, self.plan, self._command)
+                write_submissions(self.workdir, self.plan)
+
+    def _open_ledger(self, asked: Asked) -> Ledger:
+        """Opens the ledger, and writes down what came before there was one."""
+        self.ledger = Ledger(self.workdir / TIME)
+        if asked.began is not None:
+            self.ledger.record("startup", asked.began, self._began)
+        self.ledger.record("plan", self._began, self._planned)
+        watch_compiling()
+        return self.ledger
+
+    def _tell_time(self) -> None:
+        found = goodput(self.workdir / TIME)
+        assert found is not None, "a run that wrote no ledger"
+        self.display.say(found.text())
+
+    def _run_left(self, left: list[Node], stop_asked: Callable[[], bool], jobs: int, asked: Asked) -> None:
+        with self.ledger.event("startup"):  # the first who asks for devices waits for them
+            jobs = jobs or (1 if asked.profile else default_jobs())
+            write_experiment(self.workdir, self.plan, self._command)
+        with self.ledger.event("prepare"):
+            self.prepare(stop_asked)
+            programs = self._programs()
+        shared = self.plan, self.workdir, self.cells, programs, self.display
+        runner = StageRunner(*shared, alone=jobs == 1, ledger=self.ledger, asked=asked)
+        self._run(left, runner, stop_asked, jobs)
 
     def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
         """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop, between two cells."""
