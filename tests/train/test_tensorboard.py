@@ -34,7 +34,7 @@ def test_steps_are_read_back(step):
 
 
 def values_of(folder):
-    """Returns (step, {tag: value}) of all files of a folder, in order, read by another piece of code than wrote them."""
+    """Returns (step, {tag: value}) of all files of a folder, in order, read by code that has nothing of the writer."""
     found = []
     for path in sorted(folder.iterdir()):
         for _, event in read_records(path):
