@@ -108,10 +108,17 @@ def keep_memory() -> None:
 
 
 def compilation_cache(workdir: pathlib.Path) -> None:
-    """Keeps compiled programs in the run's folder, unless JAX was told of another place."""
+    """Keeps compiled programs in the run's folder, unless JAX was told of another place.
+
+    That folder and no place of the user's, because it is what a run that is ended and started again on another machine
+    still has, what all hosts of a pod see, and what goes away with the run: nothing has to be thrown out of it, and
+    JAX's own way of doing that does not survive kill -9 between an entry and its time stamp.
+    """
     import jax  # noqa: PLC0415
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str((workdir / "compiled").absolute()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    everything = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
+    for name, value in everything.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
