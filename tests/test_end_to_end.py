@@ -184,3 +184,14 @@ def test_a_second_process_is_kept_out(straight):
         process = start(workdir)
         output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 2 and "Another process is running" in output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LIMIT)
+def test_a_profile_of_given_steps_of_given_stages(tmp_path):
+    output = finish(tmp_path, "--profile=5:2", "--profile_stages=pretrain,none_nli_s0")
+    (folder,) = (tmp_path / "profiles").iterdir()
+    assert folder.name.startswith("pretrain-") and list(folder.rglob("*.xplane.pb"))
+    assert f"pretrain profiled: {folder}. Look at it with `xprof --logdir={folder}" in output
+    assert "none_nli_s0 has no profile: it did not train step 5" in output, "it has four"
+    assert goodput(tmp_path / "time.jsonl").seconds["profile"] > 0

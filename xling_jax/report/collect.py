@@ -113,7 +113,8 @@ def collect_experiment(workdir: pathlib.Path, record: Record) -> Collected:
         pair = (row for row in (entry.before, entry.after) if row)
         joined |= {_join(row, record, entry): None for row in pair}
     metrics = {entry.dir: workdir / "stages" / entry.dir / "metrics.jsonl" for entry in record.stages}
-    curves, speeds = ({dir: read(path) for dir, path in metrics.items()} for read in (read_curves, read_speed))
+    curves = {dir: read_curves(path) for dir, path in metrics.items()}
+    speeds = {dir: read_speed(path) for dir, path in metrics.items()}
     return Collected(
         record,
         tuple(sorted(joined, key=_order)),

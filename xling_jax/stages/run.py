@@ -80,27 +80,30 @@ class Run:
                     write_submissions(self.workdir, self.plan)
                 self._tell_time()
             else:
+                if asked.profile:
+                    self.display.say("nothing is profiled: every stage is done")
                 write_experiment(self.workdir, self.plan, self._command)
                 write_submissions(self.workdir, self.plan)
 
     def _open_ledger(self, asked: Asked) -> Ledger:
-        """Opens the ledger, and writes down what came before there was one."""
-        self.ledger = Ledger(self.workdir / TIME)
+        """Opens the ledger, and writes down what came before there was one. One host keeps it."""
+        first = jax.process_index() == 0  # who asks for devices first waits for them
+        self.ledger = Ledger(self.workdir / TIME if first else None)
         if asked.began is not None:
             self.ledger.record("startup", asked.began, self._began)
         self.ledger.record("plan", self._began, self._planned)
+        self.ledger.record("startup", self._planned, now())
         watch_compiling()
         return self.ledger
 
     def _tell_time(self) -> None:
-        found = goodput(self.workdir / TIME)
-        assert found is not None, "a run that wrote no ledger"
-        self.display.say(found.text())
+        found = goodput(self.workdir / TIME) if jax.process_index() == 0 else None
+        if found is not None:
+            self.display.say(found.text())
 
     def _run_left(self, left: list[Node], stop_asked: Callable[[], bool], jobs: int, asked: Asked) -> None:
-        with self.ledger.event("startup"):  # the first who asks for devices waits for them
-            jobs = jobs or (1 if asked.profile else default_jobs())
-            write_experiment(self.workdir, self.plan, self._command)
+        jobs = jobs or (1 if asked.profile else default_jobs())
+        write_experiment(self.workdir, self.plan, self._command)
         with self.ledger.event("prepare"):
             self.prepare(stop_asked)
             programs = self._programs()

@@ -94,6 +94,8 @@ class Telemetry:
         self._tell(node, trace, start)
 
     def _sinks(self, node: Node, start: int) -> list[Callable[[], Sink]]:
+        if jax.process_index():
+            return []  # one host writes what all of them know
         files = stage_folder(self.workdir, node.folder), self.workdir / TENSORBOARD / node.folder
         makers = file_sinks(*files, start)
         if self.asked.wandb:
