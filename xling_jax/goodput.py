@@ -92,7 +92,7 @@ class _Replay:
         self._open: dict[int, tuple[int, Piece, Mapping[str, float]]] = {}  # id: lane, piece, spent before it
         self._lanes: dict[int, list[int]] = collections.defaultdict(list)  # ids, the innermost last
         self._now: float | None = None
-        self.began = self.wall = 0.0
+        self.wall = 0.0
         self.killed = False
 
     def read(self, line: Mapping[str, Any]) -> None:

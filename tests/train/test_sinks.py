@@ -92,7 +92,8 @@ def test_who_cannot_reach_it_writes_offline(monkeypatch, tmp_path, said):
     library, sink = open_wandb(monkeypatch, said, tmp_path, online=False)
     sink.write(10, {"a": 1.0})
     assert [asked.get("mode") for asked in library.asked] == [None, "offline"] and library.logged == [(10, {"a": 1.0})]
-    assert said == ["  qa_s0-1f: Weights & Biases: ConnectionError: no way to reach it; metrics.jsonl has everything"]
+    words = "ConnectionError: no way to reach it; it goes on offline, for `wandb sync`"
+    assert said == [f"  qa_s0-1f: Weights & Biases: {words}"]
 
 
 @pytest.mark.parametrize("fails", ["offline", "log"])
@@ -102,6 +103,7 @@ def test_its_failures_end_nothing_and_are_said_once(monkeypatch, tmp_path, said,
         sink.write(step, {"a": 1.0})
     sink.close()
     assert not library.logged and len(said) == {"offline": 2, "log": 1}[fails]
+    assert said[-1].endswith("; metrics.jsonl has everything")
 
 
 def test_asked_for_and_not_installed(monkeypatch):

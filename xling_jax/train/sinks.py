@@ -72,17 +72,17 @@ class Wandb:
             "reinit": "create_new",  # several stages may be under way in one process
             "settings": wandb.Settings(init_timeout=PATIENCE, silent=True),
         }
-        self._run = self._try(lambda: wandb.init(**given))
+        self._run = self._try(lambda: wandb.init(**given), "it goes on offline, for `wandb sync`")
         if self._run is None:
             self._run = self._try(lambda: wandb.init(**given | {"mode": "offline"}))
 
-    def _try(self, call: Callable[[], Any]) -> Any:
+    def _try(self, call: Callable[[], Any], then: str = f"{METRICS} has everything") -> Any:
         """Returns what a call of the library returns, None if it fails: its errors have no class in common."""
         try:
             return call()
         except Exception as error:
             first = f"{error} ".splitlines()[0].strip()[:200]
-            self._say(f"  {self._stage}: Weights & Biases: {type(error).__name__}: {first}; {METRICS} has everything")
+            self._say(f"  {self._stage}: Weights & Biases: {type(error).__name__}: {first}; {then}")
             return None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
