@@ -59,20 +59,20 @@ def metadata_host() -> str:
     return ""
 
 
-def watch(every: float = ASK_EVERY) -> threading.Thread | None:
+def watch() -> threading.Thread | None:
     """Starts a thread that asks for notices, where there is a server to ask, and makes SIGTERM of the first one."""
     host = metadata_host()
     if not host:
         return None
-    thread = threading.Thread(target=_wait, args=(host, every), name="notices", daemon=True)
+    thread = threading.Thread(target=_wait, args=(host,), name="notices", daemon=True)
     thread.start()
     return thread
 
 
-def _wait(host: str, every: float) -> None:
+def _wait(host: str) -> None:
     pause = threading.Event()
     while not (found := notice(host)):
-        pause.wait(every)
+        pause.wait(ASK_EVERY)
     _say(f"the machine is about to be taken away ({found})")
     os.kill(os.getpid(), signal.SIGTERM)  # so that whatever listens to that is told, JAX too
 
