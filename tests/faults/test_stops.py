@@ -22,7 +22,7 @@ def terminate(process: subprocess.Popen) -> None:
 def test_at_every_moment(straight, tmp_path):
     """One run, stopped in each of its parts."""
     rng = random.Random(0)
-    for doing in ("preparing", "training", "saving", "between", "evaluating"):
+    for doing in ("preparing", "training", "saving", "evaluating", "between"):
         output = ended(interrupt(tmp_path, doing, rng, terminate, "--jobs=1"), EXIT_INTERRUPTED)
         assert "asked to stop: saving first; Ctrl-C stops at once" in output and AGAIN in output, doing
         assert left_over(tmp_path) == [], doing

@@ -46,12 +46,16 @@ def main(argv: list[str]) -> None:
 
 
 def quiet_libraries() -> None:
-    """Keeps the libraries' progress notes off the terminal; errors come through."""
+    """Keeps the libraries' progress notes off the terminal; errors come through, once.
+
+    Orbax writes the traceback of what fails in its threads, which then comes out where it is waited for.
+    """
     import logging  # noqa: PLC0415
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("absl", "jax", "orbax", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 
 
 def keep_memory() -> None:

@@ -35,9 +35,9 @@ def catch_signals() -> Callable[[], bool]:
 
     def ask(number, _frame):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if not asked:
+        asked.append(number)  # at first, because the next signal does not wait for this one
+        if len(asked) == 1:
             _say("asked to stop: saving first; Ctrl-C stops at once")
-        asked.append(number)
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)

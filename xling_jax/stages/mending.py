@@ -28,7 +28,7 @@ def set_aside(stage: pathlib.Path, damaged: pathlib.Path) -> list[pathlib.Path]:
     (stage / "DONE").unlink(missing_ok=True)
     found = [damaged]
     if damaged.parent == stage / CHECKPOINTS:
-        steps = [path for path in damaged.parent.iterdir() if path.name.isdigit()]
+        steps = [path for path in damaged.parent.glob("*") if path.name.isdigit()]
         found = sorted((path for path in steps if int(path.name) >= int(damaged.name)), key=lambda path: int(path.name))
     moved = []
     for path in found:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from xling_jax.checks import check_vocabulary
-from xling_jax.errors import ConfigError, Interrupted
+from xling_jax.errors import ConfigError, DiskError, Interrupted
 from xling_jax.experiment import Experiment
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
@@ -140,7 +140,11 @@ class Run:
                     if error is not None:
                         failed.set()
                         errors.append(error)
-                write_experiment(self.workdir, self.plan, self._command)
+                try:
+                    write_experiment(self.workdir, self.plan, self._command)
+                except DiskError as error:  # which is no news after another one
+                    failed.set()
+                    errors.append(error)
         # What stopped because of another stage's failure is not the news.
         errors.sort(key=lambda error: isinstance(error, Interrupted))
         if errors:

@@ -262,8 +262,9 @@ class StageRunner:
         make, abstract = self.programs.state_maker(node.heads, node.stage.optim)
         step = checkpoints.latest()
         if step is not None:
+            state = checkpoints.restore(step, abstract)
             self.display.say(f"  {node.name} goes on from its checkpoint at step {step}")
-            return step, checkpoints.restore(step, abstract)
+            return step, state
         state = make(node.seed)
         counts = self._counts(node)
         if counts["trained"] < counts["all"]:

@@ -64,8 +64,12 @@ def _same(found: Any, wanted: Any) -> bool:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return f"{error} ".splitlines()[0].strip()[:200] or type(error).__name__
+def _first_line(error: BaseException) -> str:
+    """Returns what first went wrong, in a line: what Orbax makes of TensorStore's errors says nothing of the file."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return f"{said} ".splitlines()[0].strip()[:200] or type(error).__name__
 
 
 class Checkpoints:
@@ -186,7 +190,7 @@ class Checkpoints:
         try:
             tree = self._manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
         except Exception as error:  # TensorStore raises bare Exception for a damaged file
-            raise self._damaged(step, _first_line(error)) from error
+            raise self._damaged(step, f"{item}: {_first_line(error)}") from error
         assert not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)), "unread leaves"
         for path, total in _sums(tree, {path: dtype for path, (_, dtype) in meta["shapes"].items()}).items():
             if meta["sums"].get(path, total) != total:
