@@ -3,13 +3,13 @@
 import os
 import pathlib
 import shlex
-import signal
 import sys
 
 from absl import flags
 
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.doors.report import show_report
+from xling_jax.doors.stopping import catch_signals
 
 ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
 
@@ -25,7 +25,10 @@ def main(argv: list[str]) -> None:
     about = "Stages to run at once; 0: as many as there are cores where the only device is a CPU, else 1."
     flags.DEFINE_integer("jobs", 0, about, lower_bound=0, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
+    about = "Go back behind a checkpoint that is damaged, and keep it aside; else it is an error."
+    flags.DEFINE_bool("skip_damaged", False, about, flag_values=values)
     parse(values, "run", argv, ABOUT)
+    stop_asked = catch_signals()  # before anything that takes long
     keep_memory()
     declared, workdir = experiment(values), pathlib.Path(required(values, "workdir"))
     quiet_libraries()
@@ -38,31 +41,21 @@ def main(argv: list[str]) -> None:
     if values["dry_run"].value:
         print("\n".join(describe(run.plan, workdir)))
         return
-    run(stop_asked=catch_signals(), jobs=required(values, "jobs"))
+    run(stop_asked=stop_asked, jobs=required(values, "jobs"), skip_damaged=bool(values["skip_damaged"].value))
     show_report([workdir], workdir / "report")
 
 
-def catch_signals():
-    """Returns a function that says whether SIGTERM or Ctrl-C has come; a second Ctrl-C ends the process at once."""
-    asked = []
-
-    def ask(number, _frame):
-        asked.append(number)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.write(2, b"asked to stop: saving first; Ctrl-C stops at once\n")
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
-    return lambda: bool(asked)
-
-
 def quiet_libraries() -> None:
-    """Keeps the libraries' progress notes off the terminal; errors come through."""
+    """Keeps the libraries' progress notes off the terminal; errors come through, once.
+
+    Orbax writes the traceback of what fails in its threads, which then comes out where it is waited for.
+    """
     import logging  # noqa: PLC0415
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("absl", "jax", "orbax", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 
 
 def keep_memory() -> None:

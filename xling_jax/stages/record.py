@@ -13,8 +13,8 @@ from typing import Any
 import jax
 
 from xling_jax import __version__
+from xling_jax.disk import write_text
 from xling_jax.errors import ConfigError
-from xling_jax.eval.suite import write_text
 from xling_jax.experiment import as_json, digest, seen_languages
 from xling_jax.stages.plan import Plan
 from xling_jax.tables.kinds import KINDS

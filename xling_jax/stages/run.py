@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from xling_jax.checks import check_vocabulary
-from xling_jax.errors import ConfigError, Interrupted
+from xling_jax.errors import ConfigError, DiskError, Interrupted
 from xling_jax.experiment import Experiment
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
@@ -24,6 +24,7 @@ from xling_jax.tables.kinds import KINDS
 from xling_jax.train.writer import Display
 
 MOST_JOBS = 4
+AGAIN = "Run the same command again to go on."
 
 
 def default_jobs() -> int:
@@ -48,12 +49,15 @@ class Run:
         self.display = Display()
         self._command = command
 
-    def __call__(self, stop_asked: Callable[[], bool] = lambda: False, jobs: int = 0) -> None:
+    def __call__(
+        self, stop_asked: Callable[[], bool] = lambda: False, jobs: int = 0, skip_damaged: bool = False
+    ) -> None:
         """Runs what is not done.
 
         Args:
           stop_asked: whether to save and leave.
           jobs: stages to run at once; 0 for `default_jobs`. Results do not depend on it.
+          skip_damaged: whether to go back behind a checkpoint that is damaged. Nor do they on this.
 
         Raises:
           XlingError: whatever was finished before stays; running again goes on.
@@ -66,26 +70,31 @@ class Run:
             if left:
                 self.prepare(stop_asked)
                 jobs = jobs or default_jobs()
-                runner = StageRunner(self.plan, self.workdir, self.cells, self._programs(), self.display, jobs == 1)
+                programs, alone = self._programs(), jobs == 1
+                runner = StageRunner(
+                    self.plan, self.workdir, self.cells, programs, self.display, alone, skip_damaged=skip_damaged
+                )
                 self._run(left, runner, stop_asked, jobs)
             write_submissions(self.workdir, self.plan)
 
     def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
-        """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop, between two cells."""
+        """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop."""
         parts = self.plan.parts()
         with self.display.bar("vocabulary and examples", len(parts), unit="cells") as bar:
             self.cells.tokenizer()
             done = itertools.count(1)
 
+            def pause():
+                if stop_asked():
+                    raise Interrupted(f"Stopped within a cell; {bar.done} of {len(parts)} are there.\n{AGAIN}")
+
             def tell(part):
                 number = next(done)
                 bar.advance(number, str(part.cell))
                 if number < len(parts) and stop_asked():
-                    raise Interrupted(
-                        f"Stopped at cell {number} of {len(parts)}.\nRun the same command again to go on."
-                    )
+                    raise Interrupted(f"Stopped at cell {number} of {len(parts)}.\n{AGAIN}")
 
-            self.cells.prepare_all(parts, tell)
+            self.cells.prepare_all(parts, tell, pause)
 
     def _programs(self) -> Programs:
         """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
@@ -131,10 +140,14 @@ class Run:
                     if error is not None:
                         failed.set()
                         errors.append(error)
-                write_experiment(self.workdir, self.plan, self._command)
+                try:
+                    write_experiment(self.workdir, self.plan, self._command)
+                except DiskError as error:  # which is no news after another one
+                    failed.set()
+                    errors.append(error)
         # What stopped because of another stage's failure is not the news.
         errors.sort(key=lambda error: isinstance(error, Interrupted))
         if errors:
             raise errors[0]
         if left:
-            raise Interrupted(f"Stopped with {len(left)} stages to do.\nRun the same command again to go on.")
+            raise Interrupted(f"Stopped with {len(left)} stages to do.\n{AGAIN}")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,8 @@ import jax
 from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
-from xling_jax.errors import DataError
-from xling_jax.eval.suite import write_text
+from xling_jax.disk import write_text, writing
+from xling_jax.errors import DamagedError, DataError
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import NAME, Card, as_text
 from xling_jax.models.lora import merge_lora
@@ -21,6 +22,7 @@ from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.results import write_results
 from xling_jax.selection import AVERAGE, COMPARISONS, LAST, Selection, averaged, best, candidates
 from xling_jax.stages.cells import Cells
+from xling_jax.stages.diverged import written_down
 from xling_jax.stages.evaluation import (
     Examinee,
     Examiner,
@@ -31,6 +33,7 @@ from xling_jax.stages.evaluation import (
     step_questions,
     unevaluated,
 )
+from xling_jax.stages.mending import owner, set_aside
 from xling_jax.stages.plan import Node, Plan, judge
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
@@ -42,12 +45,15 @@ from xling_jax.tables.tasks import TASKS, tasks_of_head
 from xling_jax.train.checkpoint import (
     AVERAGED,
     CHECKPOINTS,
+    CHOSEN,
     HISTORY,
     PARAMS,
     Checkpoints,
     choose,
+    chosen,
     open_own,
     save_alone,
+    sweep,
 )
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
@@ -70,9 +76,39 @@ class StageRunner:
     programs: Programs
     display: Display
     alone: bool  # no other stage runs at the same time
+    skip_damaged: bool = False  # go back behind a damaged checkpoint
+    _mending: Any = dataclasses.field(default_factory=threading.RLock)
+    _mended: set[pathlib.Path] = dataclasses.field(default_factory=set)
 
     def __call__(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         """Does what is left of a stage. Raises an XlingError; what was saved before stays."""
+        try:
+            self._run(node, stop_asked)
+        except DamagedError as error:
+            if not self.skip_damaged:
+                raise
+            with self._mending:
+                self._mend(error, node, stop_asked)
+            self(node, stop_asked)
+
+    def _mend(self, error: DamagedError, asking: Node, stop_asked: Callable[[], bool]) -> None:
+        """Sets a damaged checkpoint aside, and makes it again if it is another stage's than the one that asks.
+
+        Raises the error for a checkpoint that no stage of the plan makes, or that is damaged again.
+        """
+        node = owner(self.plan, self.workdir, error)
+        if error.is_other():  # another stage that needs it has mended it meanwhile
+            return
+        if node is None or error.path in self._mended:
+            raise error
+        self._mended.add(error.path)
+        moved = set_aside(stage_folder(self.workdir, node.folder), error.path)
+        self.display.say(f"{error.args[0].splitlines()[0]}\n  kept aside: {' '.join(map(str, moved)) or 'nothing'}")
+        if node != asking:
+            self.display.say(f"  {node.folder} makes it again")
+            self(node, stop_asked)
+
+    def _run(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         folder = stage_folder(self.workdir, node.folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.json", json.dumps(self._identity(node), indent=1, sort_keys=True) + "\n")
@@ -81,6 +117,7 @@ class StageRunner:
             return
         write_text(folder / NAME, as_text(self._card(node)))
         keep = 1 if node.stage.selection == Selection() else None
+        sweep(folder / CHECKPOINTS)
         checkpoints = Checkpoints(folder / CHECKPOINTS, keep, background=self.alone)
         try:
             state, step = self._train(node, checkpoints, stop_asked)
@@ -158,8 +195,14 @@ class StageRunner:
             host=jax.process_index(),
             hosts=jax.process_count(),
         )
-        metrics_path = stage_folder(self.workdir, node.folder) / "metrics.jsonl"
-        with open_metrics(metrics_path, start) as metrics, self.display.bar(f"  {node.name}", steps, start) as bar:
+        folder, parts = stage_folder(self.workdir, node.folder), stage.parts(self.plan.experiment.limits)
+        path = folder / "metrics.jsonl"
+        with (
+            written_down(folder, source, parts, self.cells.ids),
+            writing(path),
+            open_metrics(path, start) as metrics,
+            self.display.bar(f"  {node.name}", steps, start) as bar,
+        ):
             counts = {f"parameters/{name}": number for name, number in self._counts(node).items()}
 
             def log(step, values):
@@ -220,8 +263,9 @@ class StageRunner:
         make, abstract = self.programs.state_maker(node.heads, optim)
         step = checkpoints.latest()
         if step is not None:
+            state = checkpoints.restore(step, abstract)
             self.display.say(f"  {node.name} goes on from its checkpoint at step {step}")
-            return step, checkpoints.restore(step, abstract)
+            return step, state
         counts = self._counts(node)
         if counts["trained"] < counts["all"]:
             self.display.say(f"  {node.name} trains {counts['trained']:,} of {counts['all']:,} parameters")
@@ -242,6 +286,13 @@ class StageRunner:
         start = self.plan.start
         imported = start if start and parent.imported else None
         folder = imported.folder if imported else stage_folder(self.workdir, parent.folder)
+        policy = "last" if imported else parent.stage.selection.policy
+        if not imported and chosen(folder)[2] != policy:
+            raise DamagedError(
+                f"{folder / CHOSEN}, which says which checkpoint was chosen by {policy}, is not there.\n"
+                f"Delete {folder / 'DONE'} and run again: it is chosen as before. --skip_damaged does the same.",
+                folder / CHOSEN,
+            )
         with open_own(folder, imported.step if imported else None, create=False) as (checkpoints, step):
             shapes = checkpoints.meta(step)[PARAMS]["shapes"]
             return merge_lora(checkpoints.restore_params(step, with_adapters(wanted, shapes)))

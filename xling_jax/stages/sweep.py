@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from xling_jax.data.sources import is_there
+from xling_jax.disk import write_text
 from xling_jax.errors import ConfigError
-from xling_jax.eval.suite import write_text
 from xling_jax.experiment import Target
 from xling_jax.models.build import HeadSpec
 from xling_jax.protocol import ALL, FIELDS

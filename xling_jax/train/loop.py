@@ -9,6 +9,18 @@ import jax
 from xling_jax.errors import Interrupted, NumericalError
 
 
+class Diverged(NumericalError):
+    """The loss of `step` was not finite.
+
+    `noticed` is the logged step at or after it whose `metrics` said so, counted from 1; `rate` is the learning rate of
+    the step itself.
+    """
+
+    def __init__(self, text: str, step: int, rate: float, noticed: int, metrics: dict[str, float]):
+        super().__init__(text)
+        self.step, self.rate, self.noticed, self.metrics = step, rate, noticed, metrics
+
+
 def train(
     state: Any,
     steps: int,
@@ -48,7 +60,7 @@ def train(
       enough: whether training is over; asked after each save.
 
     Raises:
-      NumericalError: a loss was not finite.
+      Diverged: a loss was not finite.
       Interrupted: after saving, when asked to stop.
     """
     pending: tuple[int, str, Any] | None = None
@@ -62,10 +74,14 @@ def train(
             bad = int(metrics.pop("bad_step"))
             values = {f"train/{head}/{name}": float(value) for name, value in metrics.items()}
             if bad >= 0:
-                raise NumericalError(
+                raise Diverged(
                     f"The loss of step {bad} is not finite.\n"
                     f"Its examples: {' '.join(identify(bad)[:8])} ...\n"
-                    "Lower the learning rate of the stage, or look at these examples."
+                    "Lower the learning rate of the stage, or look at these examples.",
+                    bad,
+                    rate(bad),
+                    at,
+                    values,
                 )
             times = {"time/step": time.perf_counter() - began, "time/input": waited}
             log(at, values | {name: seconds / (sent - start) for name, seconds in times.items()})
