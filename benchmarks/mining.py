@@ -5,8 +5,8 @@
 Each arm runs in a process of its own, on as many threads, with the same vectors: the 4 nearest of each sentence of one
 side on the other one and back, and the ratio of margins of each sentence's best. faiss has one index for each
 direction, as XTREME's code. Writes mining.json beside this file. PYTHON_WITH_FAISS is the interpreter of an environment
-with faiss-cpu, which is nothing that `xling_jax` needs. Ten minutes on two idle cores. With --sample faiss searches for
-so many sentences of each side only, and its time is multiplied: it takes them in blocks, one like another.
+with faiss-cpu, which is nothing that `xling_jax` needs. Twenty minutes on two idle cores. With --sample faiss searches
+for so many sentences of each side only, and its time is multiplied: it takes them in blocks, one like another.
 """
 
 import argparse

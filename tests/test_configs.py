@@ -141,6 +141,11 @@ WRONG = {
         lambda c: c.update(checkpoint="work/xlmr", model=""),
         "The config has checkpoint='work/xlmr', and pretrain beside it.\nAllowed: one of them",
     ),
+    "mesh": (lambda c: c.update(mesh="pod"), "Unknown mesh 'pod' in 'config.mesh'"),
+    "nothing divided": (
+        lambda c: c.update(strategy="fsdp"),
+        "Strategy 'fsdp' divides no parameters on mesh 'any'.*\nAllowed: strategy='data', or a mesh .*: fsdp data2_",
+    ),
     "no model": (lambda c: c.update(model=""), "Unknown model ''"),
     "model": (lambda c: c.update(model="wrld"), "Unknown model 'wrld'.*\nDid you mean: world"),
     "task": (lambda c: c["pretrain"].update(data=("world_txt.train.qen",)), "Unknown task 'world_txt' in stage"),

@@ -12,6 +12,7 @@ from xling_jax.protocol import check_protocol
 from xling_jax.selection import check_selection, source_dev
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.languages import language
+from xling_jax.tables.meshes import MESHES, mesh
 from xling_jax.tables.models import FAMILIES, Model, model
 from xling_jax.tables.prompts import HEADS, LABELS, asked
 from xling_jax.tables.tasks import TASKS, Cell, cells, parse_cells, task, tasks_of_head
@@ -271,6 +272,7 @@ def check(experiment: "Experiment") -> None:
         _check_start(experiment)
     else:
         positions = model(experiment.model, "'config.model'").positions
+    _check_mesh(experiment)
     if experiment.readers < 0:
         raise ConfigError(f"The experiment has readers={experiment.readers}.\nAllowed: 0 or more processes.\n{WHERE}")
     if not experiment.name.replace("_", "").isalnum():
@@ -293,6 +295,17 @@ def check(experiment: "Experiment") -> None:
     _check_remembered(experiment)
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)
+
+
+def _check_mesh(experiment: "Experiment") -> None:
+    """Raises ConfigError for a mesh that is not known, or on which a strategy would silently divide nothing."""
+    row = mesh(experiment.mesh, "'config.mesh'")
+    if experiment.strategy != "data" and row.data != 1 and (row.fsdp, row.tensor) == (1, 1):
+        fitting = [name for name, other in MESHES.items() if (other.fsdp, other.tensor) != (1, 1)]
+        raise ConfigError(
+            f"Strategy '{experiment.strategy}' divides no parameters on mesh '{row.name}', whose devices are all for "
+            f"data.\nAllowed: strategy='data', or a mesh with fsdp or tensor devices: {' '.join(fitting)}.\n{WHERE}"
+        )
 
 
 def _check_remembered(experiment: "Experiment") -> None:

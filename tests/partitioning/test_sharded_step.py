@@ -165,6 +165,41 @@ def test_moments_lie_where_their_parameters_lie(strategy, mesh):
     jax.tree.map(assert_placed, after, abstract)
 
 
+def test_gradients_lie_where_their_parameters_lie(monkeypatch):
+    """Those of micro-batches are added up in the shards: a whole gradient of 10 billion numbers fits nowhere."""
+    asked, real = [], jax.lax.with_sharding_constraint
+
+    def record(tree, shardings, *more):
+        asked.append((jax.tree.map(jnp.shape, tree), shardings))
+        return real(tree, shardings, *more)
+
+    here = programs("fsdp_tensor", "data2_fsdp2_tensor2")
+    make, abstract = here.state_maker(HEADS, OPTIM)
+    step = here.step(HEADS, head_spec(TASKS["world_qa"]), OPTIM, 2)
+    monkeypatch.setattr(jax.lax, "with_sharding_constraint", record)
+    step(make(3), here.place(batch("world_qa")), 0.01, 5)
+    params = abstract["params"]
+    wanted = (jax.tree.map(jnp.shape, params), jax.tree.map(lambda leaf: leaf.sharding, params))
+    assert asked.count(wanted) == 2, "the sum before the first micro-batch, and the gradient of one"
+
+
+def test_what_is_given_is_not_made(monkeypatch):
+    here = programs("fsdp_tensor", "data2_fsdp2_tensor2")
+    make, abstract = here.state_maker(HEADS, OPTIM)
+    given = make(4)["params"]["body"]
+    kept = jax.device_get(given)
+    start, _ = here.state_maker(HEADS, OPTIM, ("body",))
+    state = start(3, {"body": given})
+    jax.tree.map(assert_placed, state, abstract)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(given)), "the state has taken over the memory"
+    jax.tree.map(np.testing.assert_array_equal, state["params"]["body"], kept)
+    fresh = make(3)["params"]
+    heads = [name for name in fresh if name != "body"]
+    assert len(heads) == len(HEADS)
+    for name in heads:
+        jax.tree.map(np.testing.assert_array_equal, state["params"][name], fresh[name])
+
+
 # What a stage may train of a model, wide enough for Adafactor to factor.
 WIDE = dataclasses.replace(MODELS["tiny"], name="wide", width=128, heads=8, mlp=128)
 ADAPTED = {

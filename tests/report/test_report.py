@@ -38,6 +38,8 @@ def test_files(report):
 def test_an_experiment_without_comparisons_is_reported(make_workdir, tmp_path):
     alone = write_report([make_workdir(comparisons=[], headline=None).path], tmp_path)
     assert "No comparison is declared" in alone.text(100) and "qa2: scores" in alone.text(100)
+    page = (tmp_path / "index.html").read_text()
+    assert "scores only" in page and "cells missing" not in page, "none is missing that was asked for"
     assert "gains" not in alone.text(100) and not list((tmp_path / "figures").glob("*-gains.svg"))
 
 

@@ -10,7 +10,7 @@ from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import Card
 from xling_jax.stages.asking import asked
 from xling_jax.stages.plan import SPEAKERS, Start, describe, make_plan
-from xling_jax.stages.transfer import merge, plan_loading, source_tree
+from xling_jax.stages.transfer import merge, named_here, plan_loading, source_tree
 from xling_jax.tables.models import MODELS
 from xling_jax.tables.prompts import PROMPTS, Prompt
 
@@ -151,7 +151,7 @@ def test_a_head_without_parameters_is_no_part_of_a_tree():
     """Where the output matrix is the embeddings."""
     loading = plan_loading(Handover(), (LM,), (LM,))
     assert source_tree(loading, {"body": {"word": 1}}) == {"body": {"word": 1}}
-    assert merge(loading, {"body": {"word": 1}}, {"body": {"word": 2}}) == {"body": {"word": 2}}
+    assert merge({"body": {"word": 1}}, named_here(loading, {"body": {"word": 2}})) == {"body": {"word": 2}}
 
 
 @pytest.mark.parametrize("heads", [(), (NLI,)])

@@ -8,7 +8,7 @@ import pytest
 from xling_jax.errors import CheckpointError
 from xling_jax.experiment import Handover, Optim
 from xling_jax.models.build import HeadSpec, Model, build_config, init_params
-from xling_jax.stages.transfer import BODY, Loading, head_part, merge, plan_loading, source_tree
+from xling_jax.stages.transfer import BODY, Loading, head_part, merge, named_here, plan_loading, source_tree
 from xling_jax.tables.models import MODELS
 from xling_jax.train.checkpoint import Checkpoints, paths
 from xling_jax.train.optimizer import make_optimizer
@@ -94,7 +94,7 @@ def test_a_stage_starts_from_the_checkpoint_before(head, tmp_path):
     reopened = Checkpoints(tmp_path / "checkpoints")
     read = reopened.restore_params(30, source_tree(loading, abstract))
     reopened.close()
-    params = merge(loading, state["params"], read)
+    params = merge(state["params"], named_here(loading, read))
 
     assert set(params) == {BODY, head_part("world_qa2")}
     jax.tree.map(np.testing.assert_array_equal, params[BODY], parent["params"][BODY])

@@ -31,9 +31,9 @@ def make() -> dict:
     return state | {"step": jnp.int32(12)}
 
 
-def on(mesh_name: str, tree):
+def on(mesh_name: str, tree, devices: int = 8):
     """Returns the shapes of a tree with shardings over a mesh: the first axis split where it can be."""
-    mesh = build_mesh(MESHES[mesh_name])
+    mesh = build_mesh(MESHES[mesh_name], jax.devices()[-devices:])
 
     def place(leaf):
         spec = P("fsdp") if leaf.ndim and leaf.shape[0] % mesh.shape["fsdp"] == 0 else P()
@@ -80,10 +80,13 @@ def assert_refused(folder, *texts, abstract=None):
     assert len(str(error.value)) < 700, "a dump is no message"
 
 
-@pytest.mark.parametrize("mesh", ["one", "fsdp", "data2_fsdp4", "data2_fsdp2_tensor2"])
-def test_what_was_saved_comes_back_on_any_mesh(saved, mesh):
-    state = restore(saved, mesh=mesh)
-    expected, abstract = make(), on(mesh, make())
+@pytest.mark.parametrize(
+    ("mesh", "devices"),
+    [("one", 1), ("fsdp", 2), ("any", 4), ("fsdp", 4), ("fsdp", 8), ("data2_fsdp4", 8), ("data2_fsdp2_tensor2", 8)],
+)
+def test_what_was_saved_comes_back_on_any_mesh(saved, mesh, devices):
+    expected, abstract = make(), on(mesh, make(), devices)
+    state = restore(saved, abstract)
     assert jax.tree.structure(state) == jax.tree.structure(expected), "tuples of the optimiser are tuples again"
     jax.tree.map(np.testing.assert_array_equal, state, expected)
     for (path, leaf), promised in zip(paths(state).items(), jax.tree.leaves(abstract), strict=True):

@@ -6,6 +6,7 @@ add to a kernel.
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -42,9 +43,12 @@ def _added(a: jax.Array, b: jax.Array, scale: jax.Array) -> jax.Array:
 
 
 def lay_over(fresh: Any, read: Any) -> Any:
-    """Returns what was read, which has no adapters, with those of the fresh tree. Everything else must be in both."""
+    """Returns what was read, which has no adapters, with those of the fresh tree. Everything else must be in both.
+
+    What was read gets the boxes of a fresh tree that has some.
+    """
     if not isinstance(fresh, dict):
-        return read
+        return fresh.replace_boxed(read) if isinstance(fresh, nn.meta.AxisMetadata) else read
     missing = fresh.keys() ^ read.keys()
     assert missing <= set(ADAPTERS), f"in one tree only: {sorted(missing)}"
     return {name: lay_over(part, read[name]) if name in read else part for name, part in fresh.items()}

@@ -35,12 +35,14 @@ def shardings_of(boxed: PyTree, mesh: jax.sharding.Mesh, strategy: str) -> PyTre
     return jax.tree.map(lambda leaf, sharding: _fits(sharding, leaf.shape), nn.meta.unbox(boxed), named)
 
 
-def creator(make: Callable[..., PyTree], mesh: jax.sharding.Mesh, strategy: str, *arguments: Any):
+def creator(
+    make: Callable[..., PyTree], mesh: jax.sharding.Mesh, strategy: str, *arguments: Any, donate: tuple[int, ...] = ()
+):
     """Compiles a pure function of boxed arrays so that each device makes its own shards.
 
     Returns (a function of arguments like the given ones to plain arrays, their shapes with shardings). No
-    host ever holds a whole array that is sharded. Call it outside `use_mesh`: under a mesh, Flax constrains a
-    kernel while its shape is still flat, which fails.
+    host ever holds a whole array that is sharded. `donate`: numbers of arguments whose memory the result takes. Call
+    it outside `use_mesh`: under a mesh, Flax constrains a kernel while its shape is still flat, which fails.
     """
     boxed = jax.eval_shape(make, *arguments)
     shardings = shardings_of(boxed, mesh, strategy)
@@ -49,4 +51,5 @@ def creator(make: Callable[..., PyTree], mesh: jax.sharding.Mesh, strategy: str,
         nn.meta.unbox(boxed),
         shardings,
     )
-    return jax.jit(lambda *given: nn.meta.unbox(make(*given)), out_shardings=shardings), abstract
+    made = jax.jit(lambda *given: nn.meta.unbox(make(*given)), out_shardings=shardings, donate_argnums=donate)
+    return made, abstract

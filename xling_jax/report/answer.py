@@ -14,7 +14,7 @@ from xling_jax.report.table import Number, count
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
 UNDECIDED = "undecided at this size"
-UNANSWERED = "cells missing"
+UNANSWERED, UNASKED = "cells missing", "scores only"
 POWER = 2.8  # standard errors: 1.96 for a two-sided 5 % test and 0.84 for a power of 80 % (Bloom 1995)
 
 
@@ -32,7 +32,7 @@ def answer(collected: Collected) -> Answer:
     """Returns the answer to the experiment's question: the zero-shot mean of the headline comparison."""
     record, headline = collected.record, collected.record.headline
     if headline is None:
-        return Answer("No comparison is declared to answer the question.", UNANSWERED, None, ())
+        return Answer("No comparison is declared to answer the question.", UNASKED, None, ())
     target, (first, second) = record.target(headline.target), headline.comparison
     column = next((column for column in columns(record, target) if column.kind == "mean"), None)
     if column is None:

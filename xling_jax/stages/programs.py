@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -19,16 +20,16 @@ from xling_jax.models.build import HeadSpec, build_config, build_model, init_par
 from xling_jax.models.rates import relative_rates
 from xling_jax.partitioning.feed import feed
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
-from xling_jax.partitioning.place import creator
+from xling_jax.partitioning.place import creator, shardings_of
 from xling_jax.protocol import ALL
-from xling_jax.stages.transfer import BODY, head_part
+from xling_jax.stages.transfer import BODY, head_part, merge
 from xling_jax.stages.words import Words, make_output_fn
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.meshes import mesh
 from xling_jax.tables.models import Model as ModelRow
 from xling_jax.tables.tasks import TASKS
 from xling_jax.train.optimizer import make_optimizer
-from xling_jax.train.partition import Leaf, Leaves
+from xling_jax.train.partition import Leaf, Leaves, take
 from xling_jax.train.step import init_state, train_step
 
 
@@ -86,19 +87,31 @@ class Programs:
         names = {path: tuple(box.names) for path, box in flatten_dict(boxed, sep="/").items()}
         return {path: Leaf(names[path], rates[path]) for path in names}
 
-    def _state_maker(self, heads: tuple[HeadSpec, ...], optim: Optim) -> tuple[Callable, Any]:
-        """Returns (seed -> state, the state's shapes and shardings)."""
+    def _state_maker(
+        self, heads: tuple[HeadSpec, ...], optim: Optim, parts: tuple[str, ...] = ()
+    ) -> tuple[Callable, Any]:
+        """Returns ((seed, parameters that are given) -> state, the state's shapes and shardings).
+
+        `parts` names those that are given, without adapters. They are donated and never drawn, so that a model which
+        takes half of the memory can start from another one.
+        """
         leaves = self.leaves(heads, optim)
         optimizer = make_optimizer(optim, leaves)
 
-        def make(seed):
-            return init_state(init_params(self._model(heads, optim), jax.random.key(seed)), optimizer, leaves)
+        def make(seed, given):
+            fresh = init_params(self._model(heads, optim), jax.random.key(seed))
+            return init_state(merge(fresh, given), optimizer, leaves)
 
-        return creator(make, self.mesh, self._strategy, np.uint32(0))
+        plain = self.state_maker(heads, Optim())[1]["params"] if parts else {}
+        shapes = {part: plain[part] for part in parts}
+        made, abstract = creator(make, self.mesh, self._strategy, np.uint32(0), shapes, donate=(1,))
+        return lambda seed, given=types.MappingProxyType({}): made(np.uint32(seed), dict(given)), abstract
 
     def _step(self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int) -> Callable:
         """Returns (state, batch, learning rate, seed) -> (state, metrics). The state is donated."""
         network, leaves = self._model(heads, optim), self.leaves(heads, optim)
+        boxed = jax.eval_shape(lambda: take(init_params(network, jax.random.key(0)), leaves))
+        trained = shardings_of(boxed, self.mesh, self._strategy)
 
         def apply(params, dropout_key, batch):
             return network.apply({"params": params}, head.name, batch, False, rngs={"dropout": dropout_key})
@@ -115,6 +128,7 @@ class Programs:
                 accumulate=accumulate,
                 mask_id=self._mask_id,
                 leaves=leaves,
+                divide=lambda gradient: jax.lax.with_sharding_constraint(gradient, trained),
             )
 
         _, abstract = self.state_maker(heads, optim)

@@ -36,7 +36,7 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
 from xling_jax.stages.saving import Saver
 from xling_jax.stages.start import check_labels
-from xling_jax.stages.transfer import BODY, head_part, merge, plan_loading, source_tree, with_adapters
+from xling_jax.stages.transfer import BODY, head_part, named_here, plan_loading, source_tree, with_adapters
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS, tasks_of_head
 from xling_jax.train.checkpoint import (
@@ -216,25 +216,26 @@ class StageRunner:
 
     def _start(self, node: Node, checkpoints: Checkpoints) -> tuple[int, Any]:
         """Returns (step, state) of the newest checkpoint, or of step 0 with what the hand-over takes."""
-        make, abstract = self.programs.state_maker(node.heads, node.stage.optim)
+        optim = node.stage.optim
+        make, abstract = self.programs.state_maker(node.heads, optim)
         step = checkpoints.latest()
         if step is not None:
             self.display.say(f"  {node.name} goes on from its checkpoint at step {step}")
             return step, checkpoints.restore(step, abstract)
-        state = make(node.seed)
         counts = self._counts(node)
         if counts["trained"] < counts["all"]:
             self.display.say(f"  {node.name} trains {counts['trained']:,} of {counts['all']:,} parameters")
         if node.parent is None:
             self.display.say(f"  {node.name} starts from random parameters")
-            return 0, state
+            return 0, make(node.seed)
         loading = plan_loading(node.stage.handover, node.heads, node.parent.heads)
         if node.parent.imported and self.plan.start:
             check_labels(self.plan.start, loading.loaded, node.heads)
         self.display.say(f"  {node.name} from {node.parent.folder}: {loading}")
         _, plain = self.programs.state_maker(node.heads, Optim())
-        read = self._read_parent(node.parent, source_tree(loading, plain["params"]))
-        return 0, state | {"params": merge(loading, state["params"], read)}
+        read = named_here(loading, self._read_parent(node.parent, source_tree(loading, plain["params"])))
+        make, _ = self.programs.state_maker(node.heads, optim, tuple(read))
+        return 0, make(node.seed, read)
 
     def _read_parent(self, parent: Node, wanted: Any) -> Any:
         """Returns parameters of a stage's own checkpoint or of an imported one, merged with adapters beside them."""

@@ -95,9 +95,14 @@ def with_adapters(wanted: dict[str, Any], shapes: Mapping[str, Any]) -> dict[str
     return unflatten_dict(flat, sep="/")
 
 
-def merge(loading: Loading, fresh: dict[str, Any], read: dict[str, Any]) -> dict[str, Any]:
-    """Returns the stage's parameters: what was read, under its name here, over what is fresh.
+def named_here(loading: Loading, read: dict[str, Any]) -> dict[str, Any]:
+    """Returns what was read by the names that its parts have in this stage."""
+    return {here: read[there] for here, there in loading.loaded.items() if there in read}
 
-    What was read has no adapters any more, and those of this stage are fresh: it starts where the other one ended.
+
+def merge(fresh: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the stage's parameters: the parts that are given over what is fresh.
+
+    What is given has no adapters any more, and those of this stage are fresh: it starts where the other one ended.
     """
-    return fresh | {here: lay_over(fresh[here], read[there]) for here, there in loading.loaded.items() if here in fresh}
+    return fresh | {part: lay_over(fresh[part], given[part]) for part in given}

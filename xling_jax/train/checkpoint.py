@@ -1,7 +1,7 @@
 """Checkpoints: Orbax writes them, atomically and in the background; a fingerprint of ours says they are whole.
 
 Parameters are an item of their own, so that the next stage reads them without the optimiser's moments.
-The fingerprint holds path, shape, dtype and CRC-32 of every leaf, because a flipped byte restores without
+The fingerprint holds path, shape, dtype and checksum of every leaf, because a flipped byte restores without
 a word otherwise. Beside it stands how earlier checkpoints scored, so that whoever goes on selects the same one.
 """
 
@@ -10,16 +10,15 @@ import json
 import pathlib
 import shutil
 import threading
-import zlib
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import orbax.checkpoint as ocp
 
 from xling_jax.errors import CheckpointError
+from xling_jax.train.checksums import checksums
 from xling_jax.train.step import State
 
 CHECKPOINTS = "checkpoints"  # the folder of a stage's checkpoints, or of an imported model's
@@ -27,7 +26,7 @@ AVERAGED = "averaged"  # that of the mean of several
 CHOSEN = "chosen.json"  # says which of them is the stage's, where that is not the last one
 PARAMS, TRAIN, META = "params", "train", "meta"
 HISTORY = "history"
-NOTHING = {"shapes": {}, "sums": {}}
+NOTHING = {"shapes": {}, "checksums": {}}
 _ONE_AT_A_TIME = threading.RLock()  # Orbax's event loops do not bear several threads of one process
 
 
@@ -41,18 +40,9 @@ def _shapes(tree: Any) -> dict[str, list]:
     return {path: [list(leaf.shape), str(leaf.dtype)] for path, leaf in paths(tree).items()}
 
 
-def _sums(tree: Any, dtypes: Mapping[str, str] | None = None) -> dict[str, int]:
-    """Returns checksums of the leaves that this process has whole, one leaf on the host at a time.
-
-    With `dtypes`, of the values in those: a leaf that was read into a wider dtype is still what was saved.
-    """
-
-    def total(path: str, leaf: Any) -> int:
-        array = np.ascontiguousarray(jax.device_get(leaf))
-        return zlib.crc32(array.astype(dtypes[path] if dtypes else array.dtype, copy=False).view(np.uint8).data)
-
-    mine = {path: leaf for path, leaf in paths(tree).items() if getattr(leaf, "is_fully_addressable", True)}
-    return {path: total(path, leaf) for path, leaf in mine.items()}
+def fingerprint(tree: Any) -> dict[str, dict]:
+    """Returns shapes, dtypes and checksums of the leaves of a tree, by their paths."""
+    return {"shapes": _shapes(tree), "checksums": checksums(paths(tree))}
 
 
 def _same(found: Any, wanted: Any) -> bool:
@@ -113,8 +103,8 @@ class Checkpoints:
         """
         params, rest = state["params"], {name: part for name, part in state.items() if name != "params"}
         meta = {
-            PARAMS: {"shapes": _shapes(params), "sums": _sums(params)},
-            TRAIN: {"shapes": _shapes(rest), "sums": _sums(rest)},
+            PARAMS: fingerprint(params),
+            TRAIN: fingerprint(rest),
             HISTORY: [list(item) for item in history],
         }
         items = {
@@ -126,7 +116,7 @@ class Checkpoints:
 
     def save_params(self, step: int, params: Any) -> None:
         """Saves parameters alone, as what is imported is saved."""
-        meta = {PARAMS: {"shapes": _shapes(params), "sums": _sums(params)}}
+        meta = {PARAMS: fingerprint(params)}
         self._save(step, {PARAMS: ocp.args.PyTreeSave(params), META: ocp.args.JsonSave(meta)})
 
     def _save(self, step: int, items: dict[str, Any]) -> None:
@@ -135,7 +125,7 @@ class Checkpoints:
                 raise CheckpointError(f"{self._path}: step {step} was not saved; a newer one is there.")
 
     def meta(self, step: int) -> dict:
-        """Returns the fingerprints of a step, {item: {"shapes", "sums"}}, and its history.
+        """Returns the fingerprints of a step, {item: {"shapes", "checksums"}}, and its history.
 
         An imported one has parameters alone.
         """
@@ -186,8 +176,11 @@ class Checkpoints:
         except Exception as error:  # TensorStore raises bare Exception for a damaged file
             raise self._damaged(step, _first_line(error)) from error
         assert not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)), "unread leaves"
-        for path, total in _sums(tree, {path: dtype for path, (_, dtype) in meta["shapes"].items()}).items():
-            if meta["sums"].get(path, total) != total:
+        if "checksums" not in meta:
+            raise self._damaged(step, "it has no checksums, so an earlier version wrote it")
+        found = checksums(paths(tree), {path: dtype for path, (_, dtype) in meta["shapes"].items()})
+        for path, total in found.items():
+            if meta["checksums"][path] != total:
                 raise self._damaged(step, f"{item}/{path} does not have the checksum it was saved with")
         return tree
 

@@ -44,6 +44,7 @@ def train_step(
     accumulate: int,
     mask_id: int,
     leaves: Leaves | None = None,
+    divide: Callable[[Any], Any] = lambda gradient: gradient,
 ) -> tuple[State, dict[str, jax.Array]]:
     """Takes one step; metrics describe the parameters before the update.
 
@@ -62,6 +63,7 @@ def train_step(
       accumulate: micro-batches.
       mask_id: id of <mask>.
       leaves: which parameters are trained; None for all. Of others there is no gradient.
+      divide: gives a gradient, and the sum of those of micro-batches, the shardings of what is trained.
     """
     key = jax.random.fold_in(key, state["step"])
     mask_key, dropout_key = jax.random.split(key)
@@ -75,17 +77,17 @@ def train_step(
 
     def add_part(total, part):
         (loss, (weight, right)), gradient = jax.value_and_grad(loss_sum, has_aux=True)(trained, part)
-        return jax.tree.map(jnp.add, total, (gradient, loss, weight, right)), None
+        return jax.tree.map(jnp.add, total, (divide(gradient), loss, weight, right)), None
 
     zero = jnp.zeros((), jnp.float32)
-    total = (jax.tree.map(jnp.zeros_like, trained), zero, zero, zero)
+    total = (divide(jax.tree.map(jnp.zeros_like, trained)), zero, zero, zero)
     if accumulate == 1:
         total, _ = add_part(total, batch)
     else:
         total, _ = jax.lax.scan(add_part, total, _split(batch, accumulate))
     gradient, loss, weight, right = total
-    divide = 1.0 / jnp.maximum(weight, 1.0)
-    gradient = jax.tree.map(lambda x: x * divide, gradient)
+    scale = 1.0 / jnp.maximum(weight, 1.0)
+    gradient = jax.tree.map(lambda x: x * scale, gradient)
     norm = optax.global_norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
@@ -95,5 +97,5 @@ def train_step(
     opt = jax.tree.map(lambda new, old: jnp.where(finite, new, old), opt, state["opt"])
     bad_step = jnp.where(finite | (state["bad_step"] >= 0), state["bad_step"], state["step"])
     state = {"params": params, "opt": opt, "step": state["step"] + 1, "bad_step": bad_step}
-    metrics = {"loss": loss * divide, "accuracy": right * divide, "weight": weight, "gradient_norm": norm}
+    metrics = {"loss": loss * scale, "accuracy": right * scale, "weight": weight, "gradient_norm": norm}
     return state, metrics | {"bad_step": bad_step}

@@ -7,7 +7,6 @@ import asyncio
 import dataclasses
 import math
 import pathlib
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ import orbax.checkpoint as ocp
 import tensorstore
 
 from xling_jax.train.checkpoint import META, PARAMS, paths
+from xling_jax.train.checksums import checksum
 
 CHUNK = 1 << 25  # bytes of what is compressed and read as one: a device that holds a part of a leaf reads few of them
 SMALL = 1 << 20  # bytes of a layer, up to which several may stand in one chunk
@@ -35,7 +35,7 @@ class Stream:
     dtype: Any
     read: Callable[[int, int], np.ndarray]
     rows: int
-    crc: int = 0  # of what has been written, in order
+    checksum: int = 0  # of what has been written
 
     @property
     def size(self) -> int:
@@ -89,7 +89,8 @@ class _StreamHandler(ocp.type_handlers.NumpyHandler):
         chunk: Any = array.chunk_layout.write_chunk.shape
         for start, stop, piece in value.pieces(chunk[0] if chunk else 1):
             assert piece.dtype == value.dtype and piece.shape[1:] == value.shape[1:], "a piece of another leaf"
-            value.crc = zlib.crc32(np.ascontiguousarray(piece).view(np.uint8).data, value.crc)
+            first = start * math.prod(value.shape[1:])
+            value.checksum = (value.checksum + checksum(piece, first)) % 2**32
             await (array[start:stop] if value.shape else array).write(piece)
             self._tell(piece.nbytes)
 
@@ -126,6 +127,6 @@ def save_streams(
     except BaseException as error:
         raise handler.error or error from None
     shapes = {path: [list(stream.shape), str(jnp.dtype(stream.dtype))] for path, stream in streams.items()}
-    sums = {path: stream.crc for path, stream in streams.items()}
+    sums = {path: stream.checksum for path, stream in streams.items()}
     with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
-        checkpointer.save(home / META, args=ocp.args.JsonSave({PARAMS: {"shapes": shapes, "sums": sums}}))
+        checkpointer.save(home / META, args=ocp.args.JsonSave({PARAMS: {"shapes": shapes, "checksums": sums}}))
