@@ -14,6 +14,7 @@ import numpy as np
 from xling_jax.errors import NumericalError
 from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Target
+from xling_jax.partitioning import hosts
 from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
 from xling_jax.scoring.metrics import Pairs, score, scorer_of, value
@@ -87,7 +88,9 @@ def scores_of(cell: Cell, raw: Sequence[dict], predictions: Sequence[Any]) -> Pa
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all; of several hosts the first one does."""
+    if not hosts.first():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")

@@ -11,7 +11,8 @@ import jax
 
 from xling_jax.checks import check_vocabulary
 from xling_jax.errors import ConfigError, Interrupted
-from xling_jax.experiment import Experiment
+from xling_jax.experiment import Experiment, digest
+from xling_jax.partitioning import hosts
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
@@ -33,6 +34,15 @@ def default_jobs() -> int:
     """
     alone = jax.default_backend() == "cpu" and jax.device_count() == 1
     return min(MOST_JOBS, len(os.sched_getaffinity(0))) if alone else 1
+
+
+def _checked(jobs: int) -> int:
+    """Returns how many stages to run at once. Raises ConfigError if that is more than hosts can agree on."""
+    if jobs > 1 and hosts.count() > 1:
+        raise ConfigError(
+            f"--jobs={jobs} on {hosts.count()} hosts.\nAllowed: one stage at a time, which all of them run."
+        )
+    return jobs
 
 
 class Run:
@@ -59,21 +69,32 @@ class Run:
           XlingError: whatever was finished before stays; running again goes on.
         """
         check_vocabulary(self.plan.row, self.cells.vocabulary.kind)
-        claim_workdir(self.workdir, self.plan)
+        hosts.check_same("plan", digest([node.hash for node in self.plan.nodes], self.experiment))
+        hosts.first_does("the claim to the work folder", lambda: claim_workdir(self.workdir, self.plan))
         with hold(self.workdir):
             write_experiment(self.workdir, self.plan, self._command)
-            left = [node for node in self.plan.nodes if not is_done(self.workdir, self.plan, node)]
+            left = self._left()
             if left:
                 self.prepare(stop_asked)
-                jobs = jobs or default_jobs()
+                jobs = _checked(jobs or default_jobs())
                 runner = StageRunner(self.plan, self.workdir, self.cells, self._programs(), self.display, jobs == 1)
                 self._run(left, runner, stop_asked, jobs)
             write_submissions(self.workdir, self.plan)
+
+    def _left(self) -> list[Node]:
+        """Returns the stages that are not done, as host 0 finds them."""
+        nodes = self.plan.nodes
+
+        def found():
+            return [at for at, node in enumerate(nodes) if not is_done(self.workdir, self.plan, node)]
+
+        return [nodes[at] for at in hosts.first_does("the stages to do", found)]
 
     def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
         """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop, between two cells."""
         parts = self.plan.parts()
         with self.display.bar("vocabulary and examples", len(parts), unit="cells") as bar:
+            hosts.first_does("the vocabulary", lambda: self.cells.tokenizer().fingerprint)
             self.cells.tokenizer()
             done = itertools.count(1)
 

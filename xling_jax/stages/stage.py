@@ -6,8 +6,6 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
@@ -17,8 +15,8 @@ from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import NAME, Card, as_text
 from xling_jax.models.lora import merge_lora
 from xling_jax.optim import Optim
-from xling_jax.partitioning.feed import batch_multiple
-from xling_jax.results import write_results
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.feed import batch_multiple, share_of
 from xling_jax.selection import AVERAGE, COMPARISONS, LAST, Selection, averaged, best, candidates
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.evaluation import (
@@ -30,6 +28,7 @@ from xling_jax.stages.evaluation import (
     left_of,
     step_questions,
     unevaluated,
+    write_rows,
 )
 from xling_jax.stages.plan import Node, Plan, judge
 from xling_jax.stages.programs import Programs
@@ -73,8 +72,11 @@ class StageRunner:
 
     def __call__(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         """Does what is left of a stage. Raises an XlingError; what was saved before stays."""
+        self._run(node, stop_asked)
+        hosts.meet(f"the end of {node.folder}")  # where the next stage reads what the first host has written
+
+    def _run(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         folder = stage_folder(self.workdir, node.folder)
-        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.json", json.dumps(self._identity(node), indent=1, sort_keys=True) + "\n")
         if node.imported:
             self._evaluate_imported(node, stop_asked)
@@ -121,7 +123,7 @@ class StageRunner:
             params = self._read_parent(node, abstract["params"])
             self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
         else:
-            write_results(folder / "results.jsonl", known_rows(folder))
+            write_rows(folder, known_rows(folder))
         write_text(folder / "DONE", "")
 
     def _prepared(self, node: Node) -> list[Prepared]:
@@ -149,14 +151,15 @@ class StageRunner:
         saver.go_on(start)
         if start >= steps or saver.enough():
             return state, start
+        share = share_of(self.programs.mesh)
         source = Batches(
             prepared,
             rates=rates,
             plan=plan,
             steps=steps,
             multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
-            host=jax.process_index(),
-            hosts=jax.process_count(),
+            host=share.number,
+            hosts=share.count,
         )
         metrics_path = stage_folder(self.workdir, node.folder) / "metrics.jsonl"
         with open_metrics(metrics_path, start) as metrics, self.display.bar(f"  {node.name}", steps, start) as bar:
@@ -174,7 +177,7 @@ class StageRunner:
                 self._step_fns(node),
                 start=start,
                 rate=lambda step: learning_rate(stage.optim, step, steps),
-                place=self.programs.place,
+                place=self.programs.place_share,
                 log_every=stage.log_every,
                 save_every=stage.save_every,
                 log=log,
@@ -197,7 +200,7 @@ class StageRunner:
 
         def score(params):
             values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
-            return values[KINDS[cell.row.kind].metrics[0]]
+            return hosts.first_does("the score of a checkpoint", lambda: values[KINDS[cell.row.kind].metrics[0]])
 
         return score
 
@@ -274,7 +277,7 @@ class StageRunner:
         if selection.compared:
             self._compare(node, seed, stop_asked)
         if not (folder / "results.jsonl").exists():
-            write_results(folder / "results.jsonl", [])
+            write_rows(folder, [])
 
     def _chosen(self, node: Node, policy: str) -> tuple[Any, int]:
         """Returns (parameters without adapters, step) of what a policy chooses; writes down the stage's own choice."""
@@ -326,4 +329,4 @@ class StageRunner:
         finally:
             checkpoints.close()
         rows = [row for row in known_rows(folder) if row.policy not in COMPARISONS]
-        write_results(folder / "results.jsonl", [*rows, *compare(self.plan, node, rows)])
+        write_rows(folder, [*rows, *compare(self.plan, node, rows)])

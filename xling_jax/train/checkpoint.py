@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from xling_jax.errors import CheckpointError
+from xling_jax.partitioning import hosts
 from xling_jax.train.checksums import checksums
 from xling_jax.train.step import State
 
@@ -81,14 +82,15 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """Returns the newest step that was saved whole."""
-        return self._manager.latest_step()
+        return hosts.first_does(f"the newest checkpoint in {self._path}", self._manager.latest_step)
 
     def steps(self) -> list[int]:
         """Returns the steps that were saved, in order; the newest may still be on its way to the disk."""
         with _ONE_AT_A_TIME:
             if self._looks:
                 self._manager.reload()
-            return sorted(self._manager.all_steps())
+            found = hosts.first_does(f"checkpoints in {self._path}", lambda: sorted(self._manager.all_steps()))
+        return found
 
     def drop(self, steps: Iterable[int]) -> None:
         """Removes checkpoints."""
@@ -200,7 +202,7 @@ class Checkpoints:
 
 def save_alone(path: pathlib.Path, step: int, params: Any) -> None:
     """Saves parameters as the only checkpoint of a folder, in place of what a run that was ended left there."""
-    shutil.rmtree(path, ignore_errors=True)
+    hosts.first_does(f"room for {path}", lambda: shutil.rmtree(path, ignore_errors=True))
     checkpoints = Checkpoints(path, background=False)
     try:
         checkpoints.save_params(step, params)
@@ -210,6 +212,8 @@ def save_alone(path: pathlib.Path, step: int, params: Any) -> None:
 
 def choose(folder: pathlib.Path, checkpoints: str, step: int, policy: str) -> None:
     """Writes which checkpoint is a stage's own, for whoever reads it later."""
+    if not hosts.first():
+        return
     part = folder / f"{CHOSEN}.part"
     part.write_text(json.dumps({"checkpoints": checkpoints, "step": step, "policy": policy}) + "\n", encoding="utf-8")
     part.replace(folder / CHOSEN)
@@ -239,7 +243,9 @@ def open_own(folder: pathlib.Path, step: int | None = None, create: bool = True)
     Raises:
       CheckpointError: there is none, or not this one.
     """
-    name, own, _ = chosen(folder) if step is None else (CHECKPOINTS, step, "")
+    name, own, _ = (
+        hosts.first_does(f"the choice in {folder}", lambda: chosen(folder)) if step is None else (CHECKPOINTS, step, "")
+    )
     checkpoints = Checkpoints(folder / name, keep=None, background=False, create=create)
     try:
         there = checkpoints.steps()
