@@ -30,7 +30,7 @@ _ROWS = (
     Group("package", "xling_jax", "", outside=""),
     Group(
         "words",
-        "axes checks errors experiment flops goodput language_sets ledger mixing optim protocol results scoring "
+        "axes checks disk errors experiment flops goodput language_sets ledger mixing optim protocol results scoring "
         "selection tables typology world",
         "",
         outside="numpy",

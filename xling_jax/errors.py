@@ -5,6 +5,7 @@ leave with its exit code. What only we can cause is an `assert`.
 """
 
 import difflib
+import pathlib
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -41,6 +42,30 @@ class CheckpointError(XlingError):
     exit_code = 4
 
 
+class DamagedError(CheckpointError):
+    """What was saved is not there any more as it was saved."""
+
+    def __init__(self, text: str, path: pathlib.Path):
+        """Takes the path of a checkpoint, or of a file beside it."""
+        super().__init__(text)
+        self.path = path
+        self._found = _mark(path)
+
+    def is_other(self) -> bool:
+        """Whether something else lies there by now."""
+        return _mark(self.path) != self._found
+
+
+def _mark(path: pathlib.Path) -> tuple[int, int] | None:
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
+class DiskError(XlingError):
+    """A disk has no room for what is to be written."""
+
+    exit_code = 3
+
+
 class NumericalError(XlingError):
     """Training produced a loss or gradient that is not finite."""
 
@@ -51,6 +76,15 @@ class Interrupted(XlingError):
     """The run was asked to stop, saved, and can be started again."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+class HostError(XlingError):
+    """Another host of the run does not come, is gone or has failed; what was saved stays."""
+
+    def __init__(self, said: str, exit_code: int = EXIT_INTERRUPTED):
+        """Takes the exit code of the host that failed, if one did; a lost host is a reason to start again."""
+        super().__init__(said)
+        self.exit_code = exit_code
 
 
 def unknown(what: str, name: str, known: Iterable[str], where: str, inside: str = "") -> ConfigError:

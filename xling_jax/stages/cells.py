@@ -1,9 +1,11 @@
 """The cells of an experiment: vocabulary, prepared examples, floors and ceilings."""
 
+import itertools
 import json
 import pathlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,14 +16,18 @@ from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
-from xling_jax.eval.suite import OpenCell, scores_of, write_text
+from xling_jax.eval.suite import OpenCell, scores_of
 from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.scoring.floors import FLOORS, LEARNING, Searched
 from xling_jax.scoring.metrics import scorer_of, value
 from xling_jax.scoring.pairs import Sentences
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
+
+NOTHING: dict[str, dict[str, float]] = {"floors": {}, "ceilings": {}}
 
 
 class Cells:
@@ -110,15 +116,30 @@ class Cells:
             if "tokens" in example:
                 yield " ".join(example["tokens"])
 
+    def ids(self, part: Part, numbers: set[int]) -> dict[int, Any]:
+        """Returns {number in the cell: id} of examples of a part, as its source has them; none of those without."""
+        last = max(numbers, default=-1) + 1 - part.first
+        examples = enumerate(itertools.islice(raw_examples(part, self._data_dir), last), start=part.first)
+        return {number: example["id"] for number, example in examples if number in numbers and "id" in example}
+
     def blank(self, task: str, form: str) -> np.ndarray:
         """Returns the ids of a task's prompt in a form, without content."""
         cell = Cell(task, next(iter(TASKS[task].splits)), self.experiment.source_language)
         return format_of_part(Part(cell, 0, 0, 0, form), self.tokenizer()).blank()
 
-    def prepare_all(self, parts: Sequence[Part], tell: Callable[[Part], None]) -> None:
-        """Makes the vocabulary and all prepared parts, with as many processes as pay; `tell` gets each when done."""
+    def prepare_all(
+        self, parts: Sequence[Part], tell: Callable[[Part], None], pause: Callable[[], None] = lambda: None
+    ) -> None:
+        """Makes the vocabulary and all prepared parts, with as many processes as pay; see `prepare_all` of workers.
+
+        Of several hosts the first one does; the others find what it has made.
+        """
         folder = self._workdir / "prepared"
-        prepare_all(parts, self.tokenizer(), folder, self._data_dir, jobs=default_jobs(), tell=tell)
+
+        def make():
+            prepare_all(parts, self.tokenizer(), folder, self._data_dir, jobs=default_jobs(), tell=tell, pause=pause)
+
+        hosts.first_does("prepared examples", make)
 
     def prepare(self, part: Part) -> Prepared:
         """Returns a prepared part of a cell."""
@@ -136,11 +157,18 @@ class Cells:
 
     def _open(self, cell: Cell, target: Target, beside: bool, trained: Stage | None) -> OpenCell:
         part = target.part(cell, self.experiment.limits)
-        prepared = self.prepare(part)
-        raw = prepared.raw() if keeps_raw(cell) else list(raw_examples(part, self._data_dir))
+        raw = self._examples(part) if hosts.first() else []  # which prepares them; the others find that done
+
+        def made():
+            return self._beside(self.prepare(part), raw, target, part, trained) if beside else NOTHING
+
+        found = hosts.first_does(f"{cell} to evaluate", made)
+        prepared, raw = self.prepare(part), raw if hosts.first() else self._examples(part)
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
-        found = self._beside(prepared, raw, target, part, trained) if beside else {"floors": {}, "ceilings": {}}
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
+
+    def _examples(self, part: Part) -> Sequence[dict]:
+        return self.prepare(part).raw() if keeps_raw(part.cell) else list(raw_examples(part, self._data_dir))
 
     def _beside(
         self, prepared: Prepared, raw: Sequence[dict], target: Target, made: Part, trained: Stage | None
@@ -152,7 +180,7 @@ class Cells:
         """
         cell, kind = prepared.cell, prepared.cell.row.kind
         if cell.withheld or cell.searched:
-            return {"floors": {}, "ceilings": {}}
+            return NOTHING
         parts = trained.parts(self.experiment.limits) if trained else ()
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
         train = train or self._prescribed(cell)

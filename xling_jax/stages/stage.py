@@ -3,25 +3,26 @@
 import dataclasses
 import json
 import pathlib
+import threading
 from collections.abc import Callable
 from typing import Any
-
-import jax
 
 from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
-from xling_jax.errors import DataError
-from xling_jax.eval.suite import write_text
+from xling_jax.disk import writing
+from xling_jax.errors import DamagedError, DataError
 from xling_jax.ledger import Ledger
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import NAME, Card, as_text
 from xling_jax.models.lora import merge_lora
 from xling_jax.optim import Optim
-from xling_jax.partitioning.feed import batch_multiple
-from xling_jax.results import write_results
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.feed import batch_multiple, share_of
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.selection import AVERAGE, COMPARISONS, LAST, Selection, averaged, best, candidates
 from xling_jax.stages.cells import Cells
+from xling_jax.stages.diverged import written_down
 from xling_jax.stages.evaluation import (
     Examinee,
     Examiner,
@@ -31,7 +32,9 @@ from xling_jax.stages.evaluation import (
     left_of,
     step_questions,
     unevaluated,
+    write_rows,
 )
+from xling_jax.stages.mending import owner, set_aside
 from xling_jax.stages.plan import Node, Plan, judge
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
@@ -44,12 +47,15 @@ from xling_jax.tables.tasks import TASKS, tasks_of_head
 from xling_jax.train.checkpoint import (
     AVERAGED,
     CHECKPOINTS,
+    CHOSEN,
     HISTORY,
     PARAMS,
     Checkpoints,
     choose,
+    chosen,
     open_own,
     save_alone,
+    sweep,
 )
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
@@ -72,6 +78,9 @@ class StageRunner:
     programs: Programs
     display: Display
     alone: bool  # no other stage runs at the same time
+    skip_damaged: bool = False  # go back behind a damaged checkpoint
+    _mending: Any = dataclasses.field(default_factory=threading.RLock)
+    _mended: set[pathlib.Path] = dataclasses.field(default_factory=set)
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     asked: Asked = dataclasses.field(default_factory=Asked)
 
@@ -82,14 +91,42 @@ class StageRunner:
 
     def __call__(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         """Does what is left of a stage. Raises an XlingError; what was saved before stays."""
+        try:
+            self._run(node, stop_asked)
+        except DamagedError as error:
+            if not self.skip_damaged:
+                raise
+            with self._mending:
+                self._mend(error, node, stop_asked)
+            self(node, stop_asked)
+        hosts.meet(f"the end of {node.folder}")  # where the next stage reads what the first host has written
+
+    def _mend(self, error: DamagedError, asking: Node, stop_asked: Callable[[], bool]) -> None:
+        """Sets a damaged checkpoint aside, and makes it again if it is another stage's than the one that asks.
+
+        Raises the error for a checkpoint that no stage of the plan makes, or that is damaged again.
+        """
+        node = owner(self.plan, self.workdir, error)
+        if error.is_other():  # another stage that needs it has mended it meanwhile
+            return
+        if node is None or error.path in self._mended:
+            raise error
+        self._mended.add(error.path)
+        moved = set_aside(stage_folder(self.workdir, node.folder), error.path)
+        self.display.say(f"{error.args[0].splitlines()[0]}\n  kept aside: {' '.join(map(str, moved)) or 'nothing'}")
+        if node != asking:
+            self.display.say(f"  {node.folder} makes it again")
+            self(node, stop_asked)
+
+    def _run(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         folder = stage_folder(self.workdir, node.folder)
-        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.json", json.dumps(self._identity(node), indent=1, sort_keys=True) + "\n")
         if node.imported:
             self._evaluate_imported(node, stop_asked)
             return
         write_text(folder / NAME, as_text(self._card(node)))
         keep = 1 if node.stage.selection == Selection() else None
+        sweep(folder / CHECKPOINTS)
         checkpoints = Checkpoints(folder / CHECKPOINTS, keep, background=self.alone)
         try:
             state, step = self._train(node, checkpoints, stop_asked)
@@ -134,7 +171,7 @@ class StageRunner:
             with self.telemetry.doing("evaluate", node):
                 self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
         else:
-            write_results(folder / "results.jsonl", known_rows(folder))
+            write_rows(folder, known_rows(folder))
         write_text(folder / "DONE", "")
 
     def _prepared(self, node: Node) -> list[Prepared]:
@@ -164,6 +201,7 @@ class StageRunner:
         saver.go_on(start)
         if start >= steps or saver.enough():
             return state, start
+        share = share_of(self.programs.mesh)
         with self.telemetry.doing("prepare", node):
             source = Batches(
                 prepared,
@@ -171,11 +209,17 @@ class StageRunner:
                 plan=plan,
                 steps=steps,
                 multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
-                host=jax.process_index(),
-                hosts=jax.process_count(),
+                host=share.number,
+                hosts=share.count,
             )
         watched = self.telemetry.training(node, start, self.cells.tokenizer().size, self.programs.mesh)
-        with watched as training, self.display.bar(f"  {node.name}", steps, start) as bar:
+        folder, parts = stage_folder(self.workdir, node.folder), stage.parts(self.plan.experiment.limits)
+        with (
+            written_down(folder, source, parts, self.cells.ids),
+            writing(folder / "metrics.jsonl"),
+            watched as training,
+            self.display.bar(f"  {node.name}", steps, start) as bar,
+        ):
             counts = {f"parameters/{name}": number for name, number in self._counts(node).items()}
 
             def log(step, values):
@@ -194,7 +238,7 @@ class StageRunner:
                 self._step_fns(node),
                 start=start,
                 rate=lambda step: learning_rate(stage.optim, step, steps),
-                place=self.programs.place,
+                place=self.programs.place_share,
                 log_every=stage.log_every,
                 save_every=stage.save_every,
                 log=log,
@@ -220,7 +264,7 @@ class StageRunner:
         def score(params):
             with self.telemetry.doing("evaluate", node):
                 values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
-            return values[KINDS[cell.row.kind].metrics[0]]
+            return hosts.first_does("the score of a checkpoint", lambda: values[KINDS[cell.row.kind].metrics[0]])
 
         return score
 
@@ -243,8 +287,9 @@ class StageRunner:
         make, abstract = self.programs.state_maker(node.heads, optim)
         step = checkpoints.latest()
         if step is not None:
+            state = checkpoints.restore(step, abstract)
             self.display.say(f"  {node.name} goes on from its checkpoint at step {step}")
-            return step, checkpoints.restore(step, abstract)
+            return step, state
         counts = self._counts(node)
         if counts["trained"] < counts["all"]:
             self.display.say(f"  {node.name} trains {counts['trained']:,} of {counts['all']:,} parameters")
@@ -265,6 +310,13 @@ class StageRunner:
         start = self.plan.start
         imported = start if start and parent.imported else None
         folder = imported.folder if imported else stage_folder(self.workdir, parent.folder)
+        policy = "last" if imported else parent.stage.selection.policy
+        if not imported and chosen(folder)[2] != policy:
+            raise DamagedError(
+                f"{folder / CHOSEN}, which says which checkpoint was chosen by {policy}, is not there.\n"
+                f"Delete {folder / 'DONE'} and run again: it is chosen as before. --skip_damaged does the same.",
+                folder / CHOSEN,
+            )
         with open_own(folder, imported.step if imported else None, create=False) as (checkpoints, step):
             shapes = checkpoints.meta(step)[PARAMS]["shapes"]
             return merge_lora(checkpoints.restore_params(step, with_adapters(wanted, shapes)))
@@ -297,7 +349,7 @@ class StageRunner:
         if selection.compared:
             self._compare(node, seed, stop_asked)
         if not (folder / "results.jsonl").exists():
-            write_results(folder / "results.jsonl", [])
+            write_rows(folder, [])
 
     def _chosen(self, node: Node, policy: str) -> tuple[Any, int]:
         """Returns (parameters without adapters, step) of what a policy chooses; writes down the stage's own choice."""
@@ -349,4 +401,4 @@ class StageRunner:
         finally:
             checkpoints.close()
         rows = [row for row in known_rows(folder) if row.policy not in COMPARISONS]
-        write_results(folder / "results.jsonl", [*rows, *compare(self.plan, node, rows)])
+        write_rows(folder, [*rows, *compare(self.plan, node, rows)])

@@ -10,6 +10,18 @@ from xling_jax.train.meter import Meter, Window
 from xling_jax.train.tracing import Trace
 
 
+class Diverged(NumericalError):
+    """The loss of `step` was not finite.
+
+    `noticed` is the logged step at or after it whose `metrics` said so, counted from 1; `rate` is the learning rate of
+    the step itself.
+    """
+
+    def __init__(self, text: str, step: int, rate: float, noticed: int, metrics: dict[str, float]):
+        super().__init__(text)
+        self.step, self.rate, self.noticed, self.metrics = step, rate, noticed, metrics
+
+
 def train(
     state: Any,
     steps: int,
@@ -53,7 +65,7 @@ def train(
       trace: profiles steps; by default none.
 
     Raises:
-      NumericalError: a loss was not finite.
+      Diverged: a loss was not finite.
       Interrupted: after saving, when asked to stop.
     """
     pending: tuple[int, str, Any, Window] | None = None
@@ -67,10 +79,14 @@ def train(
             bad = int(metrics.pop("bad_step"))
             values = {f"train/{head}/{name}": float(value) for name, value in metrics.items()}
             if bad >= 0:
-                raise NumericalError(
+                raise Diverged(
                     f"The loss of step {bad} is not finite.\n"
                     f"Its examples: {' '.join(identify(bad)[:8])} ...\n"
-                    "Lower the learning rate of the stage, or look at these examples."
+                    "Lower the learning rate of the stage, or look at these examples.",
+                    bad,
+                    rate(bad),
+                    at,
+                    values,
                 )
             log(at, values | meter.values(window, waited))
 
