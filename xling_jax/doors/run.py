@@ -125,7 +125,10 @@ def compilation_cache(workdir: pathlib.Path) -> None:
     """
     import jax  # noqa: PLC0415
 
+    from xling_jax.train.compiling import drop_torn  # noqa: PLC0415
+
     if jax.config.values["jax_compilation_cache_dir"] is None:
+        drop_torn(workdir / "compiled")
         jax.config.update("jax_compilation_cache_dir", str((workdir / "compiled").absolute()))
     everything = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
     for name, value in everything.items():
