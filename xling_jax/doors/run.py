@@ -10,6 +10,8 @@ from absl import flags
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.doors.report import show_report
 from xling_jax.doors.stopping import catch_signals
+from xling_jax.errors import ConfigError
+from xling_jax.ledger import process_began
 
 ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
 
@@ -27,6 +29,7 @@ def main(argv: list[str]) -> None:
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
     about = "Go back behind a checkpoint that is damaged, and keep it aside; else it is an error."
     flags.DEFINE_bool("skip_damaged", False, about, flag_values=values)
+    _define_telemetry(values)
     parse(values, "run", argv, ABOUT)
     stop_asked = catch_signals()  # before anything that takes long
     keep_memory()
@@ -36,13 +39,41 @@ def main(argv: list[str]) -> None:
     from xling_jax.stages.plan import describe  # noqa: PLC0415 - after the flags, which answer at once
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
+    asked = _asked(values)
     compilation_cache(workdir)
     run = Run(declared, workdir, data_dir(values), "xling run " + shlex.join(argv))
     if values["dry_run"].value:
         print("\n".join(describe(run.plan, workdir)))
         return
-    run(stop_asked=stop_asked, jobs=required(values, "jobs"), skip_damaged=bool(values["skip_damaged"].value))
-    show_report([workdir], workdir / "report")
+    run(
+        stop_asked=stop_asked,
+        jobs=required(values, "jobs"),
+        skip_damaged=bool(values["skip_damaged"].value),
+        asked=asked,
+    )
+    with run.ledger.event("report"):
+        show_report([workdir], workdir / "report")
+
+
+def _define_telemetry(values: flags.FlagValues) -> None:
+    steps = "Profile so many steps from this one on: STEP[:COUNT], counted from 1; into WORKDIR/profiles."
+    flags.DEFINE_string("profile", None, steps, flag_values=values)
+    flags.DEFINE_list("profile_stages", [], "Stages to profile, as --dry_run names them; else all.", flag_values=values)
+    flags.DEFINE_string("wandb", "", "Send metrics to this project of Weights & Biases, too.", flag_values=values)
+
+
+def _asked(values: flags.FlagValues):
+    """Returns what is to be told beside results; ConfigError for what it cannot be."""
+    from xling_jax.stages.telemetry import Asked  # noqa: PLC0415
+    from xling_jax.train.sinks import check_wandb  # noqa: PLC0415
+    from xling_jax.train.tracing import Profile  # noqa: PLC0415
+
+    text, stages, project = values["profile"].value, required(values, "profile_stages"), required(values, "wandb")
+    if stages and text is None:
+        raise ConfigError("--profile_stages is given without --profile.\nAllowed: both, or neither.")
+    if project:
+        check_wandb()
+    return Asked(Profile.parse(text, tuple(stages)) if text is not None else None, project, process_began())
 
 
 def quiet_libraries() -> None:
@@ -75,10 +106,17 @@ def keep_memory() -> None:
 
 
 def compilation_cache(workdir: pathlib.Path) -> None:
-    """Keeps compiled programs in the run's folder, unless JAX was told of another place."""
+    """Keeps compiled programs in the run's folder, unless JAX was told of another place.
+
+    That folder and no place of the user's, because it is what a run that is ended and started again on another machine
+    still has, what all hosts of a pod see, and what goes away with the run: nothing has to be thrown out of it, and
+    JAX's own way of doing that does not survive kill -9 between an entry and its time stamp.
+    """
     import jax  # noqa: PLC0415
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str((workdir / "compiled").absolute()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    everything = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
+    for name, value in everything.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)

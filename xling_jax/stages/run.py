@@ -12,6 +12,8 @@ import jax
 from xling_jax.checks import check_vocabulary
 from xling_jax.errors import ConfigError, DiskError, Interrupted
 from xling_jax.experiment import Experiment
+from xling_jax.goodput import goodput
+from xling_jax.ledger import TIME, Ledger, now
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
@@ -19,8 +21,10 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import claim_workdir, hold, write_experiment, write_submissions
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.start import open_start
+from xling_jax.stages.telemetry import Asked
 from xling_jax.stages.words import Words
 from xling_jax.tables.kinds import KINDS
+from xling_jax.train.compiling import watch_compiling
 from xling_jax.train.writer import Display
 
 MOST_JOBS = 4
@@ -41,16 +45,23 @@ class Run:
 
     def __init__(self, experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path | None, command: str = ""):
         """Lays out the plan; reads the sources' checksums, and writes nothing."""
+        self._began = now()
         self.experiment = experiment
         self.workdir = workdir
         start = open_start(experiment)
         self.cells = Cells(experiment, workdir, data_dir, start.vocabulary if start else None)
         self.plan: Plan = make_plan(experiment, self.cells.vocabulary_hash(), self.cells.checksum, start)
         self.display = Display()
+        self.ledger = Ledger()
         self._command = command
+        self._planned = now()
 
     def __call__(
-        self, stop_asked: Callable[[], bool] = lambda: False, jobs: int = 0, skip_damaged: bool = False
+        self,
+        stop_asked: Callable[[], bool] = lambda: False,
+        jobs: int = 0,
+        skip_damaged: bool = False,
+        asked: Asked | None = None,
     ) -> None:
         """Runs what is not done.
 
@@ -58,24 +69,55 @@ class Run:
           stop_asked: whether to save and leave.
           jobs: stages to run at once; 0 for `default_jobs`. Results do not depend on it.
           skip_damaged: whether to go back behind a checkpoint that is damaged. Nor do they on this.
+          asked: what to tell beside results.
 
         Raises:
           XlingError: whatever was finished before stays; running again goes on.
         """
         check_vocabulary(self.plan.row, self.cells.vocabulary.kind)
+        asked = asked or Asked()
+        asked.check(self.plan, jobs)
         claim_workdir(self.workdir, self.plan)
         with hold(self.workdir):
-            write_experiment(self.workdir, self.plan, self._command)
             left = [node for node in self.plan.nodes if not is_done(self.workdir, self.plan, node)]
             if left:
-                self.prepare(stop_asked)
-                jobs = jobs or default_jobs()
-                programs, alone = self._programs(), jobs == 1
-                runner = StageRunner(
-                    self.plan, self.workdir, self.cells, programs, self.display, alone, skip_damaged=skip_damaged
-                )
-                self._run(left, runner, stop_asked, jobs)
-            write_submissions(self.workdir, self.plan)
+                with self._open_ledger(asked):
+                    self._run_left(left, stop_asked, jobs, skip_damaged, asked)
+                    write_submissions(self.workdir, self.plan)
+                self._tell_time()
+            else:
+                if asked.profile:
+                    self.display.say("nothing is profiled: every stage is done")
+                write_experiment(self.workdir, self.plan, self._command)
+                write_submissions(self.workdir, self.plan)
+
+    def _open_ledger(self, asked: Asked) -> Ledger:
+        """Opens the ledger, and writes down what came before there was one. One host keeps it."""
+        first = jax.process_index() == 0  # who asks for devices first waits for them
+        self.ledger = Ledger(self.workdir / TIME if first else None)
+        if asked.began is not None:
+            self.ledger.record("startup", asked.began, self._began)
+        self.ledger.record("plan", self._began, self._planned)
+        self.ledger.record("startup", self._planned, now())
+        watch_compiling()
+        return self.ledger
+
+    def _tell_time(self) -> None:
+        found = goodput(self.workdir / TIME) if jax.process_index() == 0 else None
+        if found is not None:
+            self.display.say(found.text())
+
+    def _run_left(
+        self, left: list[Node], stop_asked: Callable[[], bool], jobs: int, skip_damaged: bool, asked: Asked
+    ) -> None:
+        jobs = jobs or (1 if asked.profile else default_jobs())
+        write_experiment(self.workdir, self.plan, self._command)
+        with self.ledger.event("prepare"):
+            self.prepare(stop_asked)
+            programs = self._programs()
+        shared = self.plan, self.workdir, self.cells, programs, self.display
+        runner = StageRunner(*shared, alone=jobs == 1, skip_damaged=skip_damaged, ledger=self.ledger, asked=asked)
+        self._run(left, runner, stop_asked, jobs)
 
     def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
         """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop."""

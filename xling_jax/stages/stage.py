@@ -14,6 +14,7 @@ from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
 from xling_jax.disk import write_text, writing
 from xling_jax.errors import DamagedError, DataError
+from xling_jax.ledger import Ledger
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import NAME, Card, as_text
 from xling_jax.models.lora import merge_lora
@@ -39,6 +40,7 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
 from xling_jax.stages.saving import Saver
 from xling_jax.stages.start import check_labels
+from xling_jax.stages.telemetry import Asked, Telemetry
 from xling_jax.stages.transfer import BODY, head_part, named_here, plan_loading, source_tree, with_adapters
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS, tasks_of_head
@@ -58,7 +60,7 @@ from xling_jax.train.checkpoint import (
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
 from xling_jax.train.partition import count
-from xling_jax.train.writer import Display, open_metrics, write_metrics
+from xling_jax.train.writer import Display
 
 
 def is_done(workdir: pathlib.Path, plan: Plan, node: Node) -> bool:
@@ -79,6 +81,13 @@ class StageRunner:
     skip_damaged: bool = False  # go back behind a damaged checkpoint
     _mending: Any = dataclasses.field(default_factory=threading.RLock)
     _mended: set[pathlib.Path] = dataclasses.field(default_factory=set)
+    ledger: Ledger = dataclasses.field(default_factory=Ledger)
+    asked: Asked = dataclasses.field(default_factory=Asked)
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Returns what watches the stages."""
+        return Telemetry(self.workdir, self.plan, self.display.say, self.ledger, self.asked)
 
     def __call__(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         """Does what is left of a stage. Raises an XlingError; what was saved before stays."""
@@ -122,10 +131,12 @@ class StageRunner:
         try:
             state, step = self._train(node, checkpoints, stop_asked)
         finally:
-            checkpoints.close()
+            with self.telemetry.doing("save", node):
+                checkpoints.close()
         params = merge_lora(state["params"])  # what is evaluated is what is handed over and exported
         del state  # the optimiser's moments need not stay
-        self._evaluate(node, {LAST: (params, step)}, stop_asked)
+        with self.telemetry.doing("evaluate", node):
+            self._evaluate(node, {LAST: (params, step)}, stop_asked)
         write_text(folder / "DONE", "")
 
     def _identity(self, node: Node) -> dict[str, Any]:
@@ -155,8 +166,10 @@ class StageRunner:
         assert self.plan.start, "an imported stage without a start"
         if unevaluated(self.workdir, self.plan, node):
             _, abstract = self.programs.state_maker(node.heads, Optim())
-            params = self._read_parent(node, abstract["params"])
-            self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
+            with self.telemetry.doing("restore", node):
+                params = self._read_parent(node, abstract["params"])
+            with self.telemetry.doing("evaluate", node):
+                self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
         else:
             write_results(folder / "results.jsonl", known_rows(folder))
         write_text(folder / "DONE", "")
@@ -176,39 +189,46 @@ class StageRunner:
     def _train(self, node: Node, checkpoints: Checkpoints, stop_asked: Callable[[], bool]) -> tuple[Any, int]:
         """Returns (the last state, its step), training what is left to train."""
         stage = node.stage
-        prepared = self._prepared(node)
-        features = [cell.features for cell in prepared]
-        rates = stage.rates(features)
-        plan = BatchPlan(stage.batch_size, node.seed, stage.lengths(), stage.packing)
-        steps = stage.length(features, examples_of_step(prepared, rates, plan))
-        start, state = self._start(node, checkpoints)
+        with self.telemetry.doing("prepare", node):
+            prepared = self._prepared(node)
+            features = [cell.features for cell in prepared]
+            rates = stage.rates(features)
+            plan = BatchPlan(stage.batch_size, node.seed, stage.lengths(), stage.packing)
+            steps = stage.length(features, examples_of_step(prepared, rates, plan))
+        with self.telemetry.doing("restore", node):
+            start, state = self._start(node, checkpoints)
         saver = Saver(checkpoints, stage, steps, self._judge(node))
         saver.go_on(start)
         if start >= steps or saver.enough():
             return state, start
-        source = Batches(
-            prepared,
-            rates=rates,
-            plan=plan,
-            steps=steps,
-            multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
-            host=jax.process_index(),
-            hosts=jax.process_count(),
-        )
+        with self.telemetry.doing("prepare", node):
+            source = Batches(
+                prepared,
+                rates=rates,
+                plan=plan,
+                steps=steps,
+                multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
+                host=jax.process_index(),
+                hosts=jax.process_count(),
+            )
+        watched = self.telemetry.training(node, start, self.cells.tokenizer().size, self.programs.mesh)
         folder, parts = stage_folder(self.workdir, node.folder), stage.parts(self.plan.experiment.limits)
-        path = folder / "metrics.jsonl"
         with (
             written_down(folder, source, parts, self.cells.ids),
-            writing(path),
-            open_metrics(path, start) as metrics,
+            writing(folder / "metrics.jsonl"),
+            watched as training,
             self.display.bar(f"  {node.name}", steps, start) as bar,
         ):
             counts = {f"parameters/{name}": number for name, number in self._counts(node).items()}
 
             def log(step, values):
-                write_metrics(metrics, step, values | counts)
+                training.log(step, values | counts)
                 loss = next(value for name, value in values.items() if name.endswith("/loss"))
                 bar.advance(step, f"loss {loss:.3f}")
+
+            def save(step, state):
+                with training.saving(step):
+                    saver(step, state)
 
             return train(
                 state,
@@ -221,10 +241,12 @@ class StageRunner:
                 log_every=stage.log_every,
                 save_every=stage.save_every,
                 log=log,
-                save=saver,
+                save=save,
                 stop_asked=stop_asked,
                 identify=source.identify,
                 enough=saver.enough,
+                meter=training.meter,
+                trace=training.trace,
             )
 
     def _judge(self, node: Node) -> Callable[[Any], float] | None:
@@ -239,7 +261,8 @@ class StageRunner:
         (cell,) = target.cells()
 
         def score(params):
-            values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
+            with self.telemetry.doing("evaluate", node):
+                values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
             return values[KINDS[cell.row.kind].metrics[0]]
 
         return score
