@@ -14,6 +14,8 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 
+from xling_jax.disk import writing
+
 TENSORBOARD = "tensorboard"
 NAME = "events.out.tfevents"
 VERSION = b"brain.Event:2"
@@ -109,8 +111,9 @@ class EventFile:
             self._append(_event(now, start + 1, _field(7, BYTES, _field(1, VARINT, _varint(1)))))
 
     def _append(self, event: bytes) -> None:
-        self._file.write(record(event))
-        self._file.flush()
+        with writing(pathlib.Path(self._file.name)):
+            self._file.write(record(event))
+            self._file.flush()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the scalars of a step."""
