@@ -78,6 +78,15 @@ class Interrupted(XlingError):
     exit_code = EXIT_INTERRUPTED
 
 
+class HostError(XlingError):
+    """Another host of the run does not come, is gone or has failed; what was saved stays."""
+
+    def __init__(self, said: str, exit_code: int = EXIT_INTERRUPTED):
+        """Takes the exit code of the host that failed, if one did; a lost host is a reason to start again."""
+        super().__init__(said)
+        self.exit_code = exit_code
+
+
 def unknown(what: str, name: str, known: Iterable[str], where: str, inside: str = "") -> ConfigError:
     """Returns the error for a name that is not in a table or a list of fields.
 

@@ -2,11 +2,10 @@
 
 import dataclasses
 import pathlib
-import sys
 
 from absl import flags
 
-from xling_jax.doors.flags import data_dir, define_workdir, parse, required
+from xling_jax.doors.flags import data_dir, define_hosts, define_workdir, joined, parse, required
 from xling_jax.doors.run import compilation_cache, keep_memory, quiet_libraries
 from xling_jax.doors.stopping import catch_signals
 from xling_jax.errors import ConfigError
@@ -23,6 +22,7 @@ def main(argv: list[str]) -> None:
     """Opens the door."""
     values = flags.FlagValues()
     define_workdir(values)
+    define_hosts(values)
     _define_flags(values)
     if parse(values, "eval", argv, ABOUT):
         raise ConfigError("`xling eval` takes flags only.\n`xling eval --help` lists them.")
@@ -32,20 +32,31 @@ def main(argv: list[str]) -> None:
     names = required(values, "tasks")
     quiet_libraries()
 
-    from xling_jax.stages.follow import Follower, summary, wait_for  # noqa: PLC0415 - after the flags
+    compilation_cache(workdir)
+    with joined(values):
+        _evaluate(values, names, checkpoint, workdir, where)
+
+
+def _evaluate(values: flags.FlagValues, names: list[str], checkpoint: pathlib.Path, workdir: pathlib.Path, where):
+    from xling_jax.experiment import digest  # noqa: PLC0415 - after the flags
+    from xling_jax.partitioning import hosts  # noqa: PLC0415
+    from xling_jax.stages.follow import Follower, summary, wait_for  # noqa: PLC0415
+    from xling_jax.stages.record import check_shared  # noqa: PLC0415
     from xling_jax.train.writer import Display  # noqa: PLC0415
 
-    display, stop_asked = Display(), catch_signals()
-    compilation_cache(workdir)
+    display, stop_asked = Display(), hosts.together(catch_signals())
+    check_shared(workdir)
     card = wait_for(checkpoint, bool(values["follow"].value), stop_asked, display)
     experiment = _experiment(values, names, checkpoint, card, where)
+    hosts.check_same("list of questions", digest(experiment))
     follower = Follower(experiment, workdir, where, display, _swept(values, experiment, where))
     step = values["step"].value
     found = follower.follow(stop_asked) if values["follow"].value else [follower.evaluate(step, stop_asked)]
     for rows in found:
-        print("\n".join(summary(rows, experiment.source_language)))
-        sys.stdout.flush()
-    print(f"results: {workdir / 'results.jsonl'}")
+        if hosts.first():
+            print("\n".join(summary(rows, experiment.source_language)), flush=True)
+    if hosts.first():
+        print(f"results: {workdir / 'results.jsonl'}")
 
 
 def _define_flags(values: flags.FlagValues) -> None:
@@ -89,13 +100,14 @@ def _swept(values: flags.FlagValues, experiment, where) -> dict:
 def _experiment(values: flags.FlagValues, names: list[str], checkpoint: pathlib.Path, card, where):
     """Returns what is asked as an experiment without stages."""
     from xling_jax.experiment import from_config  # noqa: PLC0415
+    from xling_jax.partitioning import hosts  # noqa: PLC0415
     from xling_jax.stages.asking import asked  # noqa: PLC0415
 
     pairs = [field.partition("=") for field in required(values, "protocol")]
     fields = {name: value for name, _, value in pairs}
     length, languages, form = (required(values, name) for name in ("max_length", "languages", "form"))
     found = asked(names, languages, card=card, fields=fields, data_dir=where, max_length=length, form=form)
-    for line in found.left_out:
+    for line in found.left_out if hosts.first() else ():
         print(f"left out: {line}")
     plain = {
         name: values[name].value for name in ("probabilities", "form", "source_language", "mesh", "strategy", "dtype")

@@ -1,5 +1,6 @@
 """Command-line flags of the doors, by absl and ml_collections."""
 
+import contextlib
 import os
 import pathlib
 from typing import Any
@@ -98,3 +99,34 @@ def named_data_dir(values: flags.FlagValues) -> pathlib.Path | None:
     """Returns what the flag names, there or not."""
     value = values["data_dir"].value
     return pathlib.Path(value) if value else None
+
+
+def define_hosts(values: flags.FlagValues) -> None:
+    """Defines --coordinator, --hosts, --host, by default what XLING_COORDINATOR ... say, and --host_timeout."""
+    texts = {
+        "coordinator": "HOST:PORT of host 0, where the hosts of a run meet; a TPU pod finds it by itself.",
+        "hosts": "How many there are.",
+        "host": "Which of them this is, from 0 on.",
+    }
+    for name, about in texts.items():
+        said = os.environ.get(f"XLING_{name.upper()}")
+        define = flags.DEFINE_string if name == "coordinator" else flags.DEFINE_integer
+        define(name, said, f"{about} XLING_{name.upper()} if not given.", flag_values=values)
+    about = "Seconds to wait for a host that does not come, or says nothing new."
+    flags.DEFINE_float("host_timeout", 600.0, about, lower_bound=1.0, flag_values=values)
+
+
+def joined(values: flags.FlagValues) -> contextlib.AbstractContextManager[None]:
+    """Returns what joins the hosts that the flags name, for a block; ConfigError if they name them in part."""
+    from xling_jax.partitioning import hosts  # noqa: PLC0415 - imports JAX
+
+    named: dict[str, Any] = {name: values[name].value for name in ("coordinator", "hosts", "host")}
+    given = {name: value for name, value in named.items() if value is not None}
+    if 0 < len(given) < 3 and given != {"hosts": 1}:
+        missing = " ".join(f"--{name}" for name in named if name not in given)
+        raise ConfigError(
+            f"{' '.join(f'--{name}={value}' for name, value in given.items())} is given without {missing}.\n"
+            "Allowed: all three of them on every host, or none where there is one host or a TPU pod."
+        )
+    address = hosts.Address(**given) if len(given) == 3 else None
+    return hosts.joined(address, required(values, "host_timeout"))

@@ -8,7 +8,16 @@ import sys
 from absl import flags
 
 from xling_jax.doors.compiled import remove_halves
-from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
+from xling_jax.doors.flags import (
+    data_dir,
+    define_config,
+    define_hosts,
+    define_workdir,
+    experiment,
+    joined,
+    parse,
+    required,
+)
 from xling_jax.doors.report import show_report
 from xling_jax.doors.stopping import catch_signals
 from xling_jax.errors import ConfigError
@@ -17,7 +26,8 @@ from xling_jax.ledger import process_began
 ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
 
 Runs an experiment: pretraining, intermediate stages, targets, evaluation in every language, report.
-Run the same command again to go on after anything, or to see the report."""
+Run the same command again to go on after anything, or to see the report.
+On several hosts, run it on each with its own --host: xling run ... --coordinator=HOST:PORT --hosts=N --host=I."""
 
 
 def main(argv: list[str]) -> None:
@@ -25,6 +35,7 @@ def main(argv: list[str]) -> None:
     values = flags.FlagValues()
     define_config(values, argv)
     define_workdir(values)
+    define_hosts(values)
     about = "Stages to run at once; 0: as many as there are cores where the only device is a CPU, else 1."
     flags.DEFINE_integer("jobs", 0, about, lower_bound=0, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
@@ -37,23 +48,23 @@ def main(argv: list[str]) -> None:
     declared, workdir = experiment(values), pathlib.Path(required(values, "workdir"))
     quiet_libraries()
 
-    from xling_jax.stages.plan import describe  # noqa: PLC0415 - after the flags, which answer at once
+    from xling_jax.partitioning import hosts  # noqa: PLC0415 - after the flags, which answer at once
+    from xling_jax.stages.plan import describe  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
     asked = _asked(values)
     compilation_cache(workdir)
-    run = Run(declared, workdir, data_dir(values), "xling run " + shlex.join(argv))
+    where, command = data_dir(values), "xling run " + shlex.join(argv)
     if values["dry_run"].value:
-        print("\n".join(describe(run.plan, workdir)))
+        print("\n".join(describe(Run(declared, workdir, where, command).plan, workdir)))
         return
-    run(
-        stop_asked=stop_asked,
-        jobs=required(values, "jobs"),
-        skip_damaged=bool(values["skip_damaged"].value),
-        asked=asked,
-    )
-    with run.ledger.event("report"):
-        show_report([workdir], workdir / "report")
+    skip_damaged = bool(values["skip_damaged"].value)
+    with joined(values):
+        run = Run(declared, workdir, where, command)
+        run(hosts.together(stop_asked), jobs=required(values, "jobs"), skip_damaged=skip_damaged, asked=asked)
+        if hosts.first():
+            with run.ledger.event("report"):
+                show_report([workdir], workdir / "report")
 
 
 def _define_telemetry(values: flags.FlagValues) -> None:

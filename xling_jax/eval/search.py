@@ -20,7 +20,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from xling_jax.errors import NumericalError
-from xling_jax.partitioning.feed import BATCH_SPEC, batch_multiple
+from xling_jax.partitioning.feed import BATCH_SPEC, batch_multiple, everywhere, fetch, put
 from xling_jax.partitioning.mesh import build_mesh
 from xling_jax.tables.meshes import MESHES
 
@@ -84,7 +84,7 @@ def build_index(*parts_MxD: np.ndarray, mesh: Mesh | None = None) -> Index:
         for unit in _units(part_MxD, MOST):
             flat_MxD[at : at + len(unit)] = unit
             at += len(unit)
-    return Index(jax.device_put(rows, NamedSharding(mesh, BATCH_SPEC)), count, mesh)
+    return Index(put(rows, NamedSharding(mesh, BATCH_SPEC)), count, mesh)
 
 
 def search(queries_NxD: np.ndarray, index: Index, k: int) -> Nearest:
@@ -102,17 +102,17 @@ def _search(queries_NxD: np.ndarray, index: Index, k: int, both: bool) -> tuple[
     total, chunk = len(queries_NxD), _size(len(queries_NxD))
     mine, theirs = index.most(k), min(k, total) if both else 0
     program = _program(index.mesh, mine, theirs)
-    best = jax.device_put(_nothing((blocks, size, theirs)), NamedSharding(index.mesh, BATCH_SPEC))
-    everywhere, parts, sent = NamedSharding(index.mesh, PartitionSpec()), [], None
+    best = put(_nothing((blocks, size, theirs)), NamedSharding(index.mesh, BATCH_SPEC))
+    whole, parts, sent = everywhere(index.mesh), [], None
     for number, unit in enumerate(_units(queries_NxD, chunk)):
-        queries, bounds = jax.device_put(_filled(unit, chunk), everywhere), (number * chunk, total, index.count)
+        queries, bounds = put(_filled(unit, chunk), whole), (number * chunk, total, index.count)
         found, best = program(queries, index.rows, best, tuple(map(np.int32, bounds)))
         if sent is not None:  # fetched while the next chunk is computed, and no more than two are under way
             parts.append(jax.device_get(sent))
         sent = found
     parts.append(jax.device_get(sent))
     rows = Nearest(*(np.concatenate(arrays)[:total] for arrays in zip(*parts, strict=True)))
-    columns = [np.asarray(array).reshape(blocks * size, theirs)[: index.count] for array in best]
+    columns = [array.reshape(blocks * size, theirs)[: index.count] for array in fetch(best, index.mesh)]
     return rows, Nearest(*columns)
 
 
@@ -172,7 +172,7 @@ def _program(mesh: Mesh, mine: int, theirs: int) -> Callable:
         (scores_NxK, numbers_NxK), best = sharded(queries_NxD, rows, best, firsts, bounds)
         return _top(scores_NxK, numbers_NxK, mine), best
 
-    placed = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, BATCH_SPEC)
+    placed = everywhere(mesh), NamedSharding(mesh, BATCH_SPEC)
     return jax.jit(run, donate_argnums=2, out_shardings=placed)
 
 

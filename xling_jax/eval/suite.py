@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from xling_jax.disk import write_text
 from xling_jax.errors import NumericalError
 from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Target
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
 from xling_jax.scoring.metrics import Pairs, score, scorer_of, value

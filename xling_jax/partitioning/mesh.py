@@ -9,6 +9,7 @@ import jax
 from jax.sharding import AxisType
 
 from xling_jax.errors import ConfigError
+from xling_jax.partitioning import hosts
 from xling_jax.partitioning.rules import MESH_AXES, rules
 from xling_jax.tables.meshes import Mesh
 
@@ -19,9 +20,9 @@ def build_mesh(row: Mesh, devices: Sequence[jax.Device] | None = None) -> jax.sh
     The axes are of type Auto on every version of JAX: newer ones make them Explicit by default, under
     which logical constraints are refused.
 
-    Raises ConfigError if the row asks for another number of devices than there are.
+    Raises ConfigError if the row asks for another number of devices than there are, or leaves a host without one.
     """
-    devices = list(jax.devices() if devices is None else devices)
+    given, devices = devices is not None, list(jax.devices() if devices is None else devices)
     sizes = [row.data, row.fsdp, row.tensor]
     if 0 in sizes:
         fixed = math.prod(size for size in sizes if size)
@@ -32,7 +33,19 @@ def build_mesh(row: Mesh, devices: Sequence[jax.Device] | None = None) -> jax.sh
             f"Allowed: a mesh of at most that many, or one with a 0 (as many as there are).\n"
             f"Meshes are rows of xling_jax/tables/meshes.py."
         )
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[: math.prod(sizes)])
+    devices = devices[: math.prod(sizes)]
+    if not given:
+        _check_hosts(row, len({device.process_index for device in devices}))
+    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def _check_hosts(row: Mesh, there: int) -> None:
+    """Raises ConfigError if the hosts of a run are not as many as have devices."""
+    if there != hosts.count():
+        raise ConfigError(
+            f"Mesh '{row.name}' has devices of {there} hosts, and the run has {hosts.count()}.\n"
+            f"Allowed: a mesh with devices of every host, on a run that all of them have joined.\n{hosts.WHERE}"
+        )
 
 
 @contextlib.contextmanager

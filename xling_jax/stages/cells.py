@@ -15,16 +15,19 @@ from xling_jax.data.prepare import Prepared, Records, keeps_raw, prepare, raw_ex
 from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
-from xling_jax.disk import write_text
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, scores_of
 from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.scoring.floors import FLOORS, LEARNING, Searched
 from xling_jax.scoring.metrics import scorer_of, value
 from xling_jax.scoring.pairs import Sentences
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
+
+NOTHING: dict[str, dict[str, float]] = {"floors": {}, "ceilings": {}}
 
 
 class Cells:
@@ -127,9 +130,16 @@ class Cells:
     def prepare_all(
         self, parts: Sequence[Part], tell: Callable[[Part], None], pause: Callable[[], None] = lambda: None
     ) -> None:
-        """Makes the vocabulary and all prepared parts, with as many processes as pay; see `prepare_all` of workers."""
+        """Makes the vocabulary and all prepared parts, with as many processes as pay; see `prepare_all` of workers.
+
+        Of several hosts the first one does; the others find what it has made.
+        """
         folder = self._workdir / "prepared"
-        prepare_all(parts, self.tokenizer(), folder, self._data_dir, jobs=default_jobs(), tell=tell, pause=pause)
+
+        def make():
+            prepare_all(parts, self.tokenizer(), folder, self._data_dir, jobs=default_jobs(), tell=tell, pause=pause)
+
+        hosts.first_does("prepared examples", make)
 
     def prepare(self, part: Part) -> Prepared:
         """Returns a prepared part of a cell."""
@@ -147,11 +157,18 @@ class Cells:
 
     def _open(self, cell: Cell, target: Target, beside: bool, trained: Stage | None) -> OpenCell:
         part = target.part(cell, self.experiment.limits)
-        prepared = self.prepare(part)
-        raw = prepared.raw() if keeps_raw(cell) else list(raw_examples(part, self._data_dir))
+        raw = self._examples(part) if hosts.first() else []  # which prepares them; the others find that done
+
+        def made():
+            return self._beside(self.prepare(part), raw, target, part, trained) if beside else NOTHING
+
+        found = hosts.first_does(f"{cell} to evaluate", made)
+        prepared, raw = self.prepare(part), raw if hosts.first() else self._examples(part)
         batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
-        found = self._beside(prepared, raw, target, part, trained) if beside else {"floors": {}, "ceilings": {}}
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
+
+    def _examples(self, part: Part) -> Sequence[dict]:
+        return self.prepare(part).raw() if keeps_raw(part.cell) else list(raw_examples(part, self._data_dir))
 
     def _beside(
         self, prepared: Prepared, raw: Sequence[dict], target: Target, made: Part, trained: Stage | None
@@ -163,7 +180,7 @@ class Cells:
         """
         cell, kind = prepared.cell, prepared.cell.row.kind
         if cell.withheld or cell.searched:
-            return {"floors": {}, "ceilings": {}}
+            return NOTHING
         parts = trained.parts(self.experiment.limits) if trained else ()
         train = tuple(part for part in parts if part.cell.row.kind == kind)  # a stage may train other kinds beside
         train = train or self._prescribed(cell)

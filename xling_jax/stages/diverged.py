@@ -8,9 +8,9 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from xling_jax.data.batches import Batches
-from xling_jax.disk import write_text
 from xling_jax.errors import DataError, NumericalError
 from xling_jax.experiment import Part
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.train.loop import Diverged
 
 FILE = "diverged.json"

@@ -3,13 +3,14 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from xling_jax.errors import Interrupted
 from xling_jax.eval.suite import Evaluator, Setting, protocol_of, result_rows, submission_path
 from xling_jax.experiment import Experiment, Stage, Target
 from xling_jax.models.build import HeadSpec
+from xling_jax.partitioning import hosts
 from xling_jax.results import Result, read_results, write_results
 from xling_jax.selection import LAST, STEP, TARGET_DEV, compared
 from xling_jax.stages.cells import Cells
@@ -82,8 +83,20 @@ def known_rows(folder: pathlib.Path) -> list[Result]:
     return list(read_results(path)) if path.exists() else []
 
 
+def write_rows(folder: pathlib.Path, rows: Iterable[Result]) -> None:
+    """Writes the rows of a stage; of several hosts the first one does."""
+    if hosts.first():
+        write_results(folder / "results.jsonl", rows)
+
+
 def left_of(asked: Sequence[Question], folder: pathlib.Path, policy: str) -> list[tuple[Question, list[Cell]]]:
-    """Returns (question, its cells that have no answer yet)."""
+    """Returns (question, its cells that have no answer yet), as host 0 finds them."""
+    left = hosts.first_does(f"what is left of {folder.name}", lambda: _left_of(asked, folder, policy))
+    return [(asked[number], [asked[number].target.cells()[at] for at in cells]) for number, cells in left]
+
+
+def _left_of(asked: Sequence[Question], folder: pathlib.Path, policy: str) -> list[tuple[int, list[int]]]:
+    """Returns (number of a question, numbers of its cells that have no answer yet)."""
     rows = known_rows(folder)
     done = {(r.task, r.split, r.language, r.protocol, r.policy, step) for r in rows for step in (r.step, None)}
 
@@ -93,8 +106,11 @@ def left_of(asked: Sequence[Question], folder: pathlib.Path, policy: str) -> lis
             return submission_path(place, cell, "items.jsonl").exists()
         return question.key(cell) in done
 
-    left = [(question, [cell for cell in question.target.cells() if not there(question, cell)]) for question in asked]
-    return [(question, cells) for question, cells in left if cells]
+    left = [
+        (number, [at for at, cell in enumerate(question.target.cells()) if not there(question, cell)])
+        for number, question in enumerate(asked)
+    ]
+    return [(number, cells) for number, cells in left if cells]
 
 
 def unevaluated(workdir: pathlib.Path, plan: Plan, node: Node) -> list[tuple[Question, list[Cell]]]:
@@ -170,7 +186,7 @@ class Examiner:
                     values, opened = evaluate(cell, place)
                     made = result_rows(values, opened, question.target, asked.stage | {"policy": question.policy})
                     rows += [dataclasses.replace(row, protocol=question.protocol) for row in made]
-                    write_results(asked.folder / "results.jsonl", rows)
+                    write_rows(asked.folder, rows)
                     bar.advance(number, str(cell))
 
 

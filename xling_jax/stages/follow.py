@@ -11,10 +11,11 @@ from xling_jax.experiment import Experiment, with_prompts
 from xling_jax.models.card import NAME, Card, read_card
 from xling_jax.models.lora import merge_lora
 from xling_jax.optim import Optim
-from xling_jax.results import Result, write_results
+from xling_jax.partitioning import hosts
+from xling_jax.results import Result
 from xling_jax.selection import STEP
 from xling_jax.stages.cells import Cells
-from xling_jax.stages.evaluation import Examinee, Examiner, Question, known_rows, left_of
+from xling_jax.stages.evaluation import Examinee, Examiner, Question, known_rows, left_of, write_rows
 from xling_jax.stages.plan import Start
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.start import open_start
@@ -71,7 +72,8 @@ class Follower:
             examiner = examiner or self._examiner(start)
             params = params or self._read(start, step)
             stage = {"seed": 0, "stage": folder.name, "stage_hash": start.fingerprint, "step": start.step}
-            folder.mkdir(parents=True, exist_ok=True)
+            if hosts.first():
+                folder.mkdir(parents=True, exist_ok=True)
             examiner.ask(left, Examinee(start.card.heads, params, folder, stage | {"policy": policy}), stop_asked)
         rows = known_rows(folder)
         self._join()
@@ -96,8 +98,9 @@ class Follower:
     def _join(self) -> None:
         """Writes the rows of all checkpoints evaluated here into one file."""
         rows = [row for path in sorted(self._workdir.glob("stages/*/results.jsonl")) for row in known_rows(path.parent)]
-        self._workdir.mkdir(parents=True, exist_ok=True)
-        write_results(self._workdir / "results.jsonl", sorted(rows, key=lambda row: (row.step, row.task, row.language)))
+        if hosts.first():
+            self._workdir.mkdir(parents=True, exist_ok=True)
+        write_rows(self._workdir, sorted(rows, key=lambda row: (row.step, row.task, row.language)))
 
     def follow(self, stop_asked: Callable[[], bool], wait: float = LOOK_EVERY) -> Iterator[list[Result]]:
         """Yields the rows of each checkpoint as it comes, until the stage is done; those that are there already first.
@@ -108,8 +111,8 @@ class Follower:
         seen: set[int] = set()
         said = False
         while True:
-            done = (self._folder / "DONE").exists()  # looked at first, lest a checkpoint comes between the two
-            for step in self._steps():
+            done, steps = hosts.first_does("checkpoints to evaluate", self._look)
+            for step in steps:
                 if step not in seen:
                     rows = self._whole(step, stop_asked)
                     seen.add(step)
@@ -121,6 +124,11 @@ class Follower:
                 self._display.say(f"waiting for checkpoints of {self._folder}; Ctrl-C stops")
                 said = True
             _sleep(wait, stop_asked)
+
+    def _look(self) -> tuple[bool, list[int]]:
+        """Returns whether the stage is done, and the checkpoints that are there."""
+        done = (self._folder / "DONE").exists()  # looked at first, lest a checkpoint comes between the two
+        return done, self._steps()
 
     def _steps(self) -> list[int]:
         """Returns the checkpoints that are there; none before a training has begun."""
@@ -137,7 +145,7 @@ class Follower:
         try:
             return self.evaluate(step, stop_asked)
         except (CheckpointError, OSError):
-            if step in self._steps():
+            if hosts.count() > 1 or step in self._steps():  # other hosts may have read it, and go on
                 raise
             self._display.say(
                 f"step {step} was removed before it was read; a stage without `selection` keeps its newest one"
@@ -151,12 +159,20 @@ def wait_for(
     """Returns the card of a checkpoint; one that is followed may come later. Raises Interrupted when asked to stop."""
     if follow and not (folder / NAME).exists():
         display.say(f"waiting for {folder}; Ctrl-C stops")
-        while not (folder / NAME).exists():
-            _sleep(wait, stop_asked)
+
+        def come() -> None:
+            while not (folder / NAME).exists():
+                _sleep(wait, stop_asked)
+
+        hosts.first_does(f"{folder} to come", come)
     return read_card(folder)
 
 
 def _sleep(seconds: float, stop_asked: Callable[[], bool]) -> None:
+    hosts.first_does("the next look", lambda: _wait(seconds, stop_asked))
+
+
+def _wait(seconds: float, stop_asked: Callable[[], bool]) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if stop_asked():

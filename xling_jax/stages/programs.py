@@ -18,7 +18,7 @@ from xling_jax.experiment import Experiment, Optim, Target
 from xling_jax.models.answers import joined
 from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
 from xling_jax.models.rates import relative_rates
-from xling_jax.partitioning.feed import feed
+from xling_jax.partitioning.feed import feed, fetched, spread
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator, shardings_of
 from xling_jax.protocol import ALL
@@ -56,7 +56,11 @@ class Programs:
         return self._outputs(heads, Target(target.task, prompts=target.prompts, protocol=target.protocol))
 
     def place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Returns a host batch as global arrays."""
+        """Returns a batch that every host has whole as global arrays."""
+        return spread(batch, self.mesh)
+
+    def place_share(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """Returns a batch of which each host has its share as global arrays."""
         return feed(batch, self.mesh)
 
     def _inside(self, function: Callable) -> Callable:
@@ -164,7 +168,7 @@ class Programs:
                 outputs = network.apply({"params": params}, tokens, **how)
             return evaluator.device(outputs, batch, target)
 
-        compiled = self._inside(jax.jit(output))
+        compiled = self._inside(jax.jit(output, out_shardings=fetched(self.mesh)))
         parts = [BODY, *(head_part(head.name) for head in mine)]
         return lambda params, batch: compiled({part: params[part] for part in parts}, batch)
 
@@ -173,7 +177,7 @@ class Programs:
         mine = tuple(head for head in heads if head.kind == "lm")
         network = build_model(self._config, mine)
         output = make_output_fn(network, mine[0].name if mine else "", words, target)
-        compiled = self._inside(jax.jit(output))
+        compiled = self._inside(jax.jit(output, out_shardings=fetched(self.mesh)))
         parts = [BODY, *(head_part(head.name) for head in mine)]
         # A head whose matrix is that of the embeddings has no parameters.
         return lambda params, batch: compiled({part: params[part] for part in parts if part in params}, batch)

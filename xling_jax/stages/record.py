@@ -7,19 +7,23 @@ import json
 import os
 import pathlib
 import platform
+import time
+import uuid
 from importlib import metadata
 from typing import Any
 
 import jax
 
 from xling_jax import __version__
-from xling_jax.disk import write_text
 from xling_jax.errors import ConfigError, DataError
 from xling_jax.experiment import as_json, digest, seen_languages
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.stages.plan import Plan
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS
 
+SEEN = 60.0  # seconds after which a file should be seen on a disk that hosts share
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -87,6 +91,8 @@ def write_submissions(workdir: pathlib.Path, plan: Plan) -> None:
 
     A benchmark's scorer, or `xling score`, takes such a folder; the stages that made it lie apart.
     """
+    if not hosts.first():
+        return
     for evaluation in plan.evaluations:
         target = plan.experiment.targets[evaluation.target]
         made = stage_folder(workdir, evaluation.node.folder) / "predictions" / target.task
@@ -125,7 +131,35 @@ def claim_workdir(workdir: pathlib.Path, plan: Plan) -> None:
 
 @contextlib.contextmanager
 def hold(workdir: pathlib.Path):
-    """Keeps a second process out of a folder while the first one works in it."""
+    """Keeps a second process out of a folder while the first one works in it; of the hosts of a run, the first does."""
+    with _locked(workdir) if hosts.first() else contextlib.nullcontext():
+        check_shared(workdir)
+        yield
+
+
+def check_shared(workdir: pathlib.Path) -> None:
+    """Raises ConfigError if a host does not see what host 0 writes into a folder."""
+    if hosts.count() == 1:
+        return
+    path, until = workdir / ".hosts", time.monotonic() + SEEN
+    sign = hosts.first_does("a sign in the work folder", lambda: _sign(path))
+    while not path.exists() or path.read_text(encoding="utf-8") != sign:
+        if time.monotonic() > until:
+            raise ConfigError(
+                f"Host {hosts.number()} of {hosts.count()} does not see {path}, which host 0 has written.\n"
+                "Allowed: a --workdir on a disk that all hosts share."
+            )
+        time.sleep(0.1)
+
+
+def _sign(path: pathlib.Path) -> str:
+    sign = uuid.uuid4().hex
+    write_text(path, sign)
+    return sign
+
+
+@contextlib.contextmanager
+def _locked(workdir: pathlib.Path):
     workdir.mkdir(parents=True, exist_ok=True)
     with open(workdir / ".lock", "w", encoding="utf-8") as lock:
         try:

@@ -11,9 +11,10 @@ import jax
 
 from xling_jax.checks import check_vocabulary
 from xling_jax.errors import ConfigError, DiskError, Interrupted
-from xling_jax.experiment import Experiment
+from xling_jax.experiment import Experiment, digest
 from xling_jax.goodput import goodput
 from xling_jax.ledger import TIME, Ledger, now
+from xling_jax.partitioning import hosts
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import Node, Plan, make_plan
@@ -38,6 +39,24 @@ def default_jobs() -> int:
     """
     alone = jax.default_backend() == "cpu" and jax.device_count() == 1
     return min(MOST_JOBS, len(os.sched_getaffinity(0))) if alone else 1
+
+
+def _checked(jobs: int) -> int:
+    """Returns how many stages to run at once. Raises ConfigError if that is more than hosts can agree on."""
+    if jobs > 1 and hosts.count() > 1:
+        raise ConfigError(
+            f"--jobs={jobs} on {hosts.count()} hosts.\nAllowed: one stage at a time, which all of them run."
+        )
+    return jobs
+
+
+def _check_alone(skip_damaged: bool) -> None:
+    """Raises ConfigError if several hosts are to skip what is damaged: one may see it, and the others not."""
+    if skip_damaged and hosts.count() > 1:
+        raise ConfigError(
+            f"--skip_damaged on {hosts.count()} hosts.\nAllowed: on one host; or delete what the error names, and run "
+            "the same command on all hosts again."
+        )
 
 
 class Run:
@@ -77,9 +96,11 @@ class Run:
         check_vocabulary(self.plan.row, self.cells.vocabulary.kind)
         asked = asked or Asked()
         asked.check(self.plan, jobs)
-        claim_workdir(self.workdir, self.plan)
+        _check_alone(skip_damaged)
+        hosts.check_same("plan", digest([node.hash for node in self.plan.nodes], self.experiment))
+        hosts.first_does("the claim to the work folder", lambda: claim_workdir(self.workdir, self.plan))
         with hold(self.workdir):
-            left = [node for node in self.plan.nodes if not is_done(self.workdir, self.plan, node)]
+            left = self._left()
             if left:
                 with self._open_ledger(asked):
                     self._run_left(left, stop_asked, jobs, skip_damaged, asked)
@@ -93,8 +114,8 @@ class Run:
 
     def _open_ledger(self, asked: Asked) -> Ledger:
         """Opens the ledger, and writes down what came before there was one. One host keeps it."""
-        first = jax.process_index() == 0  # who asks for devices first waits for them
-        self.ledger = Ledger(self.workdir / TIME if first else None)
+        jax.devices()  # who asks for them first waits for them
+        self.ledger = Ledger(self.workdir / TIME if hosts.first() else None)
         if asked.began is not None:
             self.ledger.record("startup", asked.began, self._began)
         self.ledger.record("plan", self._began, self._planned)
@@ -103,14 +124,14 @@ class Run:
         return self.ledger
 
     def _tell_time(self) -> None:
-        found = goodput(self.workdir / TIME) if jax.process_index() == 0 else None
+        found = goodput(self.workdir / TIME) if hosts.first() else None
         if found is not None:
             self.display.say(found.text())
 
     def _run_left(
         self, left: list[Node], stop_asked: Callable[[], bool], jobs: int, skip_damaged: bool, asked: Asked
     ) -> None:
-        jobs = jobs or (1 if asked.profile else default_jobs())
+        jobs = _checked(jobs or (1 if asked.profile else default_jobs()))
         write_experiment(self.workdir, self.plan, self._command)
         with self.ledger.event("prepare"):
             self.prepare(stop_asked)
@@ -119,10 +140,20 @@ class Run:
         runner = StageRunner(*shared, alone=jobs == 1, skip_damaged=skip_damaged, ledger=self.ledger, asked=asked)
         self._run(left, runner, stop_asked, jobs)
 
+    def _left(self) -> list[Node]:
+        """Returns the stages that are not done, as host 0 finds them."""
+        nodes = self.plan.nodes
+
+        def found():
+            return [at for at, node in enumerate(nodes) if not is_done(self.workdir, self.plan, node)]
+
+        return [nodes[at] for at in hosts.first_does("the stages to do", found)]
+
     def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
         """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop."""
         parts = self.plan.parts()
         with self.display.bar("vocabulary and examples", len(parts), unit="cells") as bar:
+            hosts.first_does("the vocabulary", lambda: self.cells.tokenizer().fingerprint)
             self.cells.tokenizer()
             done = itertools.count(1)
 

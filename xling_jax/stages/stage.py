@@ -7,20 +7,19 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
-from xling_jax.disk import write_text, writing
+from xling_jax.disk import writing
 from xling_jax.errors import DamagedError, DataError
 from xling_jax.ledger import Ledger
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import NAME, Card, as_text
 from xling_jax.models.lora import merge_lora
 from xling_jax.optim import Optim
-from xling_jax.partitioning.feed import batch_multiple
-from xling_jax.results import write_results
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.feed import batch_multiple, share_of
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.selection import AVERAGE, COMPARISONS, LAST, Selection, averaged, best, candidates
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.diverged import written_down
@@ -33,6 +32,7 @@ from xling_jax.stages.evaluation import (
     left_of,
     step_questions,
     unevaluated,
+    write_rows,
 )
 from xling_jax.stages.mending import owner, set_aside
 from xling_jax.stages.plan import Node, Plan, judge
@@ -99,6 +99,7 @@ class StageRunner:
             with self._mending:
                 self._mend(error, node, stop_asked)
             self(node, stop_asked)
+        hosts.meet(f"the end of {node.folder}")  # where the next stage reads what the first host has written
 
     def _mend(self, error: DamagedError, asking: Node, stop_asked: Callable[[], bool]) -> None:
         """Sets a damaged checkpoint aside, and makes it again if it is another stage's than the one that asks.
@@ -119,7 +120,6 @@ class StageRunner:
 
     def _run(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         folder = stage_folder(self.workdir, node.folder)
-        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.json", json.dumps(self._identity(node), indent=1, sort_keys=True) + "\n")
         if node.imported:
             self._evaluate_imported(node, stop_asked)
@@ -171,7 +171,7 @@ class StageRunner:
             with self.telemetry.doing("evaluate", node):
                 self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
         else:
-            write_results(folder / "results.jsonl", known_rows(folder))
+            write_rows(folder, known_rows(folder))
         write_text(folder / "DONE", "")
 
     def _prepared(self, node: Node) -> list[Prepared]:
@@ -201,6 +201,7 @@ class StageRunner:
         saver.go_on(start)
         if start >= steps or saver.enough():
             return state, start
+        share = share_of(self.programs.mesh)
         with self.telemetry.doing("prepare", node):
             source = Batches(
                 prepared,
@@ -208,8 +209,8 @@ class StageRunner:
                 plan=plan,
                 steps=steps,
                 multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
-                host=jax.process_index(),
-                hosts=jax.process_count(),
+                host=share.number,
+                hosts=share.count,
             )
         watched = self.telemetry.training(node, start, self.cells.tokenizer().size, self.programs.mesh)
         folder, parts = stage_folder(self.workdir, node.folder), stage.parts(self.plan.experiment.limits)
@@ -237,7 +238,7 @@ class StageRunner:
                 self._step_fns(node),
                 start=start,
                 rate=lambda step: learning_rate(stage.optim, step, steps),
-                place=self.programs.place,
+                place=self.programs.place_share,
                 log_every=stage.log_every,
                 save_every=stage.save_every,
                 log=log,
@@ -263,7 +264,7 @@ class StageRunner:
         def score(params):
             with self.telemetry.doing("evaluate", node):
                 values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
-            return values[KINDS[cell.row.kind].metrics[0]]
+            return hosts.first_does("the score of a checkpoint", lambda: values[KINDS[cell.row.kind].metrics[0]])
 
         return score
 
@@ -348,7 +349,7 @@ class StageRunner:
         if selection.compared:
             self._compare(node, seed, stop_asked)
         if not (folder / "results.jsonl").exists():
-            write_results(folder / "results.jsonl", [])
+            write_rows(folder, [])
 
     def _chosen(self, node: Node, policy: str) -> tuple[Any, int]:
         """Returns (parameters without adapters, step) of what a policy chooses; writes down the stage's own choice."""
@@ -400,4 +401,4 @@ class StageRunner:
         finally:
             checkpoints.close()
         rows = [row for row in known_rows(folder) if row.policy not in COMPARISONS]
-        write_results(folder / "results.jsonl", [*rows, *compare(self.plan, node, rows)])
+        write_rows(folder, [*rows, *compare(self.plan, node, rows)])

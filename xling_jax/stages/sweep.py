@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from xling_jax.data.sources import is_there
-from xling_jax.disk import write_text
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import Target
 from xling_jax.models.build import HeadSpec
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.protocol import ALL, FIELDS
 from xling_jax.selection import compared
 from xling_jax.stages.evaluation import Examiner
@@ -89,13 +90,16 @@ def chosen_layers(
       targets: by name, each with the cells to choose on.
     """
     path = folder / FILE
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    def scored() -> dict[str, Any]:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+    known = hosts.first_does(f"layers of {folder.name}", scored)
     found = {}
     for name, (target, dev) in targets.items():
         key = f"{name} on {' '.join(map(str, dev))} with {target.protocol}"
         if key not in known:
             known[key] = sweep(examiner, *examinee, target, dev)
-            folder.mkdir(parents=True, exist_ok=True)
             write_text(path, json.dumps(known, indent=1) + "\n")
         scores = {int(layer): by for layer, by in known[key].items()}
         found[name] = with_best_layer(target, dev, scores)

@@ -17,8 +17,10 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from xling_jax.disk import write_text, writing
+from xling_jax.disk import writing
 from xling_jax.errors import CheckpointError, DamagedError
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.train.checksums import checksums
 from xling_jax.train.step import State
 
@@ -87,14 +89,15 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """Returns the newest step that was saved whole."""
-        return self._manager.latest_step()
+        return hosts.first_does(f"the newest checkpoint in {self._path}", self._manager.latest_step)
 
     def steps(self) -> list[int]:
         """Returns the steps that were saved, in order; the newest may still be on its way to the disk."""
         with _ONE_AT_A_TIME:
             if self._looks:
                 self._manager.reload()
-            return sorted(self._manager.all_steps())
+            found = hosts.first_does(f"checkpoints in {self._path}", lambda: sorted(self._manager.all_steps()))
+        return found
 
     def drop(self, steps: Iterable[int]) -> None:
         """Removes checkpoints."""
@@ -208,13 +211,17 @@ class Checkpoints:
 
 def sweep(path: pathlib.Path) -> None:
     """Removes what saves that were ended left in a folder of checkpoints. Nobody else may be writing there."""
-    for draft in path.glob(f"*{DRAFT}*"):
-        shutil.rmtree(draft, ignore_errors=True)
+
+    def remove():
+        for draft in path.glob(f"*{DRAFT}*"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+    hosts.first_does(f"drafts in {path}", remove)
 
 
 def save_alone(path: pathlib.Path, step: int, params: Any) -> None:
     """Saves parameters as the only checkpoint of a folder, in place of what a run that was ended left there."""
-    shutil.rmtree(path, ignore_errors=True)
+    hosts.first_does(f"room for {path}", lambda: shutil.rmtree(path, ignore_errors=True))
     checkpoints = Checkpoints(path, background=False)
     try:
         checkpoints.save_params(step, params)
@@ -258,7 +265,9 @@ def open_own(folder: pathlib.Path, step: int | None = None, create: bool = True)
     Raises:
       CheckpointError: there is none, or not this one.
     """
-    name, own, _ = chosen(folder) if step is None else (CHECKPOINTS, step, "")
+    name, own, _ = (
+        hosts.first_does(f"the choice in {folder}", lambda: chosen(folder)) if step is None else (CHECKPOINTS, step, "")
+    )
     checkpoints = Checkpoints(folder / name, keep=None, background=False, create=create)
     try:
         there = checkpoints.steps()

@@ -1,7 +1,9 @@
 """What a run shows and keeps: a metrics file, and progress on the terminal."""
 
 import contextlib
+import io
 import json
+import os
 import pathlib
 import sys
 import threading
@@ -11,13 +13,19 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from xling_jax.disk import write_text
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 
 PLAIN_EVERY = 10.0  # seconds between lines when the output is not a terminal
 
 
 def open_metrics(path: pathlib.Path, start: int) -> TextIO:
-    """Opens a metrics file to append to, without the lines of steps after `start`, which come again."""
+    """Opens a metrics file to append to, without the lines of steps after `start`, which come again.
+
+    What hosts but the first append is lost: all have the same metrics.
+    """
+    if not hosts.first():
+        return open(os.devnull, "a", encoding="utf-8")
     kept = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -37,11 +45,15 @@ def write_metrics(file: TextIO, step: int, values: dict[str, float]) -> None:
 
 
 class Display:
-    """What a run says. In a terminal: a bar for each thing under way; elsewhere plain lines. Safe for threads."""
+    """What a run says. In a terminal: a bar for each thing under way; elsewhere plain lines. Safe for threads.
+
+    Of several hosts the first one speaks; of the others it is known what they would say (see `hosts.note`).
+    """
 
     def __init__(self, file: TextIO | None = None):
         """Speaks to a file, by default standard output."""
-        self._file = file or sys.stdout
+        self._file = file or (sys.stdout if hosts.first() else io.StringIO())
+        self._silent = file is None and not hosts.first()
         self._console = Console(file=self._file)
         self._lock = threading.RLock()
         self._progress: Progress | None = None
@@ -49,6 +61,9 @@ class Display:
 
     def say(self, text: str) -> None:
         """Prints a line."""
+        hosts.note(text.strip())
+        if self._silent:
+            return
         with self._lock:
             if self._console.is_terminal:
                 self._console.print(text, highlight=False, markup=False)
@@ -108,6 +123,7 @@ class Bar:
     def advance(self, done: int, note: str = "") -> None:
         """Says that `done` units of the total are done."""
         self.done = done
+        hosts.note(f"{self._name.strip()}: {done}/{self._total} {self._unit} {note}".strip())
         rate = (done - self._first) / max(self.seconds(), 1e-6)
         if self._progress is not None:
             self._progress.update(self._task, completed=done, rate=f"{rate:.1f} {self._unit}/s", note=note)
