@@ -25,8 +25,10 @@ MARKS = {
 
 def environment() -> dict[str, str]:
     """Returns the tests' environment on one device, with the tests' cache of everything compiled."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "GCE_METADATA_HOST")}
-    return kept | {"PYTHONUNBUFFERED": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    kept = {name: value for name, value in os.environ.items() if name != "GCE_METADATA_HOST"}
+    flags = [flag for flag in os.environ["XLA_FLAGS"].split() if "device_count" not in flag]
+    own = {"PYTHONUNBUFFERED": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "XLA_FLAGS": " ".join(flags)}
+    return kept | own
 
 
 def start(workdir: pathlib.Path, *more: str, **how) -> subprocess.Popen:
