@@ -31,23 +31,22 @@ def talk(folder: str, failing: int | None) -> None:
     hosts.meet("the second place")
 
 
-def steps(folder: str, places: list, task: str) -> None:
-    """Takes a step in each strategy, from the same parameters, and keeps what came out."""
+def step(folder: str, strategy: str, mesh: str, task: str) -> None:
+    """Takes a step of a batch of which each host has its share, and keeps what came out."""
     import test_sharded_step as one  # noqa: PLC0415 - the same step on one host
 
-    for strategy, mesh in places:
-        here = one.programs(strategy, mesh)
-        make, abstract = here.state_maker(one.HEADS, one.OPTIM)
-        step = here.step(one.HEADS, one.head_spec(one.TASKS[task]), one.OPTIM, 2)
-        share = share_of(here.mesh)
-        rows = slice(share.number * one.BATCH // share.count, (share.number + 1) * one.BATCH // share.count)
-        batch = {name: array[rows] for name, array in one.batch(task).items()}
-        state, metrics = step(make(3), here.place_share(batch), 0.01, 5)
-        jax.tree.map(one.assert_placed, state, abstract)
-        found = fetch((state["params"], metrics), here.mesh)
-        if hosts.first():
-            leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(found)}
-            np.savez(pathlib.Path(folder) / f"{strategy}-{mesh}.npz", **leaves)
+    here = one.programs(strategy, mesh)
+    make, abstract = here.state_maker(one.HEADS, one.OPTIM)
+    take = here.step(one.HEADS, one.head_spec(one.TASKS[task]), one.OPTIM, 2)
+    share = share_of(here.mesh)
+    rows = slice(share.number * one.BATCH // share.count, (share.number + 1) * one.BATCH // share.count)
+    batch = {name: array[rows] for name, array in one.batch(task).items()}
+    state, metrics = take(make(3), here.place_share(batch), 0.01, 5)
+    jax.tree.map(one.assert_placed, state, abstract)
+    found = fetch((state["params"], metrics), here.mesh)
+    if hosts.first():
+        leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(found)}
+        np.savez(pathlib.Path(folder) / "step.npz", **leaves)
 
 
 def save(folder: str, strategy: str, mesh: str, seed: int) -> None:
@@ -85,7 +84,7 @@ def main(job: str, address: dict, given: dict) -> None:
     here = hosts.Address(**address) if address["hosts"] > 1 else None
     try:
         with hosts.joined(here, wait):
-            {"talk": talk, "steps": steps, "save": save, "restore": restore, "run": run}[job](**given)
+            {"talk": talk, "step": step, "save": save, "restore": restore, "run": run}[job](**given)
     except XlingError as error:
         print(f"error: {error}", flush=True)
         sys.exit(error.exit_code)
