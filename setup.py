@@ -43,6 +43,7 @@ setuptools.setup(
     extras_require={
         "tpu": ["jax[tpu]"],
         "gpu": ["jax[cuda13]"],
+        "wandb": ["wandb>=0.20"],
         "parity": ["safetensors", "torch", "transformers>=5"],  # of PyTorch, the CPU build does
         "dev": ["gin-config", "pytest", "pytest-timeout", "pytest-xdist", "ruff==0.17.5", "ty==0.0.104"],
     },

@@ -13,6 +13,9 @@ import time
 import pytest
 
 from xling_jax.errors import EXIT_INTERRUPTED
+from xling_jax.goodput import goodput
+from xling_jax.ledger import read_lines, time_of
+from xling_jax.train.tensorboard import read_records, step_of
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUN = [sys.executable, "-m", "xling_jax", "run", "--config=configs/quickstart.py:test"]
@@ -58,6 +61,7 @@ def test_a_run_ends_with_a_table_and_a_report(straight):
     workdir, output = straight
     assert str(workdir / "report" / "index.html") in output
     assert "multilingual minus english on qa2, mean over 5 zero-shot languages" in output
+    assert "% of it in training steps; " in output and " programs compiled, " in output
     stages = {path.name.rpartition("-")[0] for path in (workdir / "stages").iterdir()}
     page = (workdir / "report" / "index.html").read_text()
     unseen = {name for name in stages if f"Training loss of {name.removesuffix('_s0')} " not in page.replace(",", " ")}
@@ -80,12 +84,37 @@ def test_it_says_what_is_loaded_fresh_and_skipped(straight):
     assert "loaded body; fresh head_world_pos; skipped head_world_qa" in output
 
 
+def logged(stage):
+    """Returns the steps that a stage's metrics are of."""
+    return [json.loads(line)["step"] for line in (stage / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps_of_curves(folder):
+    """Returns the steps that TensorBoard's files have, without the ones that only begin a session."""
+    events = [event for path in sorted(folder.iterdir()) for _, event in read_records(path)]
+    return [step_of(event) for event in events if b"time/step" in event]
+
+
+@pytest.mark.timeout(LIMIT)
+def test_the_time_is_accounted_for(straight):
+    """Two stages at a time, and no second is counted twice: the parts add up to what the clock on the wall says."""
+    workdir, _ = straight
+    found, lines = goodput(workdir / "time.jsonl"), read_lines(workdir / "time.jsonl")
+    assert found.sessions == 1 and not found.killed and len({line.get("lane", 0) for line in lines}) >= 3
+    wall = max(map(time_of, lines)) - min(map(time_of, lines))
+    assert sum(found.seconds.values()) == pytest.approx(wall, rel=1e-6)
+    kinds = {"steps", "input", "transfer", "compile", "save", "evaluate", "startup", "plan", "prepare", "restore"}
+    assert kinds | {"report"} <= set(found.seconds) and found.compiled + found.cached >= 10
+    assert found.seconds.get("other", 0) < 0.05 * found.wall + 1, "what the run does has names"
+
+
 @pytest.mark.timeout(LIMIT)
 def test_every_stage_is_whole(straight):
     workdir, _ = straight
     for stage in (workdir / "stages").iterdir():
         names = {path.name for path in stage.iterdir()}
         assert {"config.json", "checkpoints", "metrics.jsonl", "results.jsonl", "DONE"} <= names
+        assert steps_of_curves(workdir / "tensorboard" / stage.name) == logged(stage)
     assert not list(workdir.rglob("*.part")), "a file that was left half-written"
     assert not list((workdir / "prepared").glob(".*")), "a prepared cell that was left half-written"
 
@@ -125,6 +154,12 @@ def test_killed_runs_end_with_the_same_results(straight, tmp_path):
         process.stdout.close()
     finish(tmp_path, "--jobs=1")
     assert rows(tmp_path) == rows(straight[0])
+    found = goodput(tmp_path / "time.jsonl")
+    assert 1 <= found.killed <= KILLS < found.sessions + 1
+    for stage in (tmp_path / "stages").iterdir():
+        steps = logged(stage)
+        assert steps == sorted(set(steps)), "a curve goes on where it was"
+        assert steps_of_curves(tmp_path / "tensorboard" / stage.name) == steps
 
 
 @pytest.mark.timeout(LIMIT)
@@ -149,3 +184,14 @@ def test_a_second_process_is_kept_out(straight):
         process = start(workdir)
         output, _ = process.communicate(timeout=LIMIT)
     assert process.returncode == 2 and "Another process is running" in output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LIMIT)
+def test_a_profile_of_given_steps_of_given_stages(tmp_path):
+    output = finish(tmp_path, "--profile=5:2", "--profile_stages=pretrain,none_nli_s0")
+    (folder,) = (tmp_path / "profiles").iterdir()
+    assert folder.name.startswith("pretrain-") and list(folder.rglob("*.xplane.pb"))
+    assert f"pretrain profiled: {folder}. Look at it with `xprof --logdir={folder}" in output
+    assert "none_nli_s0 has no profile: it did not train step 5" in output, "it has four"
+    assert goodput(tmp_path / "time.jsonl").seconds["profile"] > 0

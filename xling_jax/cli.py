@@ -2,8 +2,11 @@
 
 import importlib
 import os
+import pathlib
 import sys
+from typing import NoReturn
 
+from xling_jax.disk import no_room, reason
 from xling_jax.errors import EXIT_DONE, EXIT_INTERRUPTED, XlingError, unknown
 
 VERBS = {
@@ -36,12 +39,20 @@ def main(argv: list[str] | None = None) -> None:
         door = importlib.import_module(f"xling_jax.doors.{argv[0]}")
         door.main(argv[1:])
     except XlingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _leave(error)
     except BrokenPipeError:  # whoever read the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
         sys.exit(EXIT_DONE)
+    except OSError as error:
+        if not reason(error):
+            raise
+        _leave(no_room(pathlib.Path(error.filename or "."), error))
     except KeyboardInterrupt:
         print("error: interrupted. Run the same command again to go on.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
     sys.exit(EXIT_DONE)
+
+
+def _leave(error: XlingError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)

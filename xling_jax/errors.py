@@ -5,6 +5,7 @@ leave with its exit code. What only we can cause is an `assert`.
 """
 
 import difflib
+import pathlib
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -39,6 +40,30 @@ class CheckpointError(XlingError):
     """A checkpoint is missing, broken, or does not fit the model."""
 
     exit_code = 4
+
+
+class DamagedError(CheckpointError):
+    """What was saved is not there any more as it was saved."""
+
+    def __init__(self, text: str, path: pathlib.Path):
+        """Takes the path of a checkpoint, or of a file beside it."""
+        super().__init__(text)
+        self.path = path
+        self._found = _mark(path)
+
+    def is_other(self) -> bool:
+        """Whether something else lies there by now."""
+        return _mark(self.path) != self._found
+
+
+def _mark(path: pathlib.Path) -> tuple[int, int] | None:
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
+class DiskError(XlingError):
+    """A disk has no room for what is to be written."""
+
+    exit_code = 3
 
 
 class NumericalError(XlingError):

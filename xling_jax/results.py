@@ -5,6 +5,7 @@ import json
 import pathlib
 from collections.abc import Iterable, Iterator
 
+from xling_jax.disk import write_text
 from xling_jax.errors import DataError
 
 
@@ -41,10 +42,7 @@ class Result:
 
 def write_results(path: pathlib.Path, rows: Iterable[Result]) -> None:
     """Writes rows as JSON lines, atomically: the file is the old one or the new one, never half."""
-    text = "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_text(path, "".join(json.dumps(dataclasses.asdict(row)) + "\n" for row in rows))
 
 
 def read_results(path: pathlib.Path) -> Iterator[Result]:

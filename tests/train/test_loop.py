@@ -62,7 +62,7 @@ def test_metrics_are_read_one_logged_step_late():
     values = {event[1]: event[2] for event in loop.events if event[0] == "logged"}
     assert values[2]["train/nli/loss"] == 1, "line 2 tells of the second step"
     assert values[2]["train/nli/learning_rate"] == pytest.approx(0.1)
-    assert set(values[2]) == {"train/nli/loss", "train/nli/learning_rate", "time/step", "time/input"}
+    assert set(values[2]) == {"train/nli/loss", "train/nli/learning_rate", "time/step", "time/input", "time/transfer"}
 
 
 def test_it_stops_when_it_is_enough():
@@ -119,7 +119,7 @@ def test_what_is_saved_is_sound(how):
 def test_times_are_per_step_sent(monkeypatch):
     now = itertools.count()
     clock = {"time": 0.0}
-    monkeypatch.setattr("xling_jax.train.loop.time.perf_counter", lambda: clock["time"])
+    monkeypatch.setattr("xling_jax.train.meter.time.perf_counter", lambda: clock["time"])
     loop = Recorder()
 
     def slow():

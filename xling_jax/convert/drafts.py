@@ -1,18 +1,14 @@
 """Folders that appear whole or not at all."""
 
 import contextlib
-import errno
 import fcntl
 import os
 import pathlib
 import shutil
 from collections.abc import Generator
 
+from xling_jax.disk import free, reason
 from xling_jax.errors import CheckpointError, ConfigError
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# TensorStore raises plain errors with the system's words in them.
-FULL_WORDS = tuple(os.strerror(number) for number in FULL)
 
 
 @contextlib.contextmanager
@@ -34,9 +30,9 @@ def draft(out: pathlib.Path) -> Generator[pathlib.Path, None, None]:
             part.rename(out)
         except BaseException as error:
             shutil.rmtree(part, ignore_errors=True)
-            if _is_full(error):
+            if reason(error):
                 raise CheckpointError(
-                    f"{out} was not written: the disk is full ({_free(out)} free now).\n"
+                    f"{out} was not written: {reason(error)} ({free(out)} free now).\n"
                     "Nothing is left of it. Make room, or name a folder on another disk."
                 ) from error
             raise
@@ -64,11 +60,3 @@ def _empty(folder: pathlib.Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _is_full(error: BaseException) -> bool:
-    return getattr(error, "errno", None) in FULL or any(words in str(error) for words in FULL_WORDS)
-
-
-def _free(path: pathlib.Path) -> str:
-    return f"{shutil.disk_usage(path.parent).free / 1e9:.1f} GB"

@@ -233,6 +233,7 @@ class Batches:
           host: this host's number, of `hosts`.
           hosts: how many hosts share a batch.
         """
+        self._cells = cells
         parts = group_cells(cells, rates)
         self._group_of_step = interleave([sum(part[1]) / plan.order(part, 0).share for part in parts], steps)
         self._batch_of_step = np.zeros(steps, np.int64)
@@ -249,12 +250,18 @@ class Batches:
     def __len__(self) -> int:
         return len(self._group_of_step)
 
-    def identify(self, step: int) -> list[str]:
-        """Returns the names of the examples of a step: cell#example."""
+    def members(self, step: int) -> tuple[str, list[tuple[int, int]]]:
+        """Returns (head, [(which of the cells, number in it) for each example]) of a step, of all hosts, row by row."""
         group = self._groups[self._group_of_step[step]]
         sources, rows = group.examples(int(self._batch_of_step[step]))
         cells = [group.cells[source] for source in sources]
-        return [f"{cell.cell}#{cell.example_N[row]}" for cell, row in zip(cells, rows, strict=True)]
+        places = [next(at for at, one in enumerate(self._cells) if one is cell) for cell in group.cells]
+        examples = (cell.first + int(cell.example_N[row]) for cell, row in zip(cells, rows, strict=True))
+        return group.head, list(zip((places[source] for source in sources), examples, strict=True))
+
+    def identify(self, step: int) -> list[str]:
+        """Returns the names of the examples of a step: cell#example."""
+        return [f"{self._cells[cell].cell}#{number}" for cell, number in self.members(step)[1]]
 
     def __getitem__(self, index: int) -> tuple[str, dict[str, np.ndarray]]:
         """Returns (head, this host's rows of the batch) of a step."""

@@ -28,6 +28,7 @@ from xling_jax.data.records import Block, choices_of, pack_feature, unpack_featu
 from xling_jax.data.sources import checksum, read
 from xling_jax.data.token_counts import TokenCounter, TokenCounts
 from xling_jax.data.tokenizers import Tokenizer
+from xling_jax.disk import writing
 from xling_jax.errors import DataError
 from xling_jax.experiment import Part
 from xling_jax.tables.prompts import HEADS, prompt_of
@@ -62,6 +63,7 @@ class Prepared:
     choices: int = 1
     form: str = HEADS
     answer_length: int = 0
+    first: int = 0  # number in the cell of the first example
 
     @property
     def head(self) -> str:
@@ -191,24 +193,25 @@ def prepare(
         draft = root / f".{final.name}.{uuid.uuid4().hex}"  # process numbers are not unique on a shared disk
         draft.mkdir(parents=True)
         try:
-            counts = _write(draft, part, raw_examples(part, data_dir), tokenizer, each)
-            meta = {
-                "cell": str(part.cell),
-                "checksum": data,
-                "counts": dataclasses.asdict(counts),
-                "max_length": part.max_length,
-                "pad": tokenizer.pad,
-                "form": part.form,
-                "answer_length": format_of_part(part, tokenizer).answer_length if part.form != HEADS else 0,
-            }
-            (draft / "meta.json").write_text(json.dumps(meta))
-            draft.rename(final)
+            with writing(final):
+                counts = _write(draft, part, raw_examples(part, data_dir), tokenizer, each)
+                meta = {
+                    "cell": str(part.cell),
+                    "checksum": data,
+                    "counts": dataclasses.asdict(counts),
+                    "max_length": part.max_length,
+                    "pad": tokenizer.pad,
+                    "form": part.form,
+                    "answer_length": format_of_part(part, tokenizer).answer_length if part.form != HEADS else 0,
+                }
+                (draft / "meta.json").write_text(json.dumps(meta))
+                draft.rename(final)
         except OSError:
             if not final.exists():
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    return load(part.cell, final)
+    return dataclasses.replace(load(part.cell, final), first=part.first)
 
 
 def _sweep(root: pathlib.Path) -> None:

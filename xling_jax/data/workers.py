@@ -12,7 +12,9 @@ import os
 import pathlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from xling_jax.data.prepare import place, prepare
 from xling_jax.data.sources import size
@@ -21,11 +23,13 @@ from xling_jax.errors import DataError
 from xling_jax.experiment import Part
 
 SMALL = 16 << 20  # bytes that one process prepares before others have started
+ASK_EVERY = 2.0  # seconds of preparing a cell
 _TOKENIZER: list[Tokenizer] = []  # of a process that prepares: it is sent there once
 
 
 def _begin(tokenizer: Tokenizer) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one is told, and stops
+    for number in (signal.SIGINT, signal.SIGTERM):  # the process that started this one is told, and stops
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _TOKENIZER[:] = [tokenizer]
 
@@ -61,6 +65,20 @@ def _ordered(pool: concurrent.futures.Executor, ahead: int) -> Callable:
     return each
 
 
+def _asking(pause: Callable[[], None], each: Callable) -> Callable:
+    """Returns `each`, a `map`, with `pause` called every few seconds between two items."""
+
+    def asking(*arguments: Any) -> Iterator:
+        asked = time.monotonic()
+        for made in each(*arguments):
+            yield made
+            if time.monotonic() - asked > ASK_EVERY:
+                pause()
+                asked = time.monotonic()
+
+    return asking
+
+
 def default_jobs() -> int:
     """Returns how many processes to prepare with: one for each core."""
     return len(os.sched_getaffinity(0))
@@ -74,6 +92,7 @@ def prepare_all(
     *,
     jobs: int = 1,
     tell: Callable[[Part], None] = lambda part: None,
+    pause: Callable[[], None] = lambda: None,
 ) -> None:
     """Prepares what is not there yet.
 
@@ -84,6 +103,7 @@ def prepare_all(
       data_dir: the data folder, for tasks that are read from files.
       jobs: processes; what they make does not depend on their number.
       tell: gets each part as it is done.
+      pause: called every few seconds while a large part is made; what it raises ends that.
 
     Raises:
       DataError: as `prepare`; what was done before stays.
@@ -96,7 +116,7 @@ def prepare_all(
     work = sum(missing.values())
     if jobs == 1 or work < SMALL:
         for part in missing:
-            prepare(part, tokenizer, root, data_dir)
+            prepare(part, tokenizer, root, data_dir, _asking(pause, map))
             tell(part)
         return
     context = multiprocessing.get_context("spawn")  # threads of JAX and of ArrayRecord do not survive a fork
@@ -104,7 +124,7 @@ def prepare_all(
         try:
             large = [part for part, bytes_ in missing.items() if bytes_ > work / jobs]
             for part in large:
-                prepare(part, tokenizer, root, data_dir, _ordered(pool, 4 * jobs))
+                prepare(part, tokenizer, root, data_dir, _asking(pause, _ordered(pool, 4 * jobs)))
                 tell(part)
             rest = sorted(missing.keys() - set(large), key=lambda part: -missing[part])
             running = {pool.submit(_with_tokenizer, _prepare_here, part, root, data_dir): part for part in rest}

@@ -7,7 +7,8 @@ from typing import Any
 from absl import flags
 
 from xling_jax.doors.flags import parse
-from xling_jax.doors.run import catch_signals, quiet_libraries
+from xling_jax.doors.run import quiet_libraries
+from xling_jax.doors.stopping import catch_signals
 from xling_jax.errors import ConfigError, unknown
 
 ABOUT = """xling convert from-hf FOLDER OUT     a Hugging Face folder (config, safetensors, tokenizer) -> a checkpoint

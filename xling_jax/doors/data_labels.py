@@ -3,6 +3,7 @@
 import pathlib
 
 from xling_jax.data.sources import read
+from xling_jax.disk import write_text
 from xling_jax.errors import DataError, MissingError, unknown
 from xling_jax.scoring.layouts import LAYOUTS
 from xling_jax.tables.benchmarks import Benchmark, Entry
@@ -45,8 +46,7 @@ def _write(
                 why = "files missing"
             else:
                 path = out / entry.name / f"{split}-{code}.{LAYOUTS[task.kind].ending}"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(LAYOUTS[task.kind].gold(examples), encoding="utf-8")
+                write_text(path, LAYOUTS[task.kind].gold(examples))
                 there.append(code)
         if why:
             missing.setdefault(why, []).append(code)

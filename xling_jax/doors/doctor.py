@@ -30,6 +30,7 @@ PACKAGES = {
     "matplotlib": ("figures of the report", True),
     "seqio": ("tasks and mixtures for SeqIO and t5x programs", False),
     "tensorflow-datasets": ("tasks that TFDS has", False),
+    "wandb": ("metrics on Weights & Biases", False),
     "libtpu": ("TPUs", False),
 }
 

@@ -6,7 +6,8 @@ import pathlib
 from absl import flags
 
 from xling_jax.doors.flags import data_dir, define_hosts, define_workdir, joined, parse, required
-from xling_jax.doors.run import catch_signals, compilation_cache, keep_memory, quiet_libraries
+from xling_jax.doors.run import compilation_cache, keep_memory, quiet_libraries
+from xling_jax.doors.stopping import catch_signals
 from xling_jax.errors import ConfigError
 
 ABOUT = """xling eval --checkpoint=DIR --tasks=TASK,... --workdir=DIR [--languages=CODE,...] [--follow]

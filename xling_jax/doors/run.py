@@ -3,7 +3,6 @@
 import os
 import pathlib
 import shlex
-import signal
 import sys
 
 from absl import flags
@@ -19,6 +18,9 @@ from xling_jax.doors.flags import (
     required,
 )
 from xling_jax.doors.report import show_report
+from xling_jax.doors.stopping import catch_signals
+from xling_jax.errors import ConfigError
+from xling_jax.ledger import process_began
 
 ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
 
@@ -36,7 +38,11 @@ def main(argv: list[str]) -> None:
     about = "Stages to run at once; 0: as many as there are cores where the only device is a CPU, else 1."
     flags.DEFINE_integer("jobs", 0, about, lower_bound=0, flag_values=values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
+    about = "Go back behind a checkpoint that is damaged, and keep it aside; else it is an error."
+    flags.DEFINE_bool("skip_damaged", False, about, flag_values=values)
+    _define_telemetry(values)
     parse(values, "run", argv, ABOUT)
+    stop_asked = catch_signals()  # before anything that takes long
     keep_memory()
     declared, workdir = experiment(values), pathlib.Path(required(values, "workdir"))
     quiet_libraries()
@@ -45,39 +51,53 @@ def main(argv: list[str]) -> None:
     from xling_jax.stages.plan import describe  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
+    asked = _asked(values)
     compilation_cache(workdir)
     where, command = data_dir(values), "xling run " + shlex.join(argv)
     if values["dry_run"].value:
         print("\n".join(describe(Run(declared, workdir, where, command).plan, workdir)))
         return
+    skip_damaged = bool(values["skip_damaged"].value)
     with joined(values):
         run = Run(declared, workdir, where, command)
-        run(stop_asked=hosts.together(catch_signals()), jobs=required(values, "jobs"))
+        run(hosts.together(stop_asked), jobs=required(values, "jobs"), skip_damaged=skip_damaged, asked=asked)
         if hosts.first():
-            show_report([workdir], workdir / "report")
+            with run.ledger.event("report"):
+                show_report([workdir], workdir / "report")
 
 
-def catch_signals():
-    """Returns a function that says whether SIGTERM or Ctrl-C has come; a second Ctrl-C ends the process at once."""
-    asked = []
+def _define_telemetry(values: flags.FlagValues) -> None:
+    steps = "Profile so many steps from this one on: STEP[:COUNT], counted from 1; into WORKDIR/profiles."
+    flags.DEFINE_string("profile", None, steps, flag_values=values)
+    flags.DEFINE_list("profile_stages", [], "Stages to profile, as --dry_run names them; else all.", flag_values=values)
+    flags.DEFINE_string("wandb", "", "Send metrics to this project of Weights & Biases, too.", flag_values=values)
 
-    def ask(number, _frame):
-        asked.append(number)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.write(2, b"asked to stop: saving first; Ctrl-C stops at once\n")
 
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
-    return lambda: bool(asked)
+def _asked(values: flags.FlagValues):
+    """Returns what is to be told beside results; ConfigError for what it cannot be."""
+    from xling_jax.stages.telemetry import Asked  # noqa: PLC0415
+    from xling_jax.train.sinks import check_wandb  # noqa: PLC0415
+    from xling_jax.train.tracing import Profile  # noqa: PLC0415
+
+    text, stages, project = values["profile"].value, required(values, "profile_stages"), required(values, "wandb")
+    if stages and text is None:
+        raise ConfigError("--profile_stages is given without --profile.\nAllowed: both, or neither.")
+    if project:
+        check_wandb()
+    return Asked(Profile.parse(text, tuple(stages)) if text is not None else None, project, process_began())
 
 
 def quiet_libraries() -> None:
-    """Keeps the libraries' progress notes off the terminal; errors come through."""
+    """Keeps the libraries' progress notes off the terminal; errors come through, once.
+
+    Orbax writes the traceback of what fails in its threads, which then comes out where it is waited for.
+    """
     import logging  # noqa: PLC0415
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("absl", "jax", "orbax", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
 
 
 def keep_memory() -> None:
@@ -97,10 +117,17 @@ def keep_memory() -> None:
 
 
 def compilation_cache(workdir: pathlib.Path) -> None:
-    """Keeps compiled programs in the run's folder, unless JAX was told of another place."""
+    """Keeps compiled programs in the run's folder, unless JAX was told of another place.
+
+    That folder and no place of the user's, because it is what a run that is ended and started again on another machine
+    still has, what all hosts of a pod see, and what goes away with the run: nothing has to be thrown out of it, and
+    JAX's own way of doing that does not survive kill -9 between an entry and its time stamp.
+    """
     import jax  # noqa: PLC0415
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str((workdir / "compiled").absolute()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    everything = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
+    for name, value in everything.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)

@@ -14,7 +14,7 @@ import numpy as np
 from xling_jax.errors import NumericalError
 from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Target
-from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.protocol import Protocol, describe, resolve
 from xling_jax.results import Result
 from xling_jax.scoring.metrics import Pairs, score, scorer_of, value
@@ -85,16 +85,6 @@ def protocol_of(target: Target) -> str:
 def scores_of(cell: Cell, raw: Sequence[dict], predictions: Sequence[Any]) -> Pairs:
     """Returns the metrics of a cell's predictions by the rule of its task."""
     return score(cell.row.kind, raw, predictions, cell.language, cell.row.scorer)
-
-
-def write_text(path: pathlib.Path, text: str) -> None:
-    """Writes a file whole or not at all; of several hosts the first one does."""
-    if not hosts.first():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
 
 
 def submission_path(folder: pathlib.Path, cell: Cell, ending: str) -> pathlib.Path:

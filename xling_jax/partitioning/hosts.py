@@ -9,6 +9,7 @@ a plain call, and nothing is started.
     meet(name)                   a barrier
     first_does(name, make)       what host 0 makes, on all of them
     together(stop_asked)         whether to stop, the same answer on all hosts at the same call
+    write_text(path, text)       a file, by the first
     note(text)                   what this host is at, for the others to tell if it gets lost
 """
 
@@ -16,12 +17,14 @@ import atexit
 import contextlib
 import dataclasses
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
 
+from xling_jax import disk
 from xling_jax.errors import ConfigError, HostError
 from xling_jax.partitioning import rollcall
 from xling_jax.partitioning.aborts import catch_aborts
@@ -100,6 +103,12 @@ def together(stop_asked: Callable[[], bool]) -> Callable[[], bool]:
     True. What host 0 does alone is told at once, and not counted.
     """
     return _HERE[0].together(stop_asked) if _HERE else stop_asked
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes a file whole or not at all (see `disk.write_text`); of several hosts the first one does."""
+    if first():
+        disk.write_text(path, text)
 
 
 def check_same(what: str, value: str) -> None:

@@ -2,7 +2,8 @@
 
     WORKDIR/experiments/<name>.json        what was asked, and which stage answers which cell
     WORKDIR/stages/<dir>/results.jsonl     rows of `results.Result`
-    WORKDIR/stages/<dir>/metrics.jsonl     {"step": ..., "train/<task>/loss": ...} per line
+    WORKDIR/stages/<dir>/metrics.jsonl     {"step": ..., "train/<task>/loss": ..., "time/step": ...} per line
+    WORKDIR/time.jsonl                     what the time went to, see `ledger.py`
     WORKDIR/stages/<dir>/predictions/      the test items of the experiment's policy, see `items.py`
 
 A stage that is not there yet leaves its cells missing; a file that contradicts another is an error.
@@ -17,6 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from xling_jax.errors import DataError
+from xling_jax.goodput import Goodput, goodput
+from xling_jax.ledger import TIME
 from xling_jax.report.items import Items, read_items, read_lines
 from xling_jax.report.record import Cell, Record, Target, read_record
 from xling_jax.report.rescored import Rescored, is_rescored, rescored
@@ -25,6 +28,7 @@ from xling_jax.results import Result, read_results
 from xling_jax.selection import STEP
 
 ROUNDING = 0.01  # points; a row may be rounded to two decimals
+RATES = {"examples": "rate/examples", "tokens": "rate/tokens", "padded": "rate/padded_tokens", "mfu": "share/mfu"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +48,8 @@ class Collected:
 
     `scores` and `items` lack the cells that are missing; `items` also those whose score is not finite. Both are
     of each stage's own policy; `by_policy` has the scores of every policy that was measured.
-    `curves` are by stage and task. `memo` keeps what many tables of this experiment share.
+    `curves` are by stage and task, `speeds` by stage (see `read_speed`); `time` is that of the whole folder. `memo`
+    keeps what many tables of this experiment share.
     """
 
     record: Record
@@ -54,6 +59,8 @@ class Collected:
     items: Mapping[Key, Items]
     rescored: tuple[Rescored, ...]
     curves: Mapping[str, Mapping[str, Curve]]
+    speeds: Mapping[str, Mapping[str, float]]
+    time: Goodput | None
     memo: dict[tuple, dict[str, Draws]] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
 
@@ -105,7 +112,9 @@ def collect_experiment(workdir: pathlib.Path, record: Record) -> Collected:
     for entry in again:
         pair = (row for row in (entry.before, entry.after) if row)
         joined |= {_join(row, record, entry): None for row in pair}
-    curves = {entry.dir: read_curves(workdir / "stages" / entry.dir / "metrics.jsonl") for entry in record.stages}
+    metrics = {entry.dir: workdir / "stages" / entry.dir / "metrics.jsonl" for entry in record.stages}
+    curves = {dir: read_curves(path) for dir, path in metrics.items()}
+    speeds = {dir: read_speed(path) for dir, path in metrics.items()}
     return Collected(
         record,
         tuple(sorted(joined, key=_order)),
@@ -114,6 +123,8 @@ def collect_experiment(workdir: pathlib.Path, record: Record) -> Collected:
         items,
         again,
         {stage: by_task for stage, by_task in curves.items() if by_task},
+        {stage: speed for stage, speed in speeds.items() if speed},
+        goodput(workdir / TIME),
     )
 
 
@@ -126,6 +137,25 @@ def read_curves(path: pathlib.Path) -> dict[str, Curve]:
                 case ["train", task, "loss"]:
                     points.setdefault(task, []).append((fields["step"], loss))
     return {task: Curve(*np.array(pairs, float).T) for task, pairs in points.items()}
+
+
+def read_speed(path: pathlib.Path) -> dict[str, float]:
+    """Returns what the steps of a stage took and did, added up over its lines; nothing where they do not say.
+
+    By name: seconds, steps, examples, tokens, padded (tokens with padding), input (seconds), and mfu, in seconds, too:
+    how long the steps would take at the devices' peak.
+    """
+    total: dict[str, float] = {}
+    before = 0
+    for _, fields in read_lines(path) if path.exists() else ():
+        steps, before = fields["step"] - before, fields["step"]
+        if "rate/tokens" not in fields:
+            continue
+        seconds = steps * fields["time/step"]
+        done = {"seconds": seconds, "steps": steps, "input": steps * fields["time/input"]}
+        done |= {name: seconds * fields.get(key, 0.0) for name, key in RATES.items()}
+        total = {name: total.get(name, 0.0) + value for name, value in done.items()}
+    return total if total.get("seconds") else {}
 
 
 def _read_stage_rows(stage: pathlib.Path) -> tuple[Result, ...]:

@@ -12,6 +12,7 @@ from xling_jax.report.figures import Drawing
 from xling_jax.report.forgetting import forgetting_table
 from xling_jax.report.policies import policy_table
 from xling_jax.report.record import Record, Target
+from xling_jax.report.speed import speed_table, time_table
 from xling_jax.report.table import Table
 from xling_jax.results import Result
 
@@ -24,6 +25,8 @@ TABLES: tuple[Callable[[Collected, Target], Table], ...] = (
     kinds_table,
     consistency_table,
 )
+# Those that belong to no target, in their order.
+STAGE_TABLES: tuple[Callable[[Collected], Table], ...] = (forgetting_table, speed_table, time_table)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ def build_experiment(collected: Collected) -> ExperimentReport:
     name = figures.file_name(collected.record.name)
     targets = tuple(build_target(collected, target, name) for target in collected.record.targets)
     curves = figures.training_curves(name, collected)
-    stages = tuple(table for table in (forgetting_table(collected),) if table.rows)
+    stages = tuple(table for build in STAGE_TABLES if (table := build(collected)).rows)
     return ExperimentReport(collected.record, answer(collected), targets, stages, tuple(curves), collected.rows)
 
 

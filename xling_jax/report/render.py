@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 from collections.abc import Sequence
 
+from xling_jax.disk import write_bytes
 from xling_jax.report import page, plain
 from xling_jax.report.collect import collect
 from xling_jax.report.contents import ExperimentReport, build_experiment
@@ -35,20 +36,12 @@ class Report:
 def write_report(workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> Report:
     """Reads all experiments of the work folders and writes their report to `out`; DataError if files disagree."""
     experiments = tuple(build_experiment(collected) for collected in collect(workdirs))
-    (out / "figures").mkdir(parents=True, exist_ok=True)
     for experiment in experiments:
         for drawing in experiment.drawings:
-            _write(out / "figures" / f"{drawing.name}.svg", drawing.svg.encode())
-            _write(out / "figures" / f"{drawing.name}.png", drawing.png)
+            write_bytes(out / "figures" / f"{drawing.name}.svg", drawing.svg.encode())
+            write_bytes(out / "figures" / f"{drawing.name}.png", drawing.png)
     write_results(out / "results.jsonl", [row for experiment in experiments for row in experiment.rows])
-    _write(out / "tables.md", plain.markdown(experiments).encode())
-    _write(out / "tables.csv", plain.comma_separated(experiments).encode())
-    _write(out / "index.html", page.page(experiments).encode())
+    write_bytes(out / "tables.md", plain.markdown(experiments).encode())
+    write_bytes(out / "tables.csv", plain.comma_separated(experiments).encode())
+    write_bytes(out / "index.html", page.page(experiments).encode())
     return Report(experiments, out)
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    """Writes atomically: the file is the old one or the new one, never half."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)

@@ -1,9 +1,11 @@
 """The cells of an experiment: vocabulary, prepared examples, floors and ceilings."""
 
+import itertools
 import json
 import pathlib
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +16,11 @@ from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
 from xling_jax.errors import ConfigError
-from xling_jax.eval.suite import OpenCell, scores_of, write_text
+from xling_jax.eval.suite import OpenCell, scores_of
 from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
 from xling_jax.models.card import VocabularyCard
 from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.scoring.floors import FLOORS, LEARNING, Searched
 from xling_jax.scoring.metrics import scorer_of, value
 from xling_jax.scoring.pairs import Sentences
@@ -113,20 +116,28 @@ class Cells:
             if "tokens" in example:
                 yield " ".join(example["tokens"])
 
+    def ids(self, part: Part, numbers: set[int]) -> dict[int, Any]:
+        """Returns {number in the cell: id} of examples of a part, as its source has them; none of those without."""
+        last = max(numbers, default=-1) + 1 - part.first
+        examples = enumerate(itertools.islice(raw_examples(part, self._data_dir), last), start=part.first)
+        return {number: example["id"] for number, example in examples if number in numbers and "id" in example}
+
     def blank(self, task: str, form: str) -> np.ndarray:
         """Returns the ids of a task's prompt in a form, without content."""
         cell = Cell(task, next(iter(TASKS[task].splits)), self.experiment.source_language)
         return format_of_part(Part(cell, 0, 0, 0, form), self.tokenizer()).blank()
 
-    def prepare_all(self, parts: Sequence[Part], tell: Callable[[Part], None]) -> None:
-        """Makes the vocabulary and all prepared parts, with as many processes as pay; `tell` gets each when done.
+    def prepare_all(
+        self, parts: Sequence[Part], tell: Callable[[Part], None], pause: Callable[[], None] = lambda: None
+    ) -> None:
+        """Makes the vocabulary and all prepared parts, with as many processes as pay; see `prepare_all` of workers.
 
         Of several hosts the first one does; the others find what it has made.
         """
         folder = self._workdir / "prepared"
 
         def make():
-            prepare_all(parts, self.tokenizer(), folder, self._data_dir, jobs=default_jobs(), tell=tell)
+            prepare_all(parts, self.tokenizer(), folder, self._data_dir, jobs=default_jobs(), tell=tell, pause=pause)
 
         hosts.first_does("prepared examples", make)
 

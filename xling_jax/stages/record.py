@@ -16,9 +16,9 @@ import jax
 
 from xling_jax import __version__
 from xling_jax.errors import ConfigError
-from xling_jax.eval.suite import write_text
 from xling_jax.experiment import as_json, digest, seen_languages
 from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.stages.plan import Plan
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS

@@ -10,8 +10,10 @@ from collections.abc import Callable
 import jax
 
 from xling_jax.checks import check_vocabulary
-from xling_jax.errors import ConfigError, Interrupted
+from xling_jax.errors import ConfigError, DiskError, Interrupted
 from xling_jax.experiment import Experiment, digest
+from xling_jax.goodput import goodput
+from xling_jax.ledger import TIME, Ledger, now
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
@@ -20,11 +22,14 @@ from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import claim_workdir, hold, write_experiment, write_submissions
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.start import open_start
+from xling_jax.stages.telemetry import Asked
 from xling_jax.stages.words import Words
 from xling_jax.tables.kinds import KINDS
+from xling_jax.train.compiling import watch_compiling
 from xling_jax.train.writer import Display
 
 MOST_JOBS = 4
+AGAIN = "Run the same command again to go on."
 
 
 def default_jobs() -> int:
@@ -45,41 +50,95 @@ def _checked(jobs: int) -> int:
     return jobs
 
 
+def _check_alone(skip_damaged: bool) -> None:
+    """Raises ConfigError if several hosts are to skip what is damaged: one may see it, and the others not."""
+    if skip_damaged and hosts.count() > 1:
+        raise ConfigError(
+            f"--skip_damaged on {hosts.count()} hosts.\nAllowed: on one host; or delete what the error names, and run "
+            "the same command on all hosts again."
+        )
+
+
 class Run:
     """One experiment in one folder."""
 
     def __init__(self, experiment: Experiment, workdir: pathlib.Path, data_dir: pathlib.Path | None, command: str = ""):
         """Lays out the plan; reads the sources' checksums, and writes nothing."""
+        self._began = now()
         self.experiment = experiment
         self.workdir = workdir
         start = open_start(experiment)
         self.cells = Cells(experiment, workdir, data_dir, start.vocabulary if start else None)
         self.plan: Plan = make_plan(experiment, self.cells.vocabulary_hash(), self.cells.checksum, start)
         self.display = Display()
+        self.ledger = Ledger()
         self._command = command
+        self._planned = now()
 
-    def __call__(self, stop_asked: Callable[[], bool] = lambda: False, jobs: int = 0) -> None:
+    def __call__(
+        self,
+        stop_asked: Callable[[], bool] = lambda: False,
+        jobs: int = 0,
+        skip_damaged: bool = False,
+        asked: Asked | None = None,
+    ) -> None:
         """Runs what is not done.
 
         Args:
           stop_asked: whether to save and leave.
           jobs: stages to run at once; 0 for `default_jobs`. Results do not depend on it.
+          skip_damaged: whether to go back behind a checkpoint that is damaged. Nor do they on this.
+          asked: what to tell beside results.
 
         Raises:
           XlingError: whatever was finished before stays; running again goes on.
         """
         check_vocabulary(self.plan.row, self.cells.vocabulary.kind)
+        asked = asked or Asked()
+        asked.check(self.plan, jobs)
+        _check_alone(skip_damaged)
         hosts.check_same("plan", digest([node.hash for node in self.plan.nodes], self.experiment))
         hosts.first_does("the claim to the work folder", lambda: claim_workdir(self.workdir, self.plan))
         with hold(self.workdir):
-            write_experiment(self.workdir, self.plan, self._command)
             left = self._left()
             if left:
-                self.prepare(stop_asked)
-                jobs = _checked(jobs or default_jobs())
-                runner = StageRunner(self.plan, self.workdir, self.cells, self._programs(), self.display, jobs == 1)
-                self._run(left, runner, stop_asked, jobs)
-            write_submissions(self.workdir, self.plan)
+                with self._open_ledger(asked):
+                    self._run_left(left, stop_asked, jobs, skip_damaged, asked)
+                    write_submissions(self.workdir, self.plan)
+                self._tell_time()
+            else:
+                if asked.profile:
+                    self.display.say("nothing is profiled: every stage is done")
+                write_experiment(self.workdir, self.plan, self._command)
+                write_submissions(self.workdir, self.plan)
+
+    def _open_ledger(self, asked: Asked) -> Ledger:
+        """Opens the ledger, and writes down what came before there was one. One host keeps it."""
+        jax.devices()  # who asks for them first waits for them
+        self.ledger = Ledger(self.workdir / TIME if hosts.first() else None)
+        if asked.began is not None:
+            self.ledger.record("startup", asked.began, self._began)
+        self.ledger.record("plan", self._began, self._planned)
+        self.ledger.record("startup", self._planned, now())
+        watch_compiling()
+        return self.ledger
+
+    def _tell_time(self) -> None:
+        found = goodput(self.workdir / TIME) if hosts.first() else None
+        if found is not None:
+            self.display.say(found.text())
+
+    def _run_left(
+        self, left: list[Node], stop_asked: Callable[[], bool], jobs: int, skip_damaged: bool, asked: Asked
+    ) -> None:
+        jobs = _checked(jobs or (1 if asked.profile else default_jobs()))
+        write_experiment(self.workdir, self.plan, self._command)
+        with self.ledger.event("prepare"):
+            self.prepare(stop_asked)
+            programs = self._programs()
+        shared = self.plan, self.workdir, self.cells, programs, self.display
+        runner = StageRunner(*shared, alone=jobs == 1, skip_damaged=skip_damaged, ledger=self.ledger, asked=asked)
+        self._run(left, runner, stop_asked, jobs)
 
     def _left(self) -> list[Node]:
         """Returns the stages that are not done, as host 0 finds them."""
@@ -91,22 +150,24 @@ class Run:
         return [nodes[at] for at in hosts.first_does("the stages to do", found)]
 
     def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
-        """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop, between two cells."""
+        """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop."""
         parts = self.plan.parts()
         with self.display.bar("vocabulary and examples", len(parts), unit="cells") as bar:
             hosts.first_does("the vocabulary", lambda: self.cells.tokenizer().fingerprint)
             self.cells.tokenizer()
             done = itertools.count(1)
 
+            def pause():
+                if stop_asked():
+                    raise Interrupted(f"Stopped within a cell; {bar.done} of {len(parts)} are there.\n{AGAIN}")
+
             def tell(part):
                 number = next(done)
                 bar.advance(number, str(part.cell))
                 if number < len(parts) and stop_asked():
-                    raise Interrupted(
-                        f"Stopped at cell {number} of {len(parts)}.\nRun the same command again to go on."
-                    )
+                    raise Interrupted(f"Stopped at cell {number} of {len(parts)}.\n{AGAIN}")
 
-            self.cells.prepare_all(parts, tell)
+            self.cells.prepare_all(parts, tell, pause)
 
     def _programs(self) -> Programs:
         """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
@@ -152,10 +213,14 @@ class Run:
                     if error is not None:
                         failed.set()
                         errors.append(error)
-                write_experiment(self.workdir, self.plan, self._command)
+                try:
+                    write_experiment(self.workdir, self.plan, self._command)
+                except DiskError as error:  # which is no news after another one
+                    failed.set()
+                    errors.append(error)
         # What stopped because of another stage's failure is not the news.
         errors.sort(key=lambda error: isinstance(error, Interrupted))
         if errors:
             raise errors[0]
         if left:
-            raise Interrupted(f"Stopped with {len(left)} stages to do.\nRun the same command again to go on.")
+            raise Interrupted(f"Stopped with {len(left)} stages to do.\n{AGAIN}")

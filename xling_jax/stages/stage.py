@@ -3,22 +3,26 @@
 import dataclasses
 import json
 import pathlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
-from xling_jax.errors import DataError
-from xling_jax.eval.suite import write_text
+from xling_jax.disk import writing
+from xling_jax.errors import DamagedError, DataError
+from xling_jax.ledger import Ledger
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import NAME, Card, as_text
 from xling_jax.models.lora import merge_lora
 from xling_jax.optim import Optim
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.feed import batch_multiple, share_of
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.selection import AVERAGE, COMPARISONS, LAST, Selection, averaged, best, candidates
 from xling_jax.stages.cells import Cells
+from xling_jax.stages.diverged import written_down
 from xling_jax.stages.evaluation import (
     Examinee,
     Examiner,
@@ -30,28 +34,33 @@ from xling_jax.stages.evaluation import (
     unevaluated,
     write_rows,
 )
+from xling_jax.stages.mending import owner, set_aside
 from xling_jax.stages.plan import Node, Plan, judge
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import stage_folder
 from xling_jax.stages.saving import Saver
 from xling_jax.stages.start import check_labels
+from xling_jax.stages.telemetry import Asked, Telemetry
 from xling_jax.stages.transfer import BODY, head_part, named_here, plan_loading, source_tree, with_adapters
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS, tasks_of_head
 from xling_jax.train.checkpoint import (
     AVERAGED,
     CHECKPOINTS,
+    CHOSEN,
     HISTORY,
     PARAMS,
     Checkpoints,
     choose,
+    chosen,
     open_own,
     save_alone,
+    sweep,
 )
 from xling_jax.train.loop import train
 from xling_jax.train.optimizer import learning_rate
 from xling_jax.train.partition import count
-from xling_jax.train.writer import Display, open_metrics, write_metrics
+from xling_jax.train.writer import Display
 
 
 def is_done(workdir: pathlib.Path, plan: Plan, node: Node) -> bool:
@@ -69,11 +78,45 @@ class StageRunner:
     programs: Programs
     display: Display
     alone: bool  # no other stage runs at the same time
+    skip_damaged: bool = False  # go back behind a damaged checkpoint
+    _mending: Any = dataclasses.field(default_factory=threading.RLock)
+    _mended: set[pathlib.Path] = dataclasses.field(default_factory=set)
+    ledger: Ledger = dataclasses.field(default_factory=Ledger)
+    asked: Asked = dataclasses.field(default_factory=Asked)
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Returns what watches the stages."""
+        return Telemetry(self.workdir, self.plan, self.display.say, self.ledger, self.asked)
 
     def __call__(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         """Does what is left of a stage. Raises an XlingError; what was saved before stays."""
-        self._run(node, stop_asked)
+        try:
+            self._run(node, stop_asked)
+        except DamagedError as error:
+            if not self.skip_damaged:
+                raise
+            with self._mending:
+                self._mend(error, node, stop_asked)
+            self(node, stop_asked)
         hosts.meet(f"the end of {node.folder}")  # where the next stage reads what the first host has written
+
+    def _mend(self, error: DamagedError, asking: Node, stop_asked: Callable[[], bool]) -> None:
+        """Sets a damaged checkpoint aside, and makes it again if it is another stage's than the one that asks.
+
+        Raises the error for a checkpoint that no stage of the plan makes, or that is damaged again.
+        """
+        node = owner(self.plan, self.workdir, error)
+        if error.is_other():  # another stage that needs it has mended it meanwhile
+            return
+        if node is None or error.path in self._mended:
+            raise error
+        self._mended.add(error.path)
+        moved = set_aside(stage_folder(self.workdir, node.folder), error.path)
+        self.display.say(f"{error.args[0].splitlines()[0]}\n  kept aside: {' '.join(map(str, moved)) or 'nothing'}")
+        if node != asking:
+            self.display.say(f"  {node.folder} makes it again")
+            self(node, stop_asked)
 
     def _run(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         folder = stage_folder(self.workdir, node.folder)
@@ -83,14 +126,17 @@ class StageRunner:
             return
         write_text(folder / NAME, as_text(self._card(node)))
         keep = 1 if node.stage.selection == Selection() else None
+        sweep(folder / CHECKPOINTS)
         checkpoints = Checkpoints(folder / CHECKPOINTS, keep, background=self.alone)
         try:
             state, step = self._train(node, checkpoints, stop_asked)
         finally:
-            checkpoints.close()
+            with self.telemetry.doing("save", node):
+                checkpoints.close()
         params = merge_lora(state["params"])  # what is evaluated is what is handed over and exported
         del state  # the optimiser's moments need not stay
-        self._evaluate(node, {LAST: (params, step)}, stop_asked)
+        with self.telemetry.doing("evaluate", node):
+            self._evaluate(node, {LAST: (params, step)}, stop_asked)
         write_text(folder / "DONE", "")
 
     def _identity(self, node: Node) -> dict[str, Any]:
@@ -120,8 +166,10 @@ class StageRunner:
         assert self.plan.start, "an imported stage without a start"
         if unevaluated(self.workdir, self.plan, node):
             _, abstract = self.programs.state_maker(node.heads, Optim())
-            params = self._read_parent(node, abstract["params"])
-            self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
+            with self.telemetry.doing("restore", node):
+                params = self._read_parent(node, abstract["params"])
+            with self.telemetry.doing("evaluate", node):
+                self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
         else:
             write_rows(folder, known_rows(folder))
         write_text(folder / "DONE", "")
@@ -141,34 +189,47 @@ class StageRunner:
     def _train(self, node: Node, checkpoints: Checkpoints, stop_asked: Callable[[], bool]) -> tuple[Any, int]:
         """Returns (the last state, its step), training what is left to train."""
         stage = node.stage
-        prepared = self._prepared(node)
-        features = [cell.features for cell in prepared]
-        rates = stage.rates(features)
-        plan = BatchPlan(stage.batch_size, node.seed, stage.lengths(), stage.packing)
-        steps = stage.length(features, examples_of_step(prepared, rates, plan))
-        start, state = self._start(node, checkpoints)
+        with self.telemetry.doing("prepare", node):
+            prepared = self._prepared(node)
+            features = [cell.features for cell in prepared]
+            rates = stage.rates(features)
+            plan = BatchPlan(stage.batch_size, node.seed, stage.lengths(), stage.packing)
+            steps = stage.length(features, examples_of_step(prepared, rates, plan))
+        with self.telemetry.doing("restore", node):
+            start, state = self._start(node, checkpoints)
         saver = Saver(checkpoints, stage, steps, self._judge(node))
         saver.go_on(start)
         if start >= steps or saver.enough():
             return state, start
         share = share_of(self.programs.mesh)
-        source = Batches(
-            prepared,
-            rates=rates,
-            plan=plan,
-            steps=steps,
-            multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
-            host=share.number,
-            hosts=share.count,
-        )
-        metrics_path = stage_folder(self.workdir, node.folder) / "metrics.jsonl"
-        with open_metrics(metrics_path, start) as metrics, self.display.bar(f"  {node.name}", steps, start) as bar:
+        with self.telemetry.doing("prepare", node):
+            source = Batches(
+                prepared,
+                rates=rates,
+                plan=plan,
+                steps=steps,
+                multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
+                host=share.number,
+                hosts=share.count,
+            )
+        watched = self.telemetry.training(node, start, self.cells.tokenizer().size, self.programs.mesh)
+        folder, parts = stage_folder(self.workdir, node.folder), stage.parts(self.plan.experiment.limits)
+        with (
+            written_down(folder, source, parts, self.cells.ids),
+            writing(folder / "metrics.jsonl"),
+            watched as training,
+            self.display.bar(f"  {node.name}", steps, start) as bar,
+        ):
             counts = {f"parameters/{name}": number for name, number in self._counts(node).items()}
 
             def log(step, values):
-                write_metrics(metrics, step, values | counts)
+                training.log(step, values | counts)
                 loss = next(value for name, value in values.items() if name.endswith("/loss"))
                 bar.advance(step, f"loss {loss:.3f}")
+
+            def save(step, state):
+                with training.saving(step):
+                    saver(step, state)
 
             return train(
                 state,
@@ -181,10 +242,12 @@ class StageRunner:
                 log_every=stage.log_every,
                 save_every=stage.save_every,
                 log=log,
-                save=saver,
+                save=save,
                 stop_asked=stop_asked,
                 identify=source.identify,
                 enough=saver.enough,
+                meter=training.meter,
+                trace=training.trace,
             )
 
     def _judge(self, node: Node) -> Callable[[Any], float] | None:
@@ -199,7 +262,8 @@ class StageRunner:
         (cell,) = target.cells()
 
         def score(params):
-            values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
+            with self.telemetry.doing("evaluate", node):
+                values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
             return hosts.first_does("the score of a checkpoint", lambda: values[KINDS[cell.row.kind].metrics[0]])
 
         return score
@@ -223,8 +287,9 @@ class StageRunner:
         make, abstract = self.programs.state_maker(node.heads, optim)
         step = checkpoints.latest()
         if step is not None:
+            state = checkpoints.restore(step, abstract)
             self.display.say(f"  {node.name} goes on from its checkpoint at step {step}")
-            return step, checkpoints.restore(step, abstract)
+            return step, state
         counts = self._counts(node)
         if counts["trained"] < counts["all"]:
             self.display.say(f"  {node.name} trains {counts['trained']:,} of {counts['all']:,} parameters")
@@ -245,6 +310,13 @@ class StageRunner:
         start = self.plan.start
         imported = start if start and parent.imported else None
         folder = imported.folder if imported else stage_folder(self.workdir, parent.folder)
+        policy = "last" if imported else parent.stage.selection.policy
+        if not imported and chosen(folder)[2] != policy:
+            raise DamagedError(
+                f"{folder / CHOSEN}, which says which checkpoint was chosen by {policy}, is not there.\n"
+                f"Delete {folder / 'DONE'} and run again: it is chosen as before. --skip_damaged does the same.",
+                folder / CHOSEN,
+            )
         with open_own(folder, imported.step if imported else None, create=False) as (checkpoints, step):
             shapes = checkpoints.meta(step)[PARAMS]["shapes"]
             return merge_lora(checkpoints.restore_params(step, with_adapters(wanted, shapes)))

@@ -12,10 +12,10 @@ from typing import Any
 
 from xling_jax.data.sources import is_there
 from xling_jax.errors import ConfigError
-from xling_jax.eval.suite import write_text
 from xling_jax.experiment import Target
 from xling_jax.models.build import HeadSpec
 from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.protocol import ALL, FIELDS
 from xling_jax.selection import compared
 from xling_jax.stages.evaluation import Examiner

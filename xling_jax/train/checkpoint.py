@@ -17,8 +17,10 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from xling_jax.errors import CheckpointError
+from xling_jax.disk import writing
+from xling_jax.errors import CheckpointError, DamagedError
 from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 from xling_jax.train.checksums import checksums
 from xling_jax.train.step import State
 
@@ -27,6 +29,7 @@ AVERAGED = "averaged"  # that of the mean of several
 CHOSEN = "chosen.json"  # says which of them is the stage's, where that is not the last one
 PARAMS, TRAIN, META = "params", "train", "meta"
 HISTORY = "history"
+DRAFT = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is writing
 NOTHING = {"shapes": {}, "checksums": {}}
 _ONE_AT_A_TIME = threading.RLock()  # Orbax's event loops do not bear several threads of one process
 
@@ -53,8 +56,12 @@ def _same(found: Any, wanted: Any) -> bool:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return f"{error} ".splitlines()[0].strip()[:200] or type(error).__name__
+def _first_line(error: BaseException) -> str:
+    """Returns what first went wrong, in a line: what Orbax makes of TensorStore's errors says nothing of the file."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return f"{said} ".splitlines()[0].strip()[:200] or type(error).__name__
 
 
 class Checkpoints:
@@ -122,7 +129,7 @@ class Checkpoints:
         self._save(step, {PARAMS: ocp.args.PyTreeSave(params), META: ocp.args.JsonSave(meta)})
 
     def _save(self, step: int, items: dict[str, Any]) -> None:
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, writing(self._path):  # what is said here may be of the save before
             if not self._manager.save(step, args=ocp.args.Composite(**items), force=True):
                 raise CheckpointError(f"{self._path}: step {step} was not saved; a newer one is there.")
 
@@ -176,7 +183,7 @@ class Checkpoints:
         try:
             tree = self._manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
         except Exception as error:  # TensorStore raises bare Exception for a damaged file
-            raise self._damaged(step, _first_line(error)) from error
+            raise self._damaged(step, f"{item}: {_first_line(error)}") from error
         assert not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)), "unread leaves"
         if "checksums" not in meta:
             raise self._damaged(step, "it has no checksums, so an earlier version wrote it")
@@ -186,18 +193,30 @@ class Checkpoints:
                 raise self._damaged(step, f"{item}/{path} does not have the checksum it was saved with")
         return tree
 
-    def _damaged(self, step: int, why: str) -> CheckpointError:
-        return CheckpointError(
+    def _damaged(self, step: int, why: str) -> DamagedError:
+        path = self._path / str(step)
+        return DamagedError(
             f"{self._path}: step {step} is damaged ({why}).\n"
-            f"Delete {self._path / str(step)}; the stage then goes on from the step before, or from its start. "
-            "What was imported is converted again."
+            f"Delete {path}, or run again with --skip_damaged, which keeps it aside; the stage then goes on from the "
+            "step before, or from its start. What was imported is converted again.",
+            path,
         )
 
     def close(self) -> None:
         """Waits until everything is on disk."""
-        with _ONE_AT_A_TIME:
+        with _ONE_AT_A_TIME, writing(self._path), contextlib.ExitStack() as last:
+            last.callback(self._manager.close)  # also where the last save has failed, which is said first
             self._manager.wait_until_finished()
-            self._manager.close()
+
+
+def sweep(path: pathlib.Path) -> None:
+    """Removes what saves that were ended left in a folder of checkpoints. Nobody else may be writing there."""
+
+    def remove():
+        for draft in path.glob(f"*{DRAFT}*"):
+            shutil.rmtree(draft, ignore_errors=True)
+
+    hosts.first_does(f"drafts in {path}", remove)
 
 
 def save_alone(path: pathlib.Path, step: int, params: Any) -> None:
@@ -212,23 +231,26 @@ def save_alone(path: pathlib.Path, step: int, params: Any) -> None:
 
 def choose(folder: pathlib.Path, checkpoints: str, step: int, policy: str) -> None:
     """Writes which checkpoint is a stage's own, for whoever reads it later."""
-    if not hosts.first():
-        return
-    part = folder / f"{CHOSEN}.part"
-    part.write_text(json.dumps({"checkpoints": checkpoints, "step": step, "policy": policy}) + "\n", encoding="utf-8")
-    part.replace(folder / CHOSEN)
+    write_text(folder / CHOSEN, json.dumps({"checkpoints": checkpoints, "step": step, "policy": policy}) + "\n")
 
 
 def chosen(folder: pathlib.Path) -> tuple[str, int | None, str]:
     """Returns (folder of checkpoints in a stage's folder, step, policy) of the stage's own checkpoint.
 
-    The step is None, for the newest one, where nothing was chosen.
+    The step is None, for the newest one, where nothing was chosen. Raises DamagedError if that cannot be read.
     """
     path = folder / CHOSEN
     if not path.exists():
         return CHECKPOINTS, None, "last"
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return found["checkpoints"], found["step"], found["policy"]
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found["checkpoints"], found["step"], found["policy"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(
+            f"{path}, which says which checkpoint was chosen, is damaged ({_first_line(error)}).\n"
+            f"Delete {folder / 'DONE'} and run again: it is chosen as before. --skip_damaged does the same.",
+            path,
+        ) from error
 
 
 @contextlib.contextmanager
@@ -251,10 +273,12 @@ def open_own(folder: pathlib.Path, step: int | None = None, create: bool = True)
         there = checkpoints.steps()
         wanted = there[-1] if own is None and there else own
         if wanted is None or wanted not in there:
-            raise CheckpointError(
+            raise DamagedError(
                 f"{folder / name} has no checkpoint{'' if own is None else f' of step {own}'}.\n"
                 f"Allowed: {', '.join(map(str, there)) or 'a stage that has saved one, or an import'}.\n"
-                f"What is marked done and has lost its checkpoint is made again once {folder} is deleted."
+                f"What is marked done and has lost its checkpoint is made again once {folder} is deleted, or by a run "
+                "with --skip_damaged.",
+                folder / name / str(own if own is not None else 0),
             )
         yield checkpoints, wanted
     finally:

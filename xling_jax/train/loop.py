@@ -1,12 +1,25 @@
 """The loop: sends steps, reads metrics a while later, calls hooks."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 
 from xling_jax.errors import Interrupted, NumericalError
+from xling_jax.train.meter import Meter, Window
+from xling_jax.train.tracing import Trace
+
+
+class Diverged(NumericalError):
+    """The loss of `step` was not finite.
+
+    `noticed` is the logged step at or after it whose `metrics` said so, counted from 1; `rate` is the learning rate of
+    the step itself.
+    """
+
+    def __init__(self, text: str, step: int, rate: float, noticed: int, metrics: dict[str, float]):
+        super().__init__(text)
+        self.step, self.rate, self.noticed, self.metrics = step, rate, noticed, metrics
 
 
 def train(
@@ -25,6 +38,8 @@ def train(
     stop_asked: Callable[[], bool],
     identify: Callable[[int], list[str]],
     enough: Callable[[], bool] = lambda: False,
+    meter: Meter | None = None,
+    trace: Trace | None = None,
 ) -> tuple[Any, int]:
     """Trains from step `start` to `steps`, or until it is enough, and returns the last state and its step.
 
@@ -46,46 +61,56 @@ def train(
       stop_asked: whether to save and leave.
       identify: step -> names of its examples, for the error.
       enough: whether training is over; asked after each save.
+      meter: measures how fast steps are; by default their time alone.
+      trace: profiles steps; by default none.
 
     Raises:
-      NumericalError: a loss was not finite.
+      Diverged: a loss was not finite.
       Interrupted: after saving, when asked to stop.
     """
-    pending: tuple[int, str, Any] | None = None
-    began = time.perf_counter()
-    waited = 0.0
+    pending: tuple[int, str, Any, Window] | None = None
+    meter, trace = meter or Meter(), trace or Trace()
 
-    def flush(sent: int):
+    def flush():
         if pending is not None:
-            at, head, metrics = pending
+            at, head, metrics, window = pending
+            waited = not metrics["bad_step"].is_ready()
             metrics = jax.device_get(metrics)
             bad = int(metrics.pop("bad_step"))
             values = {f"train/{head}/{name}": float(value) for name, value in metrics.items()}
             if bad >= 0:
-                raise NumericalError(
+                raise Diverged(
                     f"The loss of step {bad} is not finite.\n"
                     f"Its examples: {' '.join(identify(bad)[:8])} ...\n"
-                    "Lower the learning rate of the stage, or look at these examples."
+                    "Lower the learning rate of the stage, or look at these examples.",
+                    bad,
+                    rate(bad),
+                    at,
+                    values,
                 )
-            times = {"time/step": time.perf_counter() - began, "time/input": waited}
-            log(at, values | {name: seconds / (sent - start) for name, seconds in times.items()})
+            log(at, values | meter.values(window, waited))
 
     for step in range(start, steps):
-        asked = time.perf_counter()
-        head, batch = next(batches)
-        waited += time.perf_counter() - asked
-        learning_rate = rate(step)
-        state, metrics = step_fns[head](state, place(batch), learning_rate)
         done = step + 1
+        with meter.input():
+            head, batch = next(batches)
+        meter.add(head, batch)
+        with meter.transfer():
+            placed = place(batch)
+        learning_rate = rate(step)
+        with trace.step(done):
+            state, metrics = step_fns[head](state, placed, learning_rate)
+        trace.after(done, metrics)
         leave = stop_asked()
         due = leave or done == steps or (save_every > 0 and done % save_every == 0)
         if due or done % log_every == 0:
-            flush(done)
-            pending = (done, head, metrics | {"learning_rate": learning_rate})
+            flush()
+            pending = (done, head, metrics | {"learning_rate": learning_rate}, meter.cut())
         if due:  # read the metrics first, because a state after a bad step is not worth saving
-            flush(done)
+            flush()
             pending = None
             save(done, state)
+            meter.restart()
             if enough():
                 return state, done
         if leave and done < steps:

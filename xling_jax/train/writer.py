@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from xling_jax.partitioning import hosts
+from xling_jax.partitioning.hosts import write_text
 
 PLAIN_EVERY = 10.0  # seconds between lines when the output is not a terminal
 
@@ -33,9 +34,7 @@ def open_metrics(path: pathlib.Path, start: int) -> TextIO:
                     kept.append(line + "\n")
             except (json.JSONDecodeError, KeyError):
                 break  # the line a killed run was writing
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(kept), encoding="utf-8")
-    part.replace(path)
+    write_text(path, "".join(kept))
     return open(path, "a", encoding="utf-8")
 
 

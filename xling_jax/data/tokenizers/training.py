@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from xling_jax.data.tokenizers.byte_level import END, empty
+from xling_jax.disk import write_bytes
 from xling_jax.errors import ConfigError, choose
 
 # Settings of SentencePiece's trainer, as far as the families' papers and files tell them: Conneau et al. 2020
@@ -64,7 +65,7 @@ def train_sentencepiece(texts: Iterable[str], size: int, out: pathlib.Path, fami
     except RuntimeError as error:
         reason = str(error).rpartition("] ")[2].rstrip(" .") or "there is no text"
         raise _too_little(size, reason) from error
-    _write(out, model.getvalue())
+    write_bytes(out, model.getvalue())
 
 
 def train_byte_level(texts: Iterable[str], size: int, out: pathlib.Path) -> None:
@@ -83,7 +84,7 @@ def train_byte_level(texts: Iterable[str], size: int, out: pathlib.Path) -> None
     model.add_special_tokens([END])
     if model.get_vocab_size() != size:
         raise _too_little(size, f"the texts give {model.get_vocab_size()}")
-    _write(out, model.to_str().encode())
+    write_bytes(out, model.to_str().encode())
 
 
 def train_vocabulary(family: str, texts: Iterable[str], size: int, out: pathlib.Path) -> None:
@@ -95,9 +96,3 @@ def train_vocabulary(family: str, texts: Iterable[str], size: int, out: pathlib.
 
 def _too_little(size: int, reason: str) -> ConfigError:
     return ConfigError(f"Cannot train a vocabulary of {size} pieces: {reason}.\nChange its size or its texts.")
-
-
-def _write(out: pathlib.Path, content: bytes) -> None:
-    part = out.with_name(out.name + ".part")
-    part.write_bytes(content)
-    part.replace(out)

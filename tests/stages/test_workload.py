@@ -1,0 +1,61 @@
+"""What is counted in a batch, against batches small enough to count by eye, and against what batches are made of."""
+
+import numpy as np
+import pytest
+
+from xling_jax.flops import Work
+from xling_jax.stages.workload import load, text_lengths
+
+EACH = Work(tokens=100, pairs=1, places=1000)
+
+
+def test_rows_of_one_text():
+    batch = {"input_ids": np.zeros((3, 8), np.int32), "lengths": np.array([8, 2, 5])}
+    found = load(batch, "pair_classification", EACH)
+    assert (found.steps, found.examples) == (1, 3)
+    assert found.real == Work(tokens=15, pairs=64 + 4 + 25)
+    assert found.padded == Work(tokens=24, pairs=3 * 64)
+    assert (found.flops, found.padded_flops) == (1500 + 93, 2400 + 192)
+
+
+def test_choices():
+    """Two examples of up to three choices; one of them has two."""
+    batch = {"input_ids": np.zeros((2, 3, 4), np.int32), "lengths": np.array([[4, 3, 2], [1, 4, 0]])}
+    found = load(batch, "multiple_choice", EACH)
+    assert found.examples == 2
+    assert found.real == Work(tokens=14, pairs=16 + 9 + 4 + 1 + 16)
+    assert found.padded == Work(tokens=24, pairs=6 * 16)
+
+
+def test_packed_rows():
+    segments = np.array([[1, 1, 1, 2, 2, 0, 0, 0], [1, 1, 1, 1, 2, 3, 3, 0], [0] * 8])
+    batch = {"input_ids": np.zeros((3, 8), np.int32), "segments": segments}
+    assert text_lengths(batch).tolist() == [3, 2, 4, 1, 2]
+    found = load(batch, "tagging", EACH)
+    assert found.examples == 5
+    assert found.real == Work(tokens=12, pairs=9 + 4 + 16 + 1 + 4)
+    assert found.padded == Work(tokens=24, pairs=3 * 64)
+
+
+def test_masked_words_ask_the_vocabulary():
+    """15% of the tokens; of a row's places as many as are computed, which is that share rounded up."""
+    batch = {"input_ids": np.zeros((2, 10), np.int32), "lengths": np.array([10, 6])}
+    found = load(batch, "mlm", EACH)
+    assert found.real.places == pytest.approx(0.15 * 16) and found.padded.places == 2 * 2
+    assert found.flops == pytest.approx(1600 + 136 + 2400)
+
+
+def test_answers_in_words():
+    labels = np.array([[5, 6, -1, -1], [7, 8, 9, 1]])
+    batch = {"input_ids": np.zeros((2, 6), np.int32), "lengths": np.array([6, 3]), "labels": labels}
+    decoder = load(batch, "lm", EACH)
+    assert decoder.real == Work(tokens=8 + 7, pairs=64 + 49, places=6), "behind their prompts, in one text"
+    assert decoder.padded == Work(tokens=2 * 10, pairs=2 * 100, places=8)
+    both = load(batch, "text_to_text", EACH)
+    assert both.real == Work(tokens=9, pairs=36 + 9, targets=6, target_pairs=4 + 16, crossing=6 * 2 + 3 * 4, places=6)
+    assert both.padded == Work(tokens=12, pairs=72, targets=8, target_pairs=32, crossing=48, places=8)
+
+
+def test_an_empty_batch_of_packed_rows():
+    batch = {"input_ids": np.zeros((2, 4), np.int32), "segments": np.zeros((2, 4), np.int32)}
+    assert load(batch, "tagging", EACH).real == Work()

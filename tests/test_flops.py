@@ -1,0 +1,83 @@
+"""FLOPs of a step against sizes worked out by hand, and against the matrices that models really have."""
+
+import math
+
+import flax.linen as nn
+import jax
+import pytest
+from flax.traverse_util import flatten_dict
+
+from xling_jax.flops import Work, costs, layer_weights
+from xling_jax.models.build import build_config, build_model, init_params
+from xling_jax.optim import Lora, Optim
+from xling_jax.tables.models import MODELS
+from xling_jax.tables.peaks import PEAKS, peak
+
+ROWS = ("tiny", "tiny_mt5", "tiny_decoder", "xlmr_base", "xlmr_xl", "mt5_small", "llama2_7b", "qwen25_7b", "qwen3_8b")
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_weights_of_a_layer_are_those_of_the_model(name):
+    """The matrices of all layers together, by shapes alone."""
+    row = MODELS[name]
+    model = build_model(build_config(row, row.vocab or 100))
+    leaves = flatten_dict(nn.meta.unbox(jax.eval_shape(lambda: init_params(model, jax.random.key(0)))), sep="/")
+    there = sum(math.prod(leaf.shape) for path, leaf in leaves.items() if path.endswith("kernel") and "layers" in path)
+    layer, decoder_layer, over_memory = layer_weights(row)
+    assert row.layers * layer + row.decoder_layers * (decoder_layer + over_memory) == there
+
+
+def test_an_encoder_by_hand():
+    """`tiny`: 2 layers, width 16, inner width 32; 4 * 16^2 + 2 * 16 * 32 = 2,048 numbers a layer."""
+    each = costs(MODELS["tiny"], 100, Optim(), "mlm")
+    assert each.tokens == 6 * 2 * 2048
+    assert each.pairs == 2 * 3 * 4 * 16
+    assert each.places == 6 * (16 * 16 + 16 * 100)
+    work = Work(tokens=10, pairs=5**2 + 5**2, places=2)  # two texts of five tokens
+    assert work.cost(each) == 10 * 24576 + 50 * 384 + 2 * 11136
+    assert costs(MODELS["tiny"], 100, Optim(), "tagging").places == 0
+
+
+def test_six_flops_a_parameter():
+    """XLM-R Large's layers have 302 million numbers; attention adds a fiftieth at 128 tokens, a twelfth at 512."""
+    each = costs(MODELS["xlmr_large"], 250_002, Optim(), "pair_classification")
+    assert each.tokens == 6 * 301_989_888
+    share = {length: length * each.pairs / each.tokens for length in (128, 512)}
+    assert share == {128: pytest.approx(128 / (6 * 1024)), 512: pytest.approx(512 / (6 * 1024))}
+
+
+def test_a_decoder_sees_half():
+    row = MODELS["tiny_decoder"]
+    each = costs(row, 50, Optim(), "lm")
+    assert each.tokens == 6 * 2 * (2 * 16 * (32 + 16) + 3 * 16 * 32), "four heads of 8, of which two share keys"
+    assert each.pairs == 2 * 3 * 4 * 32 / 2
+    assert each.places == 6 * 16 * 50
+
+
+def test_an_encoder_decoder_by_hand():
+    """`tiny_mt5`: 2 and 3 layers, width 16, 2 heads of 6, three matrices of 16 x 32."""
+    each = costs(MODELS["tiny_mt5"], 50, Optim(), "text_to_text")
+    assert each.tokens == 6 * 2 * (4 * 16 * 12 + 3 * 16 * 32) + 6 * 3 * (2 * 16 * 12)
+    assert each.targets == 6 * 3 * (6 * 16 * 12 + 3 * 16 * 32)
+    assert (each.pairs, each.target_pairs, each.crossing) == (2 * 12 * 12, 3 * 12 * 12 / 2, 3 * 12 * 12)
+    assert each.places == 6 * 16 * 50
+
+
+def test_what_is_frozen_costs_less():
+    row = MODELS["tiny"]
+    whole, half, none = (costs(row, 9, Optim(freeze_layers=n), "tagging") for n in (0, 1, 2))
+    assert (half.tokens, half.pairs) == (whole.tokens * 4 / 6, whole.pairs * 4 / 6), "one layer of two forward only"
+    assert (none.tokens, none.pairs) == (whole.tokens / 3, whole.pairs / 3)
+    adapted = costs(row, 9, Optim(lora=Lora(rank=2)), "tagging")
+    assert (adapted.tokens, adapted.pairs) == (whole.tokens * 2 / 3, whole.pairs), "no gradient of the matrices"
+
+
+def test_work_adds_up():
+    total = Work(1, 2, 3, 4, 5, 6) + Work(10, 20, 30, 40, 50, 60)
+    assert total == Work(11, 22, 33, 44, 55, 66)
+    assert total.cost(Work(1, 10, 100, 0, 0, 0.5)) == 11 + 220 + 3300 + 33
+
+
+def test_peaks():
+    assert peak("TPU v5 lite") == 197e12 and peak("cpu") is None
+    assert all(1e13 < value < 1e16 for value in PEAKS.values())
