@@ -66,7 +66,7 @@ HEADS = {
     "pretrain": stage("world_text.train.qen"),
     "targets": {
         "nli": target("world_nli", stage=stage("world_nli.train.qen", save_every=2, selection=SELECTED)),
-        "choice": target("world_choice", stage=stage("world_choice.train.qen", packing=True)),
+        "choice": target("world_choice", stage=stage("world_choice.train.qen")),
         "qa": target("world_qa", stage=stage("world_qa.train.qen", packing=True)),
         "pos": target("world_pos", stage=stage("world_pos.train.qen")),
         "parallel": target("world_parallel", languages="qda", protocol={"layer": 1, "margin": "ratio", "k": 3}),
