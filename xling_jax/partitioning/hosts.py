@@ -205,7 +205,7 @@ def _on_a_pod() -> bool:
     """Whether this is a TPU machine of several, as JAX finds out from the metadata of its virtual machine."""
     from jax._src import cloud_tpu_init, clusters  # noqa: PLC0415 - private, and asked here only
 
-    if not cloud_tpu_init.running_in_cloud_tpu_vm or jax.config.values["jax_platforms"] == "cpu":
+    if not cloud_tpu_init.running_in_cloud_tpu_vm or os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
     kinds = clusters.ClusterEnv._cluster_types
     found = [kind for kind in kinds if kind.name in ("gcetpu", "gketpu") and kind.is_env_present()]
