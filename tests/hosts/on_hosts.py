@@ -1,5 +1,6 @@
 """What tests run on each of several hosts: `python on_hosts.py JOB ADDRESS GIVEN`, the latter two in JSON."""
 
+import itertools
 import json
 import pathlib
 import sys
@@ -73,10 +74,17 @@ def restore(folder: str, strategy: str, mesh: str, seed: int) -> None:
     jax.tree.map(np.testing.assert_array_equal, fetch(found, here.mesh), fetch(make(seed), here.mesh))
 
 
-def run(config: dict, workdir: str, data_dir: str | None) -> None:
-    """Runs an experiment."""
+def run(config: dict, workdir: str, data_dir: str | None, failing: int = 0) -> None:
+    """Runs an experiment. With `failing`, the last host fails in that step."""
+    stop_asked, steps = hosts.together(lambda: False), itertools.count(1)
+
+    def stop() -> bool:
+        if next(steps) == failing and hosts.number() == hosts.count() - 1:
+            raise DataError("No file x.\nAllowed: one that is there.")
+        return stop_asked()
+
     where = pathlib.Path(data_dir) if data_dir else None
-    Run(from_config(config), pathlib.Path(workdir), where)(hosts.together(lambda: False), jobs=1)
+    Run(from_config(config), pathlib.Path(workdir), where)(stop, jobs=1)
 
 
 def main(job: str, address: dict, given: dict) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import sys
 
 import jax
@@ -118,6 +119,28 @@ def test_an_experiment_on_two_processes_is_that_on_one(tmp_path, config):
         assert all("evaluates" not in more for more in said[1:]), "the first one speaks"
         found[hosts] = written(workdir)
     assert len(found[1]) > 10 and found[2] == found[1]
+
+
+def test_an_error_in_the_midst_of_training_ends_both_and_the_run_goes_on(tmp_path):
+    """The last host fails in step 13, while a checkpoint may be on its way to the disk, and the other one computes."""
+    config = EVERYWHERE | {
+        "name": "short",
+        "model": "tiny",
+        "limits": LIMITS,
+        "pretrain": stage("world_text.train.qen", steps=30, save_every=4),
+        "targets": {"parallel": target("world_parallel", languages="qda", protocol={"layer": 1})},
+        "eval_batch_size": 8,
+    }
+    given = {"config": config, "data_dir": None}
+    finish(tmp_path, 2, "run", hosts=1, workdir=str(tmp_path / "straight"), **given)
+    commands = processes.jobs("run", wait=200.0, workdir=str(tmp_path / "ended"), failing=13, **given)
+    with processes.started(commands, tmp_path, 1) as both:
+        assert [host.code() for host in both] == [3, 3]
+        assert "error: Host 1 of 2 has ended: No file x." in both[0].said()
+        assert not any("Traceback" in host.said() for host in both)
+    first, _ = finish(tmp_path, 1, "run", workdir=str(tmp_path / "ended"), **given)
+    assert re.search(r"pretrain goes on from its checkpoint at step (8|12)\n", first)
+    assert written(tmp_path / "ended") == written(tmp_path / "straight")
 
 
 def written(workdir: pathlib.Path) -> dict[str, str]:
