@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 LIMIT = 600.0  # seconds that a process may take where others work, too
@@ -41,12 +41,12 @@ class Process:
     def said(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def wait_for(self, pattern: str, seconds: float = LIMIT) -> None:
-        """Waits until the process has said something that a pattern finds."""
+    def wait_until(self, true: Callable[[], object], seconds: float = LIMIT) -> None:
+        """Waits until something is true, while the process runs."""
         until = time.monotonic() + seconds
-        while not re.search(pattern, self.said()):
-            assert self._process.poll() is None, f"ended before it said '{pattern}'"
-            assert time.monotonic() < until, f"'{pattern}' was not said in {seconds} s"
+        while not true():
+            assert self._process.poll() is None, "ended before that was true"
+            assert time.monotonic() < until, f"not true in {seconds} s"
             time.sleep(0.05)
 
     def send(self, number: signal.Signals) -> None:

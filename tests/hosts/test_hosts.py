@@ -150,8 +150,7 @@ def written(workdir) -> dict[str, str]:
 def interrupt(command, tmp_path, host: int, number: signal.Signals) -> list[tuple[int, str]]:
     """Returns (exit code, what was said) of both hosts, one of which gets a signal after a checkpoint is there."""
     with processes.started(command(tmp_path / "work"), tmp_path, 1) as started:
-        while not list((tmp_path / "work").glob("stages/*/checkpoints/10")):
-            started[0].wait_for("")
+        started[0].wait_until(lambda: list((tmp_path / "work").glob("stages/pretrain-*/checkpoints/[1-4]0")))
         started[host].send(number)
         return [(each.code(), each.said()) for each in started]
 
