@@ -25,6 +25,7 @@ from typing import Any
 import jax
 
 from xling_jax import disk
+from xling_jax import __version__
 from xling_jax.errors import ConfigError, HostError
 from xling_jax.partitioning import rollcall
 from xling_jax.partitioning.aborts import catch_aborts
@@ -146,6 +147,7 @@ def joined(
     catch_aborts(company.aborted)
     company.listen()
     try:
+        check_same("version", f"xling_jax {__version__}, jax {jax.__version__}")
         yield
         company.meet("the end")
     except BaseException as error:
