@@ -24,8 +24,7 @@ from typing import Any
 
 import jax
 
-from xling_jax import disk
-from xling_jax import __version__
+from xling_jax import __version__, disk
 from xling_jax.errors import ConfigError, HostError
 from xling_jax.partitioning import rollcall
 from xling_jax.partitioning.aborts import catch_aborts
