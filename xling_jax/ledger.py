@@ -154,7 +154,7 @@ class Ledger:
         while not self._over.wait(PULSE):
             try:
                 self.write({"at": now()})
-            except (OSError, DiskError):  # a full disk, say: the run itself will say so
+            except (OSError, DiskError):  # the run itself will say so
                 return
 
     def __enter__(self) -> "Ledger":

@@ -1,6 +1,8 @@
 """Half-written entries of the compilation cache go; whole ones stay, and are looked at once."""
 
 import os
+import subprocess
+import sys
 import time
 import zlib
 
@@ -54,3 +56,35 @@ def test_jax_never_replaces_a_half(tmp_path):
     write(tmp_path, "jit_step", b"half")
     cache.put("jit_step", WHOLE)
     assert cache.get("jit_step") == b"half"
+
+
+TWICE = """
+import pathlib, sys, warnings
+import jax, jax.numpy as jnp
+from xling_jax.doors.compiled import remove_halves
+warnings.simplefilter("error")
+folder = pathlib.Path(sys.argv[1])
+remove_halves(folder)
+jax.config.update("jax_compilation_cache_dir", str(folder))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+hits = []
+jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
+jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((4, 4))).block_until_ready()
+print(hits.count("/jax/compilation_cache/cache_hits"), hits.count("/jax/compilation_cache/cache_misses"))
+"""
+
+
+@pytest.mark.slow
+def test_what_was_torn_is_compiled_once_more_and_then_kept(tmp_path):
+    """With JAX's own cache, in processes of their own: nothing is torn, then a program is, then nothing again."""
+
+    def run():
+        command = [sys.executable, "-c", TWICE, str(tmp_path)]
+        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout.split()
+
+    _, compiled = run()
+    assert run() == [compiled, "0"]
+    for path in tmp_path.glob("jit__lambda*-cache"):
+        path.write_bytes(path.read_bytes()[:-20])
+    assert run()[1] == "1", "compiled once more, without a warning"
+    assert run() == [compiled, "0"]

@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
         print("\n".join(describe(Run(declared, workdir, where, command).plan, workdir)))
         return
     skip_damaged = bool(values["skip_damaged"].value)
-    with joined(values):
+    with joined(values, stop_asked):
         run = Run(declared, workdir, where, command)
         run(hosts.together(stop_asked), jobs=required(values, "jobs"), skip_damaged=skip_damaged, asked=asked)
         if hosts.first():

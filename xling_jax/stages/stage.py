@@ -311,7 +311,7 @@ class StageRunner:
         imported = start if start and parent.imported else None
         folder = imported.folder if imported else stage_folder(self.workdir, parent.folder)
         policy = "last" if imported else parent.stage.selection.policy
-        if not imported and chosen(folder)[2] != policy:
+        if not imported and hosts.first_does(f"the policy of {folder.name}", lambda: chosen(folder)[2]) != policy:
             raise DamagedError(
                 f"{folder / CHOSEN}, which says which checkpoint was chosen by {policy}, is not there.\n"
                 f"Delete {folder / 'DONE'} and run again: it is chosen as before. --skip_damaged does the same.",

@@ -105,13 +105,14 @@ class EventFile:
             _forget(path, start)
         now = time.time()
         name = f"{NAME}.{now:.6f}.{socket.gethostname()}.{os.getpid()}"  # the order of names is that of files
-        self._file = open(folder / name, "ab")  # noqa: SIM115 - `close` does
+        self._path = folder / name
+        self._file = open(self._path, "ab")  # noqa: SIM115 - `close` does
         self._append(_event(now, 0, _field(3, BYTES, VERSION)))
         if start:  # whoever has the old files open forgets the later steps, too
             self._append(_event(now, start + 1, _field(7, BYTES, _field(1, VARINT, _varint(1)))))
 
     def _append(self, event: bytes) -> None:
-        with writing(pathlib.Path(self._file.name)):
+        with writing(self._path):
             self._file.write(record(event))
             self._file.flush()
 
