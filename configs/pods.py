@@ -4,9 +4,9 @@
     xling convert from-hf path/to/xlm-roberta-xxl work/xlmr_xxl
     xling run --config=configs/pods.py:xlmr_xxl --workdir=work/run --data_dir=$XLING_DATA
 
-The argument is the model. Which slices each one fits, time bounds and chip-hours are in docs/pods.md. Layers are
-divided among four chips and parameters among all, of however many there are, and scores of attention are computed
-again; for slices of other sizes than 64 chips `xling plan --search` says what to override.
+The argument is the model. Which slices each one fits, time bounds and chip-hours are in docs/pods.md. Each is divided
+as was found the fastest for 64 chips of v5e, whose memory is the least: so it fits 64 of the others, too. For others,
+--config.mesh=DATAxFSDPxTENSOR and --config.remat=full, as `xling plan --search` says.
 
 Encoders are fine-tuned as XLM-R's authors fine-tuned it on XNLI (batches of 128, a rate of 5e-6, AdamW), with the
 epochs and lengths that the study's authors released (jiant: guides/projects/xstilts.md, scripts/benchmarks/xtreme); mT5
@@ -25,16 +25,16 @@ XLMR = {"learning_rate": 5e-6, "warmup": 0.1, "weight_decay": 0.01}
 LLAMA = {"learning_rate": 2e-5, "warmup": 0.1, "weight_decay": 0.1, "b2": 0.95}
 ADAFACTOR = {"name": "adafactor", "learning_rate": 1e-3, "schedule": "constant"}
 ADAFACTOR |= {"warmup": 0.0, "weight_decay": 0.0, "clip": 0.0}
-DIVIDED = {"strategy": "fsdp_tensor", "mesh": "fsdp_tensor4", "remat": "dots"}
-# size: (model, optimiser, the layer of retrieval's vectors, two thirds of the way up)
+# size: (model, optimiser, mesh of 64 chips, what of a layer is computed again, the layer of retrieval's vectors: two
+# thirds of the way up)
 SIZES = {
-    "xlmr_xl": ("xlmr_xl", XLMR, 24),
-    "xlmr_xxl": ("xlmr_xxl", XLMR, 32),
-    "mt5_xl": ("mt5_xl", ADAFACTOR, 16),
-    "mt5_xxl": ("mt5_xxl", ADAFACTOR, 16),
-    "llama2_7b": ("llama2_7b", LLAMA, 21),
-    "llama2_13b": ("llama2_13b", LLAMA, 27),
-    "test": ("xlmr_xxl", XLMR, 32),
+    "xlmr_xl": ("xlmr_xl", XLMR, "1x32x2", "none", 24),
+    "xlmr_xxl": ("xlmr_xxl", XLMR, "2x16x2", "dots", 32),
+    "mt5_xl": ("mt5_xl", ADAFACTOR, "1x32x2", "none", 16),
+    "mt5_xxl": ("mt5_xxl", ADAFACTOR, "1x16x4", "dots", 16),
+    "llama2_7b": ("llama2_7b", LLAMA, "1x32x2", "none", 21),
+    "llama2_13b": ("llama2_13b", LLAMA, "2x16x2", "dots", 27),
+    "test": ("xlmr_xxl", XLMR, "2x16x2", "dots", 32),
 }
 SHARE = {"test": 0.01}  # of the recipe's epochs
 BATCH, SEEDS = 128, (0, 1, 2)
@@ -54,7 +54,7 @@ BUCKETS = {256: (64, 128, 256), 384: (128, 256, 384)}
 
 def get_config(size: str = "xlmr_xxl") -> ConfigDict:
     """Returns the config of a model."""
-    row, optim, layer = choose("size", size, SIZES, "Sizes are rows of SIZES in the config file.")
+    row, optim, mesh, remat, layer = choose("size", size, SIZES, "Sizes are rows of SIZES in the config file.")
 
     def stage(data, epochs, length, answer):
         sizes = {"batch_size": BATCH, "max_length": length, "buckets": BUCKETS[length], "answer_length": answer}
@@ -76,7 +76,9 @@ def get_config(size: str = "xlmr_xxl") -> ConfigDict:
                 "comparisons": (("mnli", "none"),),
                 "headline": ("mnli", "none", "xnli"),
                 "dtype": "bfloat16",
-                **DIVIDED,
+                "strategy": "fsdp_tensor",
+                "mesh": mesh,
+                "remat": remat,
             }
         )
     )

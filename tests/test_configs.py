@@ -144,7 +144,7 @@ WRONG = {
     "mesh": (lambda c: c.update(mesh="pod"), "Unknown mesh 'pod' in 'config.mesh'"),
     "nothing divided": (
         lambda c: c.update(strategy="fsdp"),
-        "Strategy 'fsdp' divides no parameters on mesh 'any'.*\nAllowed: strategy='data', or a mesh .*: fsdp fsdp_t",
+        "Strategy 'fsdp' divides no parameters on mesh 'any'.*\nAllowed: strategy='data', or a mesh .*: fsdp data2_",
     ),
     "no model": (lambda c: c.update(model=""), "Unknown model ''"),
     "model": (lambda c: c.update(model="wrld"), "Unknown model 'wrld'.*\nDid you mean: world"),

@@ -20,7 +20,6 @@ _ROWS = (
     Mesh("any", data=0),
     Mesh("one", data=1),
     Mesh("fsdp", data=1, fsdp=0),
-    Mesh("fsdp_tensor4", data=1, fsdp=0, tensor=4),
     Mesh("data2_fsdp4", data=2, fsdp=4),
     Mesh("data2_fsdp2_tensor2", data=2, fsdp=2, tensor=2),
 )
