@@ -1,9 +1,6 @@
-"""Compiling as the ledger hears of it, and a cache whose writer was killed."""
+"""Compiling as the ledger hears of it."""
 
-import subprocess
-import sys
 import threading
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +8,7 @@ import pytest
 
 from xling_jax.ledger import Ledger
 from xling_jax.train import compiling
-from xling_jax.train.compiling import COMPILING, DURATIONS, HIT, drop_torn, watch_compiling
+from xling_jax.train.compiling import COMPILING, DURATIONS, HIT, watch_compiling
 
 
 @pytest.fixture
@@ -71,47 +68,3 @@ def test_jax_says_so():
     with Ledger().event("train", "a", 0) as event:
         function(jnp.ones((3,))).block_until_ready()
     assert not event.counts and not event.spent
-
-
-def test_torn_entries_are_removed(tmp_path):
-    whole = zlib.compress(b"a program" * 1000)
-    for number in range(12):
-        (tmp_path / f"jit-{number:02}-cache").write_bytes(whole)
-    (tmp_path / "jit-20-cache").write_bytes(whole[:-9])
-    (tmp_path / "jit-21-cache").write_bytes(b"")
-    (tmp_path / "jit-22-cache").write_bytes(bytes.fromhex("28b52ffd") + b"of another kind")
-    drop_torn(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"jit-{n:02}-cache" for n in (*range(12), 22)]
-    drop_torn(tmp_path / "not there")
-
-
-TWICE = """
-import pathlib, sys, warnings
-import jax, jax.numpy as jnp
-from xling_jax.train.compiling import drop_torn
-warnings.simplefilter("error")
-folder = pathlib.Path(sys.argv[1])
-drop_torn(folder)
-jax.config.update("jax_compilation_cache_dir", str(folder))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-hits = []
-jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
-jax.jit(lambda x: jnp.sin(x) @ x)(jnp.ones((4, 4))).block_until_ready()
-print(hits.count("/jax/compilation_cache/cache_hits"), hits.count("/jax/compilation_cache/cache_misses"))
-"""
-
-
-@pytest.mark.slow
-def test_what_was_torn_is_compiled_once_more_and_then_kept(tmp_path):
-    """With JAX's own cache, in processes of their own: nothing is torn, then a program is, then nothing again."""
-
-    def run():
-        command = [sys.executable, "-c", TWICE, str(tmp_path)]
-        return subprocess.run(command, capture_output=True, check=True, text=True, timeout=120).stdout.split()
-
-    _, compiled = run()
-    assert run() == [compiled, "0"]
-    for path in tmp_path.glob("jit__lambda*-cache"):
-        path.write_bytes(path.read_bytes()[:-20])
-    assert run()[1] == "1", "compiled once more, without a warning"
-    assert run() == [compiled, "0"]

@@ -28,23 +28,26 @@ def main(argv: list[str]) -> None:
         raise ConfigError("`xling eval` takes flags only.\n`xling eval --help` lists them.")
     keep_memory()
     workdir, where = pathlib.Path(required(values, "workdir")), data_dir(values)
-    checkpoint = pathlib.Path(required(values, "checkpoint"))
-    names = required(values, "tasks")
+    for name in ("checkpoint", "tasks"):
+        required(values, name)
     quiet_libraries()
 
     compilation_cache(workdir)
-    with joined(values):
-        _evaluate(values, names, checkpoint, workdir, where)
+    stop_asked = catch_signals()
+    with joined(values, stop_asked):
+        _evaluate(values, workdir, where, stop_asked)
 
 
-def _evaluate(values: flags.FlagValues, names: list[str], checkpoint: pathlib.Path, workdir: pathlib.Path, where):
+def _evaluate(values: flags.FlagValues, workdir: pathlib.Path, where: pathlib.Path | None, stop_asked) -> None:
+    """Evaluates what the flags ask for, on all hosts that have joined."""
     from xling_jax.experiment import digest  # noqa: PLC0415 - after the flags
     from xling_jax.partitioning import hosts  # noqa: PLC0415
     from xling_jax.stages.follow import Follower, summary, wait_for  # noqa: PLC0415
     from xling_jax.stages.record import check_shared  # noqa: PLC0415
     from xling_jax.train.writer import Display  # noqa: PLC0415
 
-    display, stop_asked = Display(), hosts.together(catch_signals())
+    display, stop_asked = Display(), hosts.together(stop_asked)
+    checkpoint, names = pathlib.Path(required(values, "checkpoint")), required(values, "tasks")
     check_shared(workdir)
     card = wait_for(checkpoint, bool(values["follow"].value), stop_asked, display)
     experiment = _experiment(values, names, checkpoint, card, where)

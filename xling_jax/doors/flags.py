@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -116,7 +117,7 @@ def define_hosts(values: flags.FlagValues) -> None:
     flags.DEFINE_float("host_timeout", 600.0, about, lower_bound=1.0, flag_values=values)
 
 
-def joined(values: flags.FlagValues) -> contextlib.AbstractContextManager[None]:
+def joined(values: flags.FlagValues, stop_asked: Callable[[], bool]) -> contextlib.AbstractContextManager[None]:
     """Returns what joins the hosts that the flags name, for a block; ConfigError if they name them in part."""
     from xling_jax.partitioning import hosts  # noqa: PLC0415 - imports JAX
 
@@ -129,4 +130,4 @@ def joined(values: flags.FlagValues) -> contextlib.AbstractContextManager[None]:
             "Allowed: all three of them on every host, or none where there is one host or a TPU pod."
         )
     address = hosts.Address(**given) if len(given) == 3 else None
-    return hosts.joined(address, required(values, "host_timeout"))
+    return hosts.joined(address, required(values, "host_timeout"), stop_asked)

@@ -7,6 +7,7 @@ import sys
 
 from absl import flags
 
+from xling_jax.doors.compiled import remove_halves
 from xling_jax.doors.flags import (
     data_dir,
     define_config,
@@ -58,7 +59,7 @@ def main(argv: list[str]) -> None:
         print("\n".join(describe(Run(declared, workdir, where, command).plan, workdir)))
         return
     skip_damaged = bool(values["skip_damaged"].value)
-    with joined(values):
+    with joined(values, stop_asked):
         run = Run(declared, workdir, where, command)
         run(hosts.together(stop_asked), jobs=required(values, "jobs"), skip_damaged=skip_damaged, asked=asked)
         if hosts.first():
@@ -125,11 +126,10 @@ def compilation_cache(workdir: pathlib.Path) -> None:
     """
     import jax  # noqa: PLC0415
 
-    from xling_jax.train.compiling import drop_torn  # noqa: PLC0415
-
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        drop_torn(workdir / "compiled")
-        jax.config.update("jax_compilation_cache_dir", str((workdir / "compiled").absolute()))
+        folder = (workdir / "compiled").absolute()
+        remove_halves(folder)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     everything = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
     for name, value in everything.items():
         if name.upper() not in os.environ:

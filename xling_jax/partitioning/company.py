@@ -17,6 +17,7 @@ from xling_jax.errors import EXIT_INTERRUPTED, HostError, XlingError
 
 BEAT = 1.0  # seconds between two signs of life
 LOST = 60.0  # seconds without one after which a host is gone
+SUSPECT = 8.0  # seconds without one after which it is gone, where an operation over devices has failed
 GRACE = 5.0  # seconds that a host which has heard of a failure has to end by itself
 FAREWELL = 10.0  # seconds that a host which has failed waits for the others to hear of it
 AGAIN = "What was saved stays: run the same command on all hosts again."
@@ -230,9 +231,9 @@ class Company:
 
     def _explained(self, error: Exception) -> Exception:
         """Returns the loss of a host, if that is what an error came from: an operation over devices that are gone."""
-        until = time.monotonic() + 6 * BEAT
+        until = time.monotonic() + SUSPECT + 2 * BEAT
         while time.monotonic() < until:
-            found = self._failure or self._lost(4 * BEAT)
+            found = self._failure or self._lost(SUSPECT)
             if found:
                 self._failure = found
                 return found

@@ -24,7 +24,7 @@ from typing import Any
 
 import jax
 
-from xling_jax import disk
+from xling_jax import __version__, disk
 from xling_jax.errors import ConfigError, HostError
 from xling_jax.partitioning import rollcall
 from xling_jax.partitioning.aborts import catch_aborts
@@ -122,7 +122,9 @@ def check_same(what: str, value: str) -> None:
 
 
 @contextlib.contextmanager
-def joined(address: Address | None, wait: float = WAIT) -> Generator[None]:
+def joined(
+    address: Address | None, wait: float = WAIT, stop_asked: Callable[[], bool] = lambda: False
+) -> Generator[None]:
     """Joins the hosts of a run for the block, which must be the first to use a device.
 
     An error in the block is told to the others, who end with it; and theirs end this one.
@@ -130,11 +132,13 @@ def joined(address: Address | None, wait: float = WAIT) -> Generator[None]:
     Args:
       address: where they meet; None for what the machine says: on a TPU pod all of its hosts, elsewhere one.
       wait: seconds to wait for a host that does not come, or says nothing new.
+      stop_asked: whether to stop waiting for those that have not come.
 
     Raises:
       HostError: not all of them have come, or one is gone or has failed.
+      Interrupted: asked to stop before all have come.
     """
-    company = _join(address, wait)
+    company = _join(address, wait, stop_asked)
     if company is None:
         yield
         return
@@ -142,6 +146,7 @@ def joined(address: Address | None, wait: float = WAIT) -> Generator[None]:
     catch_aborts(company.aborted)
     company.listen()
     try:
+        check_same("version", f"xling_jax {__version__}, jax {jax.__version__}")
         yield
         company.meet("the end")
     except BaseException as error:
@@ -164,7 +169,7 @@ def end_process(code: int) -> None:
     os._exit(code)
 
 
-def _join(address: Address | None, wait: float) -> Company | None:
+def _join(address: Address | None, wait: float, stop_asked: Callable[[], bool]) -> Company | None:
     """Starts JAX's coordination. Returns None where there is one host."""
     if address is None and not _on_a_pod():
         return None
@@ -172,7 +177,7 @@ def _join(address: Address | None, wait: float) -> Company | None:
         return None
     where: dict[str, Any] = {}
     if address is not None:
-        rollcall.call(address.coordinator, address.hosts, address.host, wait)
+        rollcall.call(address.coordinator, address.hosts, address.host, wait, stop_asked)
         where = {"coordinator_address": address.coordinator, "cluster_detection_method": "deactivate"}
         where |= {"num_processes": address.hosts, "process_id": address.host}
     if PREEMPTION in jax.config.values:  # it takes SIGTERM away from us, and Orbax asks for it in every step
@@ -201,7 +206,7 @@ def _on_a_pod() -> bool:
     """Whether this is a TPU machine of several, as JAX finds out from the metadata of its virtual machine."""
     from jax._src import cloud_tpu_init, clusters  # noqa: PLC0415 - private, and asked here only
 
-    if not cloud_tpu_init.running_in_cloud_tpu_vm or jax.config.values["jax_platforms"] == "cpu":
+    if not cloud_tpu_init.running_in_cloud_tpu_vm or os.environ.get("JAX_PLATFORMS") == "cpu":
         return False
     kinds = clusters.ClusterEnv._cluster_types
     found = [kind for kind in kinds if kind.name in ("gcetpu", "gketpu") and kind.is_env_present()]

@@ -1,11 +1,9 @@
-"""Compiling: its seconds and programs, told to the event under way in the thread that compiles; torn caches."""
+"""Compiling: its seconds and programs, told to the event under way in the thread that compiles."""
 
 import collections
 import functools
-import pathlib
 import threading
 import time
-import zlib
 
 import jax
 
@@ -20,8 +18,6 @@ DURATIONS = (
 COMPILING = DURATIONS[-1]
 HIT = "/jax/compilation_cache/cache_hits"
 REMEMBERED = 4096  # durations that may turn out to lie within a longer one
-NEWEST = 8  # entries of a cache: more threads than that never compile at once
-ZSTANDARD = bytes.fromhex("28b52ffd")
 
 
 class _Spans(threading.local):
@@ -62,20 +58,3 @@ def watch_compiling() -> None:
     """Begins to listen, once for the process."""
     jax.monitoring.register_event_duration_secs_listener(_took)
     jax.monitoring.register_event_listener(_happened)
-
-
-def drop_torn(folder: pathlib.Path) -> None:
-    """Removes compiled programs that a killed process was writing.
-
-    JAX writes an entry of its cache in place and never replaces one: a torn one would be found unreadable, with a
-    warning, and compiled anew in every run to come. Only the newest entries can be torn. Where zstandard is installed
-    JAX compresses with that and not with zlib; those entries are left as they are.
-    """
-    newest = sorted(folder.glob("*-cache"), key=lambda path: path.stat().st_mtime_ns)[-NEWEST:]
-    for path in newest:
-        data = path.read_bytes()
-        try:
-            if not data.startswith(ZSTANDARD):
-                zlib.decompress(data)
-        except zlib.error:
-            path.unlink(missing_ok=True)
