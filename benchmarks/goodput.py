@@ -23,7 +23,7 @@ from xling_jax.ledger import TIME, read_lines
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SEEDS = 7
 REPEATS = 3
-PATIENCE = 300.0  # seconds to the first step
+PATIENCE = 1200.0  # seconds to the first step
 RUN = (sys.executable, "-m", "xling_jax", "run", "--config=configs/quickstart.py")
 SAVES = (
     "--config.pretrain.save_every=250",

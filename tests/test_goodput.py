@@ -143,6 +143,25 @@ def test_two_kills_lose_what_both_did(book):
     assert book.seconds() == {"steps": 10 + 20, "lost": 5 + 1 + 4 + 3}
 
 
+def test_what_a_later_session_goes_back_behind_is_lost_by_all_before(book):
+    """From 0 to 30; from 20 to 40; and, as that checkpoint was damaged, from 0 again."""
+    book.end(book.begin(0, "train", "qa", 0), 15, 30)
+    book.session = 1
+    book.end(book.begin(100, "train", "qa", 20), 110, 40)
+    book.session = 2
+    book.end(book.begin(200, "train", "qa", 0), 230, 60)
+    assert book.seconds() == {"steps": 30, "lost": 15 + 10}
+
+
+def test_a_second_mark_of_a_step(book):
+    """What comes between two marks of one step was not done again because a third one follows."""
+    train = book.begin(0, "train", "qa", 0)
+    book.mark(train, 10, 40)
+    book.mark(train, 12, 40)
+    book.end(train, 20, 80)
+    assert book.seconds() == {"steps": 20}
+
+
 def test_a_stop_that_saved_loses_nothing(book):
     train = book.begin(0, "train", "qa", 0)
     book.mark(train, 10, 40)

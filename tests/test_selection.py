@@ -5,7 +5,7 @@ import random
 import pytest
 
 from xling_jax.errors import ConfigError
-from xling_jax.selection import Selection, SourceDev, averaged, best, candidates, compared, exhausted, needed
+from xling_jax.selection import Selection, SourceDev, averaged, best, candidates, compared, exhausted, needed, planned
 from xling_jax.tables.tasks import Cell
 
 
@@ -62,3 +62,11 @@ def test_a_trainer_cannot_be_handed_anything_else(cell):
     assert SourceDev(Cell("xnli", "dev", "en"), ("en",)).cell.language == "en"
     with pytest.raises(ConfigError, match=f"would be selected on {cell}.\nAllowed: .*labels in: en"):
         SourceDev(cell, ("en",))
+
+
+@pytest.mark.parametrize(
+    ("save_every", "last", "steps"),
+    [(6, 24, [6, 12, 18, 24]), (5, 9, [5, 9]), (5, 5, [5]), (10, 9, [9]), (0, 9, [9])],
+)
+def test_what_a_run_saves_is_known_from_its_last_step(save_every, last, steps):
+    assert planned(save_every, last) == steps == candidates(range(1, last + 1), save_every, last)

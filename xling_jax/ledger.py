@@ -21,6 +21,9 @@ import time
 from collections.abc import Generator, Mapping
 from typing import Any
 
+from xling_jax.disk import writing
+from xling_jax.errors import DiskError
+
 TIME = "time.jsonl"
 PULSE = 30.0  # seconds between signs of life
 MARK = 10.0  # seconds between marks, at least
@@ -151,7 +154,7 @@ class Ledger:
         while not self._over.wait(PULSE):
             try:
                 self.write({"at": now()})
-            except OSError:  # a full disk, say: the run itself will say so
+            except (OSError, DiskError):  # the run itself will say so
                 return
 
     def __enter__(self) -> "Ledger":
@@ -168,7 +171,7 @@ class Ledger:
 
     def _append(self, text: str) -> None:
         assert self._path is not None, "a ledger without a file writes nothing"
-        with open(self._path, "a", encoding="utf-8") as file:
+        with writing(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(text)
 
     def _begin(self, name: str, at: float, stage: str | None, step: int | None) -> Event:
@@ -198,7 +201,7 @@ class Ledger:
             yield event
         except BaseException:
             stack.remove(event)
-            with contextlib.suppress(OSError):  # the error that ends the run is the news
+            with contextlib.suppress(OSError, DiskError):  # the error that ends the run is the news
                 self._end(event, now())
             raise
         stack.remove(event)

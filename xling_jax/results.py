@@ -51,4 +51,7 @@ def read_results(path: pathlib.Path) -> Iterator[Result]:
         try:
             yield Result(**json.loads(line))
         except (json.JSONDecodeError, TypeError) as error:
-            raise DataError(f"{path}:{number}: not a results row ({error}).") from error
+            raise DataError(
+                f"{path}:{number}: not a results row ({error}).\n"
+                "A run that has lost its rows measures them again: delete that file and run its command."
+            ) from error

@@ -139,6 +139,11 @@ def candidates(steps: Sequence[int], save_every: int, last: int) -> list[int]:
     return [step for step in steps if step == last or (save_every > 0 and step % save_every == 0)]
 
 
+def planned(save_every: int, last: int) -> list[int]:
+    """Returns the candidates of a run whose last step is known, whether they are there or not."""
+    return sorted({*range(save_every, last, save_every), last}) if save_every else [last]
+
+
 def needed(selection: Selection, history: Sequence[tuple[int, float]], steps: Sequence[int]) -> set[int]:
     """Returns which of the steps that could be chosen a policy may still ask for."""
     if selection.compared or (AVERAGE in selection.policies and not selection.average):

@@ -1,6 +1,7 @@
 """Preparing with several processes: the same files, one error, and nothing half done whenever it is killed."""
 
 import concurrent.futures
+import multiprocessing
 import os
 import pathlib
 import random
@@ -15,7 +16,7 @@ from xling_jax.data import prepare as prepare_module
 from xling_jax.data import workers
 from xling_jax.data.prepare import STALE, prepare
 from xling_jax.data.workers import prepare_all
-from xling_jax.errors import DataError
+from xling_jax.errors import DataError, Interrupted
 from xling_jax.experiment import Part
 from xling_jax.tables.tasks import parse_cells
 
@@ -157,6 +158,28 @@ def test_two_programs_at_once(tmp_path):
     both = [start(tmp_path, root) for _ in range(2)]
     assert [process.wait(120) for process in both] == [0, 0]
     assert len(list(root.iterdir())) == 2, "two cells, and no drafts"
+
+
+def test_it_can_be_ended_within_a_cell(tokenizer, tmp_path, monkeypatch):
+    """Asked between two chunks; what was under way leaves nothing."""
+    monkeypatch.setattr(workers, "ASK_EVERY", 0.0)
+
+    def stop():
+        raise Interrupted("Stopped within a cell.")
+
+    with pytest.raises(Interrupted):
+        prepare_all([part("world_nli.train.qen", 600)], tokenizer, tmp_path, pause=stop)
+    assert not list(tmp_path.iterdir()), "no cell, and no draft"
+
+
+def test_the_processes_leave_stopping_to_who_started_them():
+    """A signal to all processes of a group ends none of them before their parent, which has to save, ends them."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context, workers._begin, (None,)) as pool:
+        pid = pool.submit(os.getpid).result()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(pid, number)
+        assert pool.submit(os.getpid).result() == pid
 
 
 def test_stale_drafts_are_removed(tokenizer, tmp_path, monkeypatch):

@@ -131,6 +131,27 @@ def test_of_a_stage_under_way(stopped, whole, kind, capsys):
 
 
 @SLOW
+def test_of_one_that_is_averaged_and_gone(stopped, whole):
+    """The last two are averaged: without the first of them, no other one is taken in its place."""
+    folder = stage(stopped, "nli_s0")
+    before, newest = steps(folder)[-2:]
+    shutil.rmtree(folder / "checkpoints" / str(before))
+    with pytest.raises(DamagedError, match=rf"step {before} is damaged \(it is not there\)"):
+        run(stopped)
+    run(stopped, skip_damaged=True)
+    assert [path.name for path in (folder / "damaged").iterdir()] == [str(newest)], "it is passed again"
+    assert_as_ever(stopped, whole)
+
+
+@SLOW
+def test_of_what_was_being_removed_nothing_stays(stopped, whole):
+    """What an ended run left of a checkpoint it was removing, of a step where it had been stopped, goes."""
+    (stage(stopped, "nli_s0") / "checkpoints" / "7" / "params").mkdir(parents=True)
+    run(stopped)
+    assert_as_ever(stopped, whole)
+
+
+@SLOW
 def test_of_all_checkpoints_the_stage_starts_again(stopped, whole, capsys):
     folder = stage(stopped, "nli_s0")
     there = steps(folder)

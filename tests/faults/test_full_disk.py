@@ -52,7 +52,7 @@ def struck(output: str) -> pathlib.Path:
     return pathlib.Path(found[0][0])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.04, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95])
+@pytest.mark.parametrize("share", [0.0, 0.04, 0.3, 0.5, 0.7, 0.9])
 def test_at_every_size(straight, disk, share):
     """The disk holds a part of what a run writes; it is made larger by and by, until the run ends."""
     folder, resize = disk

@@ -95,8 +95,13 @@ def test_both_are_in_the_report(workdir, tmp_path):
     assert "<h3>Throughput</h3>" in page and "<h3>Time</h3>" in page
     assert "tiny,,speed,none_qa2,tokens/s,100.0," in csv and "tiny,,time,all,seconds,50.0," in csv
     assert "| training steps that count | 32.0 | 64.0 |" in (tmp_path / "tables.md").read_text()
+    assert "What 50 s of wall time went to" in page
+    svg = (tmp_path / "figures" / "tiny-time.svg").read_text()
+    assert [word for word in (" 64.0", " 20.0", " 16.0") if word.strip() not in svg] == []
+    assert svg.index("steps") < svg.index("startup") < svg.index("compile"), "the longest first, behind the steps"
 
 
 def test_a_run_of_an_older_version_has_neither(make_workdir, tmp_path):
     report = write_report([make_workdir().path], tmp_path)
     assert not {table.name for experiment in report.experiments for table in experiment.tables} & {"speed", "time"}
+    assert not list((tmp_path / "figures").glob("*-time.*"))

@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
+from xling_jax import world
+from xling_jax.data.batches import Batches, BatchPlan
+from xling_jax.data.prepare import prepare
+from xling_jax.data.tokenizers import PieceTokenizer, load_tokenizer, train_vocabulary
+from xling_jax.experiment import Part
 from xling_jax.flops import Work
 from xling_jax.stages.workload import load, text_lengths
+from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.tasks import parse_cells
 
 EACH = Work(tokens=100, pairs=1, places=1000)
 
@@ -59,3 +66,43 @@ def test_answers_in_words():
 def test_an_empty_batch_of_packed_rows():
     batch = {"input_ids": np.zeros((2, 4), np.int32), "segments": np.zeros((2, 4), np.int32)}
     assert load(batch, "tagging", EACH).real == Work()
+
+
+TASKS = ("world_text.train", "world_nli.dev", "world_pos.dev", "world_qa.dev", "world_choice.dev")
+
+
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_real_batches(tmp_path, task, packing):
+    """Over an epoch every feature comes once: the tokens that are counted are those that were prepared."""
+    (cell,) = parse_cells(f"{task}.qen")
+    prepared = prepare(Part(cell, 0, 48, 64), PieceTokenizer(world.pieces()), tmp_path)
+    if packing and not KINDS[cell.row.kind].packs:
+        pytest.skip("this kind is not packed")
+    plan = BatchPlan(16, 0, (24, 32, 64), packing)
+    steps = prepared.features // 16 if not packing else 3
+    source = Batches([prepared], rates=[1], plan=plan, steps=steps)
+    loads = [load(batch, cell.row.kind, EACH) for _, batch in source]
+    examples = [len(source.identify(step)) for step in range(steps)]
+    assert [found.examples for found in loads] == examples
+    if prepared.features == sum(examples) and cell.row.kind != "multiple_choice":
+        assert sum(found.real.tokens for found in loads) == prepared.lengths_N.sum()
+    for found, (_, batch) in zip(loads, source, strict=True):
+        assert found.real.tokens == (batch["input_ids"] != 1).sum(), "nothing but padding is id 1"
+        assert found.padded.tokens == batch["input_ids"].size
+
+
+@pytest.mark.parametrize("task", ["world_nli.dev", "world_pos.dev", "world_qa.dev"])
+@pytest.mark.parametrize(("form", "kind"), [("plain", "lm"), ("mt5", "text_to_text")])
+def test_real_batches_of_answers_in_words(tmp_path, task, form, kind):
+    (cell,) = parse_cells(f"{task}.qen")
+    train_vocabulary("qwen", ["True or False ? 0 1 2 NOUN VERB PROPN"] * 3, 280, tmp_path / "tokenizer.json")
+    tokenizer = load_tokenizer(tmp_path / "tokenizer.json", "qwen")
+    prepared = prepare(Part(cell, 0, 32, 400, form, 40), tokenizer, tmp_path)
+    source = Batches([prepared], rates=[1], plan=BatchPlan(8, 0, (200, 400)), steps=3)
+    for _, batch in source:
+        found = load(batch, kind, EACH)
+        said = (batch["labels"] >= 0).sum()
+        assert found.examples == 8 and found.real.places == said > 0
+        assert found.real.tokens + found.real.targets == batch["lengths"].sum() + said
+        assert found.padded.tokens + found.padded.targets == batch["input_ids"].size + batch["labels"].size

@@ -7,6 +7,7 @@ import sys
 
 from absl import flags
 
+from xling_jax.doors.compiled import remove_halves
 from xling_jax.doors.flags import (
     data_dir,
     define_config,
@@ -126,7 +127,9 @@ def compilation_cache(workdir: pathlib.Path) -> None:
     import jax  # noqa: PLC0415
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
-        jax.config.update("jax_compilation_cache_dir", str((workdir / "compiled").absolute()))
+        folder = (workdir / "compiled").absolute()
+        remove_halves(folder)
+        jax.config.update("jax_compilation_cache_dir", str(folder))
     everything = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
     for name, value in everything.items():
         if name.upper() not in os.environ:

@@ -70,6 +70,7 @@ def build_experiment(collected: Collected) -> ExperimentReport:
     name = figures.file_name(collected.record.name)
     targets = tuple(build_target(collected, target, name) for target in collected.record.targets)
     curves = figures.training_curves(name, collected)
+    curves += [figures.time_bars(f"{name}-time", collected.time)] if collected.time and collected.time.wall else []
     stages = tuple(table for build in STAGE_TABLES if (table := build(collected)).rows)
     return ExperimentReport(collected.record, answer(collected), targets, stages, tuple(curves), collected.rows)
 

@@ -20,6 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from xling_jax.goodput import Goodput
+from xling_jax.ledger import STEPS
 from xling_jax.report.collect import Collected, Curve
 from xling_jax.report.table import Table
 
@@ -34,6 +36,7 @@ VARIABLES = {
     BLUE_LINE: "var(--blue)",
     VERMILION_LINE: "var(--red)",
 }
+BARS = 8  # of time, the longest ones
 POINTS = 300  # of a curve; more are averaged in bins, as they would lie on each other
 
 STYLE: Any = {
@@ -166,6 +169,27 @@ def _curve_panel(name: str, kind: str, curves: Sequence[Curve]) -> Drawing:
     lost = any(not np.isfinite(curve.losses).all() for curve in curves)
     note = "; crosses: steps where the loss was not finite" if lost else ""
     return _drawing(name, f"Training loss of {kind} ({lines}{note}).", (2.9, 2.0), draw)
+
+
+def time_bars(name: str, found: Goodput) -> Drawing:
+    """Returns what the time went to: training steps first, then what took the most of it."""
+    rest = sorted((kind for kind in found.seconds if kind != STEPS), key=found.seconds.__getitem__, reverse=True)
+    kinds = [STEPS, *rest[: BARS - 1]]
+    shares = [100 * found.share(kind) for kind in kinds]
+
+    def draw(axes: Axes) -> None:
+        axes.barh(range(len(kinds)), shares, height=0.62, color=[BLUE_LINE, *[MUTED] * (len(kinds) - 1)])
+        for place, share in enumerate(shares):
+            axes.text(share, place, f" {share:.1f}", va="center", color=INK, fontsize=8)
+        axes.set_title("time", fontsize=9, loc="left", color=INK)
+        axes.set(xlim=(0, max(shares) * 1.22 or 1), ylim=(len(kinds) - 0.5, -0.5), xlabel="% of wall time")
+        axes.set_yticks(range(len(kinds)), kinds)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+
+    more = f" The {len(kinds)} kinds that took the most." if len(rest) >= BARS else ""
+    caption = f"What {found.wall:,.0f} s of wall time went to; goodput is the share of steps.{more}"
+    return _drawing(name, caption, (2.9, 2.0), draw)
 
 
 def thin(curve: Curve) -> tuple[np.ndarray, np.ndarray]:

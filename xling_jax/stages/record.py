@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from xling_jax import __version__
-from xling_jax.errors import ConfigError
+from xling_jax.errors import ConfigError, DataError
 from xling_jax.experiment import as_json, digest, seen_languages
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.hosts import write_text
@@ -113,7 +113,13 @@ def claim_workdir(workdir: pathlib.Path, plan: Plan) -> None:
     """Raises ConfigError if a folder holds the run of another experiment or of another configuration."""
     mine = _claimed(plan)
     for path in sorted((workdir / "experiments").glob("*.json")):
-        there = json.loads(path.read_text())["config"]
+        try:
+            there = json.loads(path.read_text(encoding="utf-8"))["config"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path}, which says what was asked here, is damaged ({error}).\n"
+                "Delete it, and run the same command as before again: it is written anew."
+            ) from error
         if there != mine:
             differing = sorted(name for name in mine if there.get(name) != mine[name])
             raise ConfigError(

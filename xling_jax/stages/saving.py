@@ -20,8 +20,16 @@ class Saver:
         self._history: list[tuple[int, float]] = []
 
     def go_on(self, step: int) -> None:
-        """Takes up the history of the checkpoint that training goes on from; there is none of step 0."""
+        """Takes up the history of the checkpoint that training goes on from; there is none of step 0.
+
+        What the run before had come to remove, but was ended, goes.
+        """
         self._history = self._checkpoints.meta(step)[HISTORY] if step else []
+        before = [there for there in self._checkpoints.steps() if there < step]
+        if self._stage.selection == Selection():
+            self._checkpoints.drop(before)
+        else:
+            self._tidy(before)
 
     def __call__(self, step: int, state: Any) -> None:
         """Starts to save a state. The checkpoint before it stays until this one is whole, whatever is selected."""
@@ -29,9 +37,13 @@ class Saver:
         if self._judge is not None and self._candidates([step]):
             self._history.append((step, self._judge(state["params"])))
         self._checkpoints.save(step, state, self._history)
-        if selection != Selection():
-            kept = needed(selection, self._history, self._candidates(before)) | set(before[-1:])
-            self._checkpoints.drop(set(before) - kept)
+        if selection != Selection():  # then Orbax removes the one before
+            self._tidy(before)
+
+    def _tidy(self, before: list[int]) -> None:
+        """Removes what is not needed of the checkpoints before the newest one, which may not be whole yet."""
+        kept = needed(self._stage.selection, self._history, self._candidates(before)) | set(before[-1:])
+        self._checkpoints.drop(set(before) - kept)
 
     def _candidates(self, steps: list[int]) -> list[int]:
         return candidates(steps, self._stage.save_every, self._steps)

@@ -20,7 +20,7 @@ from xling_jax.optim import Optim
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.feed import batch_multiple, share_of
 from xling_jax.partitioning.hosts import write_text
-from xling_jax.selection import AVERAGE, COMPARISONS, LAST, Selection, averaged, best, candidates
+from xling_jax.selection import AVERAGE, COMPARISONS, LAST, Selection, averaged, best, planned
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.diverged import written_down
 from xling_jax.stages.evaluation import (
@@ -357,12 +357,14 @@ class StageRunner:
         _, abstract = self.programs.state_maker(node.heads, node.stage.optim)
         checkpoints = Checkpoints(folder / CHECKPOINTS, None, background=False)
         try:
-            steps = self._candidates(node, checkpoints)
+            last = checkpoints.steps()[-1]
             if policy == AVERAGE:
-                params = checkpoints.mean_params(averaged(selection, steps), abstract["params"])
-                step, name = steps[-1], AVERAGED
+                steps = averaged(selection, planned(node.stage.save_every, last))
+                checkpoints.need(steps)
+                params = checkpoints.mean_params(steps, abstract["params"])
+                step, name = last, AVERAGED
             else:
-                step, name = best(checkpoints.meta(steps[-1])[HISTORY]), CHECKPOINTS
+                step, name = best(checkpoints.meta(last)[HISTORY]), CHECKPOINTS
                 params = checkpoints.restore_params(step, abstract["params"])
         finally:
             checkpoints.close()
@@ -371,11 +373,6 @@ class StageRunner:
                 save_alone(folder / AVERAGED, step, params)
             choose(folder, name, step, policy)
         return merge_lora(params), step
-
-    def _candidates(self, node: Node, checkpoints: Checkpoints) -> list[int]:
-        """Returns the steps of a trained stage that can be chosen."""
-        steps = checkpoints.steps()
-        return candidates(steps, node.stage.save_every, steps[-1])
 
     def _with_head(self, question: Question, params: Any) -> tuple[tuple[HeadSpec, ...], Any]:
         """Returns (heads, parameters) of this stage's body with the head of an earlier stage."""
@@ -393,7 +390,9 @@ class StageRunner:
         _, abstract = self.programs.state_maker(node.heads, node.stage.optim)
         checkpoints = Checkpoints(folder / CHECKPOINTS, None, background=False)
         try:
-            for step in self._candidates(node, checkpoints):
+            steps = planned(node.stage.save_every, checkpoints.steps()[-1])
+            checkpoints.need(steps)
+            for step in steps:
                 left = left_of(step_questions(self.plan, node, [step]), folder, node.stage.selection.policy)
                 if left:
                     params = merge_lora(checkpoints.restore_params(step, abstract["params"]))

@@ -10,6 +10,8 @@ import jax
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.flops import Work, costs
 from xling_jax.ledger import PROFILE, TRAIN, Event, Ledger
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.feed import share_of
 from xling_jax.stages.plan import Node, Plan
 from xling_jax.stages.record import stage_folder
 from xling_jax.stages.workload import load
@@ -94,7 +96,7 @@ class Telemetry:
         self._tell(node, trace, start)
 
     def _sinks(self, node: Node, start: int) -> list[Callable[[], Sink]]:
-        if jax.process_index():
+        if not hosts.first():
             return []  # one host writes what all of them know
         files = stage_folder(self.workdir, node.folder), self.workdir / TENSORBOARD / node.folder
         makers = file_sinks(*files, start)
@@ -135,4 +137,4 @@ class Telemetry:
 
 def devices_of(mesh: jax.sharding.Mesh) -> Devices:
     """Returns what computes on a mesh."""
-    return Devices(jax.process_count(), mesh.size, peak(mesh.devices.flat[0].device_kind))
+    return Devices(share_of(mesh).count, mesh.size, peak(mesh.devices.flat[0].device_kind))

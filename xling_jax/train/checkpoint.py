@@ -99,6 +99,11 @@ class Checkpoints:
             found = hosts.first_does(f"checkpoints in {self._path}", lambda: sorted(self._manager.all_steps()))
         return found
 
+    def need(self, steps: Iterable[int]) -> None:
+        """Raises DamagedError for the first of some checkpoints that is not there any more."""
+        for step in sorted(set(steps) - set(self.steps())):
+            raise self._damaged(step, "it is not there")
+
     def drop(self, steps: Iterable[int]) -> None:
         """Removes checkpoints."""
         with _ONE_AT_A_TIME:

@@ -1,4 +1,4 @@
-"""Seconds and programs that compiling takes, told to the event under way in the thread that compiles."""
+"""Compiling: its seconds and programs, told to the event under way in the thread that compiles."""
 
 import collections
 import functools

@@ -48,7 +48,7 @@ class Load:
 
 @dataclasses.dataclass(frozen=True)
 class Devices:
-    """What computes: hosts with as much to do each, devices together, the peak of one in FLOP/s if it is known."""
+    """What computes: hosts that each have such a batch, devices together, the peak of one in FLOP/s if it is known."""
 
     hosts: int = 1
     count: int = 1

@@ -14,6 +14,8 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 
+from xling_jax.disk import writing
+
 TENSORBOARD = "tensorboard"
 NAME = "events.out.tfevents"
 VERSION = b"brain.Event:2"
@@ -103,14 +105,16 @@ class EventFile:
             _forget(path, start)
         now = time.time()
         name = f"{NAME}.{now:.6f}.{socket.gethostname()}.{os.getpid()}"  # the order of names is that of files
-        self._file = open(folder / name, "ab")  # noqa: SIM115 - `close` does
+        self._path = folder / name
+        self._file = open(self._path, "ab")  # noqa: SIM115 - `close` does
         self._append(_event(now, 0, _field(3, BYTES, VERSION)))
         if start:  # whoever has the old files open forgets the later steps, too
             self._append(_event(now, start + 1, _field(7, BYTES, _field(1, VARINT, _varint(1)))))
 
     def _append(self, event: bytes) -> None:
-        self._file.write(record(event))
-        self._file.flush()
+        with writing(self._path):
+            self._file.write(record(event))
+            self._file.flush()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the scalars of a step."""
