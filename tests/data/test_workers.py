@@ -1,11 +1,13 @@
 """Preparing with several processes: the same files, one error, and nothing half done whenever it is killed."""
 
 import concurrent.futures
+import fcntl
 import multiprocessing
 import os
 import pathlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -194,6 +196,34 @@ def test_stale_drafts_are_removed(tokenizer, tmp_path, monkeypatch):
     prepare(PARTS[2], tokenizer, tmp_path)
     assert not old.exists(), "nobody has written there for a day"
     assert young.exists() and prepared.path.exists(), "somebody writes there"
+
+
+def test_drafts_of_killed_processes_of_this_machine_are_removed_at_once(tokenizer, tmp_path):
+    """A lock says that somebody lives who writes there; of another machine's drafts it says nothing."""
+    here = socket.gethostname()
+    names = {"dead": f"{here}-0123", "alive": f"{here}-4567", "just begun": f"{here}-89ab", "elsewhere": "other-0123"}
+    drafts = {what: tmp_path / f".world_pos.dev.qen-0123.{name}" for what, name in names.items()}
+    for what, draft in drafts.items():
+        draft.mkdir()
+        before = time.time() - (0.0 if what == "just begun" else 60.0)
+        os.utime(draft, (before, before))
+    lock = os.open(drafts["alive"], os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    prepare(PARTS[1], tokenizer, tmp_path)
+    os.close(lock)
+    assert [what for what, draft in drafts.items() if draft.exists()] == ["alive", "just begun", "elsewhere"]
+
+
+def test_a_draft_is_locked_while_it_is_written(tokenizer, tmp_path):
+    found = []
+
+    def each(function, *items):
+        (draft,) = tmp_path.glob(".*")
+        found.append(prepare_module._is_locked(draft))
+        return map(function, *items)
+
+    prepare(PARTS[1], tokenizer, tmp_path, each=each)
+    assert found == [True]
 
 
 def test_examples_are_not_held(tokenizer, tmp_path):

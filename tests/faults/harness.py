@@ -79,10 +79,15 @@ def wait_for(process: subprocess.Popen, workdir: pathlib.Path, doing: str, times
     return False
 
 
-def interrupt(workdir: pathlib.Path, doing: str, rng: random.Random, send: Callable, *more: str) -> subprocess.Popen:
-    """Starts a run and sends it something at a moment of what it is doing, which it has to come to."""
+def interrupt(
+    workdir: pathlib.Path, doing: str, rng: random.Random, send: Callable, *more: str, most: int = 1
+) -> subprocess.Popen:
+    """Starts a run and sends it something at a moment of what it is doing, which it has to come to.
+
+    That is drawn: up to so many times it is let go on, and up to 60 ms more.
+    """
     process = start(workdir, *more)
-    times, delay = rng.randint(1, 3 if doing != "between" else 2), rng.random() * 0.06
+    times, delay = rng.randint(1, most), rng.random() * 0.06
     if not wait_for(process, workdir, doing, times):
         raise AssertionError(f"it never came to {doing} for the {times}th time:\n{process.communicate()[0]}")
     time.sleep(delay)

@@ -6,18 +6,22 @@ test holds the two against each other, example by example.
 """
 
 import array
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import itertools
 import json
 import mmap
 import operator
+import os
 import pathlib
 import shutil
+import socket
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from array_record.python import array_record_module  # ty: ignore[import-not-found] - compiled, without stubs
@@ -39,6 +43,7 @@ FORMAT_VERSION = 6  # raise it when a format's output changes
 CONTENT = ("kind", "reader", "labels", "pivot", "fields", "words", "choices", "faults", "unanswerable")
 CHUNK = 256  # examples that are made at once
 STALE = 24 * 3600.0  # seconds after which whoever wrote a draft is dead
+YOUNG = 2.0  # seconds until which a draft of this machine may not be locked yet
 LAZY = 64 << 20  # bytes of raw examples above which they stay on disk
 
 
@@ -83,10 +88,7 @@ class Prepared:
     @property
     def table(self) -> dict[str, Feature]:
         """Returns the arrays of a feature, with the padding of the tokenizer they were made with."""
-        kind = self.cell.row.kind
-        table = format_of(kind).FEATURES if self.form == HEADS else TABLES[kind]
-        sized = {name: dataclasses.replace(spec, answer_length=self.answer_length) for name, spec in table.items()}
-        return sized | {"input_ids": dataclasses.replace(table["input_ids"], pad=self.pad)}
+        return table_of(self.cell.row.kind, self.form, self.pad, self.answer_length)
 
     def raw(self) -> Sequence[dict]:
         """Returns the raw examples, in order; many are read as they are asked for. Training cells keep none."""
@@ -98,6 +100,13 @@ class Prepared:
         if keeps_raw(self.cell) and len(found) != self.examples:
             raise damaged(self.path, f"examples.jsonl has {len(found)} examples of {self.examples}")
         return found
+
+
+def table_of(kind: str, form: str, pad: int, answer_length: int) -> dict[str, Feature]:
+    """Returns the arrays of a feature: with heads, or in words with answers of a length. `pad`: of its ids."""
+    table = format_of(kind).FEATURES if form == HEADS else TABLES[kind]
+    sized = {name: dataclasses.replace(spec, answer_length=answer_length) for name, spec in table.items()}
+    return sized | {"input_ids": dataclasses.replace(table["input_ids"], pad=pad)}
 
 
 class RawExamples(Sequence):
@@ -190,10 +199,10 @@ def prepare(
     final = root / f"{part.cell}-{_address(part, tokenizer, data)}"
     if not final.exists():
         _sweep(root)
-        draft = root / f".{final.name}.{uuid.uuid4().hex}"  # process numbers are not unique on a shared disk
-        draft.mkdir(parents=True)
+        # Process numbers are not unique on a shared disk.
+        draft = root / f".{final.name}.{socket.gethostname()}-{uuid.uuid4().hex}"
         try:
-            with writing(final):
+            with writing(final), _locked(draft):
                 counts = _write(draft, part, raw_examples(part, data_dir), tokenizer, each)
                 meta = {
                     "cell": str(part.cell),
@@ -215,14 +224,45 @@ def prepare(
 
 
 def _sweep(root: pathlib.Path) -> None:
-    """Removes drafts of processes that died: nobody has written to them for a day."""
+    """Removes drafts of processes that died: of this machine, nobody locks them; of any, nobody has written for a day.
+
+    Locks do not reach other machines on every shared disk.
+    """
     for draft in root.glob(".*-*.*"):
         try:
             touched = max(path.stat().st_mtime for path in [draft, *draft.iterdir()])
         except OSError:  # just moved to its place, or removed by another process
             continue
-        if time.time() - touched > STALE:
+        age = time.time() - touched
+        if age > STALE or (age > YOUNG and f".{socket.gethostname()}-" in draft.name and not _is_locked(draft)):
             shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(draft: pathlib.Path) -> Generator[None]:
+    """Makes a folder, and holds a lock on it while the block runs, or its process lives."""
+    draft.mkdir(parents=True)
+    handle = os.open(draft, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a disk without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_locked(draft: pathlib.Path) -> bool:
+    try:
+        handle = os.open(draft, os.O_RDONLY)
+    except OSError:  # just moved to its place
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
 
 
 @dataclasses.dataclass(frozen=True)
