@@ -19,7 +19,7 @@ from xling_jax.train.checkpoint import Checkpoints
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "partitioning"))
 
 
-def talk(folder: str, failing: int | None) -> None:
+def talk(folder: str, failing: int | None = None) -> None:
     """Meets, makes once, and fails on one host while the other waits."""
     path = pathlib.Path(folder) / "made"
     made = hosts.first_does("a file", lambda: path.write_text("once") and [hosts.count(), {"a": 1}])
@@ -87,10 +87,17 @@ def run(config: dict, workdir: str, data_dir: str | None, failing: int = 0) -> N
     Run(from_config(config), pathlib.Path(workdir), where)(stop, jobs=1)
 
 
+def come_late() -> None:
+    """Comes when called, and then not to JAX."""
+    hosts.jax.distributed.initialize = lambda **given: time.sleep(60)
+
+
 def main(job: str, address: dict, given: dict) -> None:
     began, wait = time.monotonic(), address.pop("wait")
     here = hosts.Address(**address) if address["hosts"] > 1 else None
     try:
+        if given.pop("late", None) == address["host"]:
+            come_late()
         with hosts.joined(here, wait):
             {"talk": talk, "step": step, "save": save, "restore": restore, "run": run}[job](**given)
     except XlingError as error:

@@ -170,6 +170,9 @@ def test_an_error_of_a_library_is_the_loss_of_a_host_if_one_is_lost(make):
     first, second = make(2)
     assert str(first.leave(TypeError("a mistake of ours"))) == "a mistake of ours"
     first, second = make(2)
+    slow = first.leave(RuntimeError("INTERNAL: Gloo context initialization failed: DEADLINE_EXCEEDED"))
+    assert isinstance(slow, HostError) and "all hosts has failed: INTERNAL: Gloo context" in str(slow)
+    first, second = make(2)
     second.close()
     found = first.leave(ValueError("Gloo all-reduce failed"))
     assert isinstance(found, HostError) and "Host 1 of 2 is gone" in str(found)

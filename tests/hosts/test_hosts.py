@@ -42,6 +42,15 @@ def test_who_does_not_come_is_named(tmp_path, there):
             assert f"error: Host {missing[0]} of {count} has not come to " in host.said()
 
 
+@pytest.mark.slow
+def test_a_host_that_is_lost_while_jax_starts_is_no_page_of_addresses(tmp_path):
+    with processes.started(processes.jobs("talk", wait=8.0, folder=str(tmp_path), late=1), tmp_path, 1) as started:
+        assert started[0].code() == 75
+        said = started[0].said()
+    assert "error: JAX has ended this process while it started or stopped: DEADLINE_EXCEEDED" in said
+    assert "stack trace" not in said and "@ " not in said
+
+
 ADDRESSES = {
     "no port": (("localhost", 2, 0), "--coordinator=localhost is no address.\nAllowed: HOST:PORT of host 0"),
     "port": (("localhost:0", 2, 0), "--coordinator=localhost:0 is no address"),

@@ -238,6 +238,9 @@ class Company:
                 self._failure = found
                 return found
             time.sleep(BEAT / 10)
+        if "gloo" in str(error).lower():  # which gives hosts 30 s to come to a first operation
+            first = str(error).strip().splitlines()[0]
+            return HostError(f"An operation over the devices of all hosts has failed: {first}\n{AGAIN}")
         return error
 
 

@@ -25,10 +25,10 @@ from typing import Any
 import jax
 
 from xling_jax import __version__, disk
-from xling_jax.errors import ConfigError, HostError
+from xling_jax.errors import EXIT_INTERRUPTED, ConfigError, HostError
 from xling_jax.partitioning import rollcall
 from xling_jax.partitioning.aborts import catch_aborts
-from xling_jax.partitioning.company import Company, code_of
+from xling_jax.partitioning.company import AGAIN, Company, code_of
 from xling_jax.partitioning.store import Store
 
 PREEMPTION = "jax_enable_preemption_service"
@@ -142,7 +142,6 @@ def joined(
         yield
         return
     _HERE.append(company)
-    catch_aborts(company.aborted)
     company.listen()
     try:
         check_same("version", f"xling_jax {__version__}, jax {jax.__version__}")
@@ -168,6 +167,16 @@ def end_process(code: int) -> None:
     os._exit(code)
 
 
+def _aborted(line: str) -> None:
+    """Ends the process, which JAX is about to end because hosts are lost."""
+    if _HERE:
+        _HERE[0].aborted(line)
+        return
+    said = line.partition("absl::Status: ")[2].strip() or "hosts are lost"
+    print(f"error: JAX has ended this process while it started or stopped: {said}.\n{AGAIN}", file=sys.stderr)
+    end_process(EXIT_INTERRUPTED)
+
+
 def _join(address: Address | None, wait: float, stop_asked: Callable[[], bool]) -> Company | None:
     """Starts JAX's coordination. Returns None where there is one host."""
     if address is None and not _on_a_pod():
@@ -181,6 +190,7 @@ def _join(address: Address | None, wait: float, stop_asked: Callable[[], bool]) 
         where |= {"num_processes": address.hosts, "process_id": address.host}
     if PREEMPTION in jax.config.values:  # it takes SIGTERM away from us, and Orbax asks for it in every step
         jax.config.update(PREEMPTION, False)
+    catch_aborts(_aborted)
     try:
         jax.distributed.initialize(**where, initialization_timeout=max(1, int(wait)))
     except (RuntimeError, ValueError) as error:
