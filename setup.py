@@ -42,6 +42,7 @@ setuptools.setup(
     install_requires=CORE,
     extras_require={
         "tpu": ["jax[tpu]"],
+        "tpu-aot": ["jax[tpu]"],  # libtpu of JAX's own version: `xling plan` compiles with it where there is no TPU
         "gpu": ["jax[cuda13]"],
         "wandb": ["wandb>=0.20"],
         "parity": ["safetensors", "torch", "transformers>=5"],  # of PyTorch, the CPU build does

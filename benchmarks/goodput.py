@@ -2,7 +2,7 @@
 
     python benchmarks/goodput.py WORKDIR [SEEDS]
 
-Writes goodput.json beside this file. About 12 minutes with the seven seeds it has by default; the machine should have
+Writes goodput.json beside this file. About 12 minutes with the five seeds it has by default; the machine should have
 nothing else to do. WORKDIR is made, and should not be there yet: what is left in it from before is not cold.
 """
 
@@ -21,7 +21,7 @@ from xling_jax.goodput import Goodput, goodput
 from xling_jax.ledger import TIME, read_lines
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-SEEDS = 7
+SEEDS = 5
 REPEATS = 3
 PATIENCE = 1200.0  # seconds to the first step
 RUN = (sys.executable, "-m", "xling_jax", "run", "--config=configs/quickstart.py")

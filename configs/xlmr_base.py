@@ -63,7 +63,7 @@ def get_config(size: str = "default") -> ConfigDict:
                 "comparisons": (("mnli", "none"), ("squad", "none")),
                 "headline": ("mnli", "none", "xnli"),
                 "dtype": "bfloat16",
-                "remat": False,
+                "remat": "none",
             }
         )
     )

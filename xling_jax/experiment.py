@@ -233,7 +233,7 @@ class Experiment:
     strategy: str = "data"
     mesh: str = "any"
     dtype: str = "float32"
-    remat: bool = False
+    remat: str = "none"  # none | dots | full: what of a layer is computed again for its gradient (models/layers.py)
 
 
 CHOICES = {
@@ -244,6 +244,7 @@ CHOICES = {
     "kind": ("world", "xlmr", "mt5", "llama", "qwen"),
     "dtype": ("float32", "bfloat16"),
     "strategy": ("data", "fsdp", "fsdp_tensor"),
+    "remat": ("none", "dots", "full"),
     "form": ("", "heads", "text"),
     "prompts": ("", *PROMPTS),
 }

@@ -142,11 +142,11 @@ def test_remat_changes_nothing_but_the_program(params):
         return lambda params, x: jnp.square(Decoder(config).apply({"params": params}, x)[0][:, -1]).sum()
 
     weights, batch = params(CONFIG), tokens(2, 6)
-    off, on = (jax.jit(jax.value_and_grad(loss(remat)))(weights, batch) for remat in (False, True))
+    off, on = (jax.jit(jax.value_and_grad(loss(remat)))(weights, batch) for remat in ("none", "full"))
     np.testing.assert_allclose(off[0], on[0], rtol=1e-6)
     # The forward pass is computed twice, fused in another way: float32 rounding of gradients of order 1.
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), off[1], on[1])
-    text = [str(jax.make_jaxpr(jax.grad(loss(remat)))(weights, batch)) for remat in (False, True)]
+    text = [str(jax.make_jaxpr(jax.grad(loss(remat)))(weights, batch)) for remat in ("none", "full")]
     assert ["remat" in part or "checkpoint" in part for part in text] == [False, True]
 
 

@@ -40,11 +40,11 @@ def loss(params, layers, frozen, key=None, **more):
 @pytest.mark.parametrize(
     ("layers", "frozen", "remat", "norm"),
     [
-        pytest.param(UNROLLED, 1, False, "post", marks=pytest.mark.slow),
-        pytest.param(UNROLLED, 4, True, "pre", marks=pytest.mark.slow),
-        (SCANNED, 3, True, "post"),
-        pytest.param(SCANNED, 6, False, "pre", marks=pytest.mark.slow),
-        pytest.param(SCANNED, 7, False, "post", marks=pytest.mark.slow),
+        pytest.param(UNROLLED, 1, "none", "post", marks=pytest.mark.slow),
+        pytest.param(UNROLLED, 4, "full", "pre", marks=pytest.mark.slow),
+        (SCANNED, 3, "full", "post"),
+        pytest.param(SCANNED, 6, "none", "pre", marks=pytest.mark.slow),
+        pytest.param(SCANNED, 7, "none", "post", marks=pytest.mark.slow),
     ],
 )
 def test_the_gradient_ends_where_it_should(layers, frozen, remat, norm):

@@ -19,7 +19,7 @@ from xling_jax.data.formats import Feature
 from xling_jax.data.order import Bucketed, Draws, Order, Packed, Rows, interleave
 from xling_jax.data.packing import room_of
 from xling_jax.data.prepare import Prepared, Records
-from xling_jax.data.records import Block, Layout, lay_out
+from xling_jax.data.records import Block, Layout, lay_out, pack_feature, shape_of
 from xling_jax.tables.kinds import KINDS, SHORTEST
 from xling_jax.tables.prompts import HEADS
 
@@ -308,6 +308,26 @@ def stream(
             yield from run
     finally:
         iterator.close()
+
+
+def blank(
+    table: Mapping[str, Feature], rows: int, length: int, *, choices: int = 1, packed: bool = False
+) -> dict[str, np.ndarray]:
+    """Returns a batch as training gets it, of one example that is all zeros and fills its row: what shapes are told by.
+
+    Args:
+      table: the arrays of a feature.
+      rows: of the batch.
+      length: of its rows.
+      choices: of an example, 1 where its format has none.
+      packed: several examples of a row.
+    """
+    feature = {name: np.zeros(shape_of(spec, length, choices), np.int32) for name, spec in table.items()}
+    block, one_N = Block.of([pack_feature(feature, table)]), np.zeros(1, np.int64)
+    if not packed:
+        return lay_out(block, table, Layout(rows, length, one_N), choices) | {"index": np.zeros(rows, np.int32)}
+    layout, beside = _segments(np.array([length]), np.ones(1, bool), one_N, rows, length)
+    return lay_out(block, table, layout, choices) | beside
 
 
 def in_order(

@@ -88,10 +88,7 @@ class Prepared:
     @property
     def table(self) -> dict[str, Feature]:
         """Returns the arrays of a feature, with the padding of the tokenizer they were made with."""
-        kind = self.cell.row.kind
-        table = format_of(kind).FEATURES if self.form == HEADS else TABLES[kind]
-        sized = {name: dataclasses.replace(spec, answer_length=self.answer_length) for name, spec in table.items()}
-        return sized | {"input_ids": dataclasses.replace(table["input_ids"], pad=self.pad)}
+        return table_of(self.cell.row.kind, self.form, self.pad, self.answer_length)
 
     def raw(self) -> Sequence[dict]:
         """Returns the raw examples, in order; many are read as they are asked for. Training cells keep none."""
@@ -103,6 +100,13 @@ class Prepared:
         if keeps_raw(self.cell) and len(found) != self.examples:
             raise damaged(self.path, f"examples.jsonl has {len(found)} examples of {self.examples}")
         return found
+
+
+def table_of(kind: str, form: str, pad: int, answer_length: int) -> dict[str, Feature]:
+    """Returns the arrays of a feature: with heads, or in words with answers of a length. `pad`: of its ids."""
+    table = format_of(kind).FEATURES if form == HEADS else TABLES[kind]
+    sized = {name: dataclasses.replace(spec, answer_length=answer_length) for name, spec in table.items()}
+    return sized | {"input_ids": dataclasses.replace(table["input_ids"], pad=pad)}
 
 
 class RawExamples(Sequence):

@@ -54,7 +54,7 @@ CONFIGS: dict[str, Any] = {  # by the family of a model row
 }
 
 
-def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: bool = False) -> Any:
+def build_config(row: ModelRow, vocab: int, dtype: str = "float32", remat: str = "none") -> Any:
     """Returns the family's configuration for a model row and a vocabulary of `vocab` pieces.
 
     Raises ConfigError if the row belongs to a published vocabulary of another size.

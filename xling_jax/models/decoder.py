@@ -54,7 +54,7 @@ class DecoderConfig:
     tied: bool = False
     dropout: float = 0.0
     dtype: str = "float32"
-    remat: bool = False
+    remat: str = "none"
     frozen: int = 0
     lora: Lora = dataclasses.field(default_factory=Lora)
 

@@ -40,7 +40,7 @@ class EncoderConfig:
     gelu: str = "erf"
     dropout: float = 0.1
     dtype: str = "float32"
-    remat: bool = False
+    remat: str = "none"
     frozen: int = 0
     lora: Lora = dataclasses.field(default_factory=Lora)
 

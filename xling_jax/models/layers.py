@@ -9,6 +9,11 @@ import jax.numpy as jnp
 from xling_jax import axes
 from xling_jax.models.lora import SCALE, A, B
 
+# What a layer keeps of its own forward pass for its gradient; the rest is computed again. "none" keeps everything.
+REMAT = {
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keeps products with parameters
+    "full": jax.checkpoint_policies.nothing_saveable,
+}
 SCAN_FROM = 5  # up to four layers, unrolled code is faster and compiles in the same time
 
 
@@ -160,7 +165,8 @@ def stack(
       stacked: how many more follow of which each layer gets its own part, by the first axis (a cache). None is allowed.
       name: of the module.
     """
-    layer = nn.remat(layer, prevent_cse=False) if config.remat else layer
+    if config.remat != "none":
+        layer = nn.remat(layer, prevent_cse=False, policy=REMAT[config.remat])
     module = layer(config, *fields, name=name)
     in_axes = (nn.broadcast,) * inputs + (0,) * stacked
 

@@ -54,7 +54,7 @@ class Seq2SeqConfig:
     gelu: str = "tanh"
     dropout: float = 0.1
     dtype: str = "float32"
-    remat: bool = False
+    remat: str = "none"
     frozen: int = 0
     lora: Lora = dataclasses.field(default_factory=Lora)
 

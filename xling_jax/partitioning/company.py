@@ -71,7 +71,7 @@ class Company:
           end: ends the process with an exit code.
         """
         self.number, self.count, self._store, self._wait, self._end = number, count, store, wait, end
-        self._lost_after = min(LOST, wait)
+        self._lost_after = min(LOST, max(wait, SUSPECT))
         self._news = {host: News() for host in range(count) if host != number}
         self._note = ("", time.time())
         self._rounds: collections.Counter[str] = collections.Counter()
@@ -208,9 +208,9 @@ class Company:
 
     def leave(self, error: BaseException) -> BaseException:
         """Returns what ends this host, given what was raised: that, or what another host has told."""
-        self._leaving = error
         if isinstance(error, Exception) and not isinstance(error, XlingError):
             error = self._explained(error)
+        self._leaving = error
         if self._failure is not None:  # the others know of it, and the store may be gone
             return error
         text = (str(error) or type(error).__name__).splitlines()[0]

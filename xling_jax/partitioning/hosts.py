@@ -32,7 +32,6 @@ from xling_jax.partitioning.company import Company, code_of
 from xling_jax.partitioning.store import Store
 
 PREEMPTION = "jax_enable_preemption_service"
-HEARTBEAT = 100  # seconds: JAX's own limit, behind ours
 WAIT = 600.0  # seconds that a host waits for another one that says nothing new
 WHERE = "--coordinator, --hosts and --host say where hosts meet, how many they are and which one this is."
 
@@ -183,9 +182,7 @@ def _join(address: Address | None, wait: float, stop_asked: Callable[[], bool]) 
     if PREEMPTION in jax.config.values:  # it takes SIGTERM away from us, and Orbax asks for it in every step
         jax.config.update(PREEMPTION, False)
     try:
-        jax.distributed.initialize(
-            **where, initialization_timeout=max(1, int(wait)), heartbeat_timeout_seconds=HEARTBEAT
-        )
+        jax.distributed.initialize(**where, initialization_timeout=max(1, int(wait)))
     except (RuntimeError, ValueError) as error:
         raise HostError(
             f"JAX does not start on several hosts: {str(error).strip().splitlines()[0]}\n"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType
 
 from xling_jax.errors import ConfigError
@@ -36,7 +37,7 @@ def build_mesh(row: Mesh, devices: Sequence[jax.Device] | None = None) -> jax.sh
     devices = devices[: math.prod(sizes)]
     if not given:
         _check_hosts(row, len({device.process_index for device in devices}))
-    return jax.make_mesh(tuple(sizes), MESH_AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    return _arrange(tuple(sizes), devices)
 
 
 def _check_hosts(row: Mesh, there: int) -> None:
@@ -46,6 +47,16 @@ def _check_hosts(row: Mesh, there: int) -> None:
             f"Mesh '{row.name}' has devices of {there} hosts, and the run has {hosts.count()}.\n"
             f"Allowed: a mesh with devices of every host, on a run that all of them have joined.\n{hosts.WHERE}"
         )
+
+
+def _arrange(sizes: tuple[int, ...], devices: list[jax.Device]) -> jax.sharding.Mesh:
+    """Returns the mesh, its axes along those of the devices' own network where they can be."""
+    kinds = (AxisType.Auto,) * len(sizes)
+    try:
+        return jax.make_mesh(sizes, MESH_AXES, axis_types=kinds, devices=devices)
+    except NotImplementedError:  # 64 x 4 of 16 x 16 chips, say: an axis is a part of one of the network's
+        split = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+        return jax.sharding.Mesh(split, MESH_AXES, axis_types=kinds)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict
 
@@ -33,12 +32,62 @@ from xling_jax.train.partition import Leaf, Leaves, take
 from xling_jax.train.step import init_state, train_step
 
 
+class Program:
+    """A function that is always compiled and called on the mesh, by one thread the first time.
+
+    `given` makes its arguments of those of the caller.
+    """
+
+    def __init__(self, function: Any, inside: Callable, given: Callable[..., tuple]):
+        """Takes a function of `jax.jit`, and what makes a context of the mesh."""
+        self._function, self._inside, self._given = function, inside, given
+        self._shapes: set[tuple] = set()
+        self._lock = threading.Lock()
+
+    def __call__(self, *arguments):
+        given = self._given(*arguments)
+        shape = tuple(leaf.shape for leaf in jax.tree.leaves(given[1]))
+        with self._inside():
+            if shape in self._shapes:
+                return self._function(*given)
+            with self._lock:
+                results = self._function(*given)
+                self._shapes.add(shape)
+            return results
+
+    def trace(self, *arguments) -> Any:
+        """Returns the program of arguments, or of shapes with shardings: its `jaxpr`, and `lower()` for a compiler.
+
+        Nothing is run, so the devices of the mesh need not be here.
+        """
+        with self._inside():
+            return self._function.trace(*self._given(*arguments))
+
+
 class Programs:
     """The model of an experiment on its mesh: makers of states, steps and outputs."""
 
-    def __init__(self, experiment: Experiment, row: ModelRow, vocab: int, mask_id: int, words: Words | None = None):
-        """Compiles nothing yet. `words`: of an experiment whose answers are said in words."""
-        self.mesh = build_mesh(mesh(experiment.mesh))
+    def __init__(
+        self,
+        experiment: Experiment,
+        row: ModelRow,
+        vocab: int,
+        mask_id: int,
+        words: Words | None = None,
+        *,
+        on: Any = None,
+    ):
+        """Compiles nothing yet.
+
+        Args:
+          experiment: says the mesh, the strategy and the dtype.
+          row: of the model.
+          vocab: pieces of the vocabulary.
+          mask_id: of them, the one that masks.
+          words: of an experiment whose answers are said in words.
+          on: a mesh, maybe of devices that are not here; None: the experiment's, of all that are.
+        """
+        self.mesh = build_mesh(mesh(experiment.mesh)) if on is None else on
         self._strategy = experiment.strategy
         self._config = build_config(row, vocab, experiment.dtype, experiment.remat)
         self._mask_id = mask_id
@@ -48,7 +97,7 @@ class Programs:
         self.step = functools.cache(self._step)
         self._outputs = functools.cache(self._output)
 
-    def output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
+    def output(self, heads: tuple[HeadSpec, ...], target: Target) -> Program:
         """Returns (params without adapters, batch) -> what the target's evaluator wants of each feature.
 
         One for all splits, languages and stages of a task: they change nothing that is compiled.
@@ -63,23 +112,8 @@ class Programs:
         """Returns a batch of which each host has its share as global arrays."""
         return feed(batch, self.mesh)
 
-    def _inside(self, function: Callable) -> Callable:
-        """Returns a compiled function that is always called on the mesh, and compiled by one thread only."""
-        shapes: set[tuple] = set()
-        lock = threading.Lock()
-
-        @functools.wraps(function)
-        def call(*arguments):
-            shape = tuple(leaf.shape for leaf in jax.tree.leaves(arguments[1]))
-            with use_mesh(self.mesh, self._strategy):
-                if shape in shapes:
-                    return function(*arguments)
-                with lock:
-                    results = function(*arguments)
-                    shapes.add(shape)
-                return results
-
-        return call
+    def _program(self, function: Callable, given: Callable[..., tuple], **how: Any) -> Program:
+        return Program(jax.jit(function, **how), lambda: use_mesh(self.mesh, self._strategy), given)
 
     def _model(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Any:
         return build_model(dataclasses.replace(self._config, lora=optim.lora, frozen=optim.freeze_layers), heads)
@@ -91,6 +125,17 @@ class Programs:
         names = {path: tuple(box.names) for path, box in flatten_dict(boxed, sep="/").items()}
         return {path: Leaf(names[path], rates[path]) for path in names}
 
+    def maker(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Callable:
+        """Returns (seed, parameters that are given) -> a state, boxed with the names of axes; pure."""
+        leaves = self.leaves(heads, optim)
+        optimizer = make_optimizer(optim, leaves)
+
+        def make(seed, given):
+            fresh = init_params(self._model(heads, optim), jax.random.key(seed))
+            return init_state(merge(fresh, given), optimizer, leaves)
+
+        return make
+
     def _state_maker(
         self, heads: tuple[HeadSpec, ...], optim: Optim, parts: tuple[str, ...] = ()
     ) -> tuple[Callable, Any]:
@@ -99,19 +144,13 @@ class Programs:
         `parts` names those that are given, without adapters. They are donated and never drawn, so that a model which
         takes half of the memory can start from another one.
         """
-        leaves = self.leaves(heads, optim)
-        optimizer = make_optimizer(optim, leaves)
-
-        def make(seed, given):
-            fresh = init_params(self._model(heads, optim), jax.random.key(seed))
-            return init_state(merge(fresh, given), optimizer, leaves)
-
         plain = self.state_maker(heads, Optim())[1]["params"] if parts else {}
         shapes = {part: plain[part] for part in parts}
+        make = self.maker(heads, optim)
         made, abstract = creator(make, self.mesh, self._strategy, np.uint32(0), shapes, donate=(1,))
         return lambda seed, given=types.MappingProxyType({}): made(np.uint32(seed), dict(given)), abstract
 
-    def _step(self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int) -> Callable:
+    def _step(self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int) -> Program:
         """Returns (state, batch, learning rate, seed) -> (state, metrics). The state is donated."""
         network, leaves = self._model(heads, optim), self.leaves(heads, optim)
         boxed = jax.eval_shape(lambda: take(init_params(network, jax.random.key(0)), leaves))
@@ -137,10 +176,13 @@ class Programs:
 
         _, abstract = self.state_maker(heads, optim)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-        compiled = self._inside(jax.jit(step, donate_argnums=0, out_shardings=(shardings, None)))
-        return lambda state, batch, rate, seed: compiled(state, batch, jnp.float32(rate), np.uint32(seed))
 
-    def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
+        def given(state, batch, rate, seed):
+            return state, batch, np.float32(rate), np.uint32(seed)
+
+        return self._program(step, given, donate_argnums=0, out_shardings=(shardings, None))
+
+    def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Program:
         """Compiles what `output` returns."""
         row = TASKS[target.task]
         if target.speaks:
@@ -168,16 +210,16 @@ class Programs:
                 outputs = network.apply({"params": params}, tokens, **how)
             return evaluator.device(outputs, batch, target)
 
-        compiled = self._inside(jax.jit(output, out_shardings=fetched(self.mesh)))
         parts = [BODY, *(head_part(head.name) for head in mine)]
-        return lambda params, batch: compiled({part: params[part] for part in parts}, batch)
+        given = lambda params, batch: ({part: params[part] for part in parts}, batch)  # noqa: E731
+        return self._program(output, given, out_shardings=fetched(self.mesh))
 
-    def _output_in_words(self, words: Words, heads: tuple[HeadSpec, ...], target: Target) -> Callable:
+    def _output_in_words(self, words: Words, heads: tuple[HeadSpec, ...], target: Target) -> Program:
         """Returns what `_output` does, where answers are ranked or written."""
         mine = tuple(head for head in heads if head.kind == "lm")
         network = build_model(self._config, mine)
         output = make_output_fn(network, mine[0].name if mine else "", words, target)
-        compiled = self._inside(jax.jit(output, out_shardings=fetched(self.mesh)))
         parts = [BODY, *(head_part(head.name) for head in mine)]
         # A head whose matrix is that of the embeddings has no parameters.
-        return lambda params, batch: compiled({part: params[part] for part in parts if part in params}, batch)
+        given = lambda params, batch: ({part: params[part] for part in parts if part in params}, batch)  # noqa: E731
+        return self._program(output, given, out_shardings=fetched(self.mesh))

@@ -1,6 +1,7 @@
-"""Meshes: how the devices at hand are arranged, one row per arrangement."""
+"""Meshes: how the devices at hand are arranged, one row per arrangement; or said as DATAxFSDPxTENSOR, "2x32x1"."""
 
 import dataclasses
+import re
 
 from xling_jax.errors import choose
 
@@ -27,5 +28,11 @@ MESHES = {row.name: row for row in _ROWS}
 
 
 def mesh(name: str, inside: str = "") -> Mesh:
-    """Returns the row of a mesh name; ConfigError with suggestions if there is none."""
-    return choose("mesh", name, MESHES, "Meshes are rows of xling_jax/tables/meshes.py.", inside)
+    """Returns the mesh of a name, a row's or its sizes: "2x32x1" is 2 of data, 32 of fsdp and 1 of tensor.
+
+    Raises ConfigError with suggestions if it is neither.
+    """
+    if re.fullmatch(r"[1-9]\d*x[1-9]\d*x[1-9]\d*", name):
+        return Mesh(name, *map(int, name.split("x")))
+    where = "Meshes are rows of xling_jax/tables/meshes.py, or sizes, DATAxFSDPxTENSOR: 2x32x1."
+    return choose("mesh", name, MESHES, where, inside)
