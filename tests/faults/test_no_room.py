@@ -6,12 +6,15 @@ A limit on the size of files stands for the disk: the system refuses to write in
 import contextlib
 import json
 import resource
+import subprocess
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from harness import LIMIT, ROOT, environment
 
 from xling_jax import world
 from xling_jax.data.prepare import prepare
@@ -121,3 +124,33 @@ def test_the_ledger(tmp_path):
             with ledger.event("save", f"stage{number}"):
                 pass
     assert Ledger(path).session == 1, "the next one goes on behind what is there"
+
+
+SAVES = """
+import pathlib, resource, sys
+import jax.numpy as jnp, numpy as np
+from xling_jax.doors.run import quiet_libraries
+from xling_jax.errors import DiskError
+from xling_jax.train.checkpoint import Checkpoints
+
+quiet_libraries()
+draw = np.random.default_rng(0).standard_normal
+params = {f"kernel{number}": jnp.asarray(draw((96, 96)), jnp.float32) for number in range(60)}
+checkpoints = Checkpoints(pathlib.Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+try:
+    checkpoints.save(1, {"params": params, "step": jnp.int32(1)})
+    checkpoints.close()
+except DiskError:
+    print("told")
+"""
+
+
+@pytest.mark.slow
+def test_many_writes_that_fail_are_told_once(tmp_path):
+    """Orbax, asyncio and TensorStore each have a traceback to print for writes that end after the first that failed."""
+    command = [sys.executable, "-c", SAVES, str(tmp_path / "checkpoints")]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=True, timeout=LIMIT
+    )
+    assert (done.stdout, done.stderr) == ("told\n", "")

@@ -89,16 +89,30 @@ def _asked(values: flags.FlagValues):
 
 
 def quiet_libraries() -> None:
-    """Keeps the libraries' progress notes off the terminal; errors come through, once.
-
-    Orbax writes the traceback of what fails in its threads, which then comes out where it is waited for.
-    """
+    """Keeps the libraries' progress notes off the terminal; errors come through."""
     import logging  # noqa: PLC0415
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     for name in ("absl", "jax", "orbax", "matplotlib"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    _say_errors_once(logging)
+
+
+def _say_errors_once(logging) -> None:
+    """Keeps the tracebacks of checkpoints off the terminal: what fails comes out where it is waited for.
+
+    Orbax logs what fails in its threads, asyncio what nobody awaits because another write has failed first, and
+    TensorStore calls back into an event loop that is closed by then.
+    """
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     logging.getLogger("absl").addFilter(lambda record: not (record.exc_info and "orbax" in record.pathname))
+    told = sys.unraisablehook
+
+    def tell(found):
+        if not (isinstance(found.exc_value, RuntimeError) and str(found.exc_value) == "Event loop is closed"):
+            told(found)
+
+    sys.unraisablehook = tell
 
 
 def keep_memory() -> None:
