@@ -101,7 +101,8 @@ def unknown(what: str, name: str, known: Iterable[str], where: str, inside: str 
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     guess = f"Did you mean: {', '.join(close)}? " if close else ""
     shown = " ".join(names) if len(names) <= 12 else f"{' '.join(names[:4])} ... {names[-1]}"
-    plural = (what[:-1] + "ies" if what.endswith("y") else what + "s") if len(names) != 1 else what
+    ending = {"y": "ies", "h": "hes"}.get(what[-1])
+    plural = what if len(names) == 1 else what[:-1] + ending if ending else what + "s"
     place = f" in {inside}" if inside else ""
     return ConfigError(f"Unknown {what} '{name}'{place}.\n{guess}Known: {shown} ({len(names)} {plural}).\n{where}")
 
