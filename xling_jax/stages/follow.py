@@ -23,7 +23,7 @@ from xling_jax.stages.sweep import chosen_layers
 from xling_jax.stages.transfer import with_adapters
 from xling_jax.stages.words import Words
 from xling_jax.tables.tasks import Cell
-from xling_jax.train.checkpoint import CHECKPOINTS, PARAMS, Checkpoints, chosen, open_own
+from xling_jax.train.checkpoint import CHECKPOINTS, PARAMS, chosen, open_own, whole_steps
 from xling_jax.train.writer import Display
 
 LOOK_EVERY = 10.0  # seconds
@@ -132,13 +132,7 @@ class Follower:
 
     def _steps(self) -> list[int]:
         """Returns the checkpoints that are there; none before a training has begun."""
-        if not (self._folder / NAME).exists() or not (self._folder / CHECKPOINTS).is_dir():
-            return []
-        checkpoints = Checkpoints(self._folder / CHECKPOINTS, None, background=False, create=False)
-        try:
-            return checkpoints.steps()
-        finally:
-            checkpoints.close()
+        return whole_steps(self._folder / CHECKPOINTS) if (self._folder / NAME).exists() else []
 
     def _whole(self, step: int, stop_asked: Callable[[], bool]) -> list[Result]:
         """Returns the rows of a checkpoint; nothing if the training removed it before it was read."""

@@ -214,6 +214,14 @@ class Checkpoints:
             self._manager.wait_until_finished()
 
 
+def whole_steps(path: pathlib.Path) -> list[int]:
+    """Returns the steps of a folder of checkpoints, in order: a save that is whole has its number for a name.
+
+    Asks no Orbax, whose managers wait for all hosts when they are opened, so one host may ask this alone.
+    """
+    return sorted(int(step.name) for step in path.iterdir() if step.name.isdigit()) if path.is_dir() else []
+
+
 def sweep(path: pathlib.Path) -> None:
     """Removes what saves that were ended left in a folder of checkpoints. Nobody else may be writing there."""
 
