@@ -187,6 +187,8 @@ class Checkpoints:
         )
         try:
             tree = self._manager.restore(step, args=ocp.args.Composite(**{item: arguments}))[item]
+        except (jax.errors.JaxRuntimeError, MemoryError):  # no room on a device, a host that is gone: it may be whole
+            raise
         except Exception as error:  # TensorStore raises bare Exception for a damaged file
             raise self._damaged(step, f"{item}: {_first_line(error)}") from error
         assert not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)), "unread leaves"
