@@ -40,7 +40,10 @@ def table_element(table: Table) -> Markup:
         for group, members in itertools.groupby(column.group for column in table.columns)
     ]
     top = [element("tr", element("td", ""), *groups, class_="group")] if any(c.group for c in table.columns) else []
-    heads = [head(column.label, title=language_name(column.label)) for column in table.columns]
+    heads = [
+        head(column.label, title=language_name(column.label), class_="left" if column.kind == VERDICT else None)
+        for column in table.columns
+    ]
     body = [_row(row, table) for row in table.rows if row.kind != "bound"]
     foot = [_row(row, table) for row in table.rows if row.kind == "bound"]
     inside = (
@@ -109,7 +112,7 @@ def _number(number: Number, row: Row, column: Column) -> Markup:
     small = [element("small", below.replace("[-", "[−").replace(" -", " −"))] if below else []
     hint = number.note if number.constant else None
     if column.kind == VERDICT:
-        return element("td", *_signed(number.state), *small, class_=f"text {classes}", data_value=_rank(number.state))
+        return element("td", *_signed(number.state), *small, class_=f"left {classes}", data_value=_rank(number.state))
     value = None if number.value is None else f"{number.value:.6f}"
     text = value_text(number, kind).replace("-", "−")
     return element("td", text, *small, class_=classes or None, data_value=value, title=hint)

@@ -102,7 +102,8 @@ def transfer_matrix(name: str, table: Table, supported: Collection[tuple[str, st
     `supported`: (row, column) labels of the claims that hold after correction for the number of all; a frame
     and a star mark them.
     """
-    cells = [(row, column, number) for row in table.rows for column, number in _zip(table, row)]
+    rows = [row for row in table.rows if row.kind != "bound"]
+    cells = [(row, column, number) for row in rows for column, number in zip(table.columns, row.numbers, strict=True)]
     largest = max([abs(number.value) for _, _, number in cells if number.value is not None] + [1e-9])
 
     def draw(figure: Figure) -> None:
@@ -120,17 +121,17 @@ def transfer_matrix(name: str, table: Table, supported: Collection[tuple[str, st
             if value is not None:
                 text = f"{value:+.{number.digits}f}".replace("-", "−") + "*" * marked
             axes.text(x + 0.5, y + 0.52, text, ha="center", va="center", color=MUTED if value is None else INK)
-        axes.set(xlim=(0, len(table.columns)), ylim=(len(table.rows), 0))
+        axes.set(xlim=(0, len(table.columns)), ylim=(len(rows), 0))
         axes.set_xticks([x + 0.5 for x in range(len(table.columns))], [column.label for column in table.columns])
-        axes.set_yticks([y + 0.5 for y in range(len(table.rows))], [row.label for row in table.rows])
+        axes.set_yticks([y + 0.5 for y in range(len(rows))], [row.label for row in rows])
         if max(len(column.label) for column in table.columns) > 9:
             axes.tick_params(axis="x", rotation=35)
             for label in axes.get_xticklabels():
                 label.set(ha="left", rotation_mode="anchor")
         bare(axes)
 
-    longest = max(len(row.label) for row in table.rows)
-    inches = (0.4 + 0.08 * longest + 0.78 * len(table.columns), 0.9 + 0.36 * len(table.rows))
+    longest = max(len(row.label) for row in rows)
+    inches = (0.4 + 0.08 * longest + 0.78 * len(table.columns), 0.9 + 0.36 * len(rows))
     star = " A frame and * mark the claims that are supported after correction for their number." if supported else ""
     return painted(name, f"{table.title}. {table.note}{star}", inches, draw)
 
@@ -146,7 +147,7 @@ def curve_plot(name: str, caption: str, series: Sequence[Series], plane: Plane) 
         if len(series) > 1:
             _legend(figure, axes, across=min(3, len(series)))
 
-    return painted(name, caption, (4.9, 3.4 + 0.2 * _lines(series, 3)), draw)
+    return painted(name, caption, (4.25, 3.1 + 0.2 * _lines(series, 3)), draw)
 
 
 def panels(
@@ -214,7 +215,7 @@ def pareto_plot(name: str, caption: str, points: Sequence[Point], plane: Plane) 
         )
 
     note = " Filled circles and the line of steps: the front; open squares cost more than one that scores as much."
-    return painted(name, caption + note, (5.6, 3.9), draw)
+    return painted(name, caption + note, (5.4, 3.9), draw)
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -237,15 +238,11 @@ def regression_plot(name: str, caption: str, points: Sequence[Point], fit: Band 
             _draw_point(axes, point, "o", INK, filled=True)
         _name_points(figure, axes, points, list(zip(fit.x_N, fit.y_N, strict=True)) if fit else [])
 
-    return painted(name, caption, (5.2, 3.8), draw)
+    return painted(name, caption, (4.25, 3.4), draw)
 
 
 def _at(point: Point) -> tuple[float, float]:
     return point.x, point.y
-
-
-def _zip(table: Table, row: Any) -> Any:
-    return zip(table.columns, row.numbers, strict=True)
 
 
 def _lines(series: Sequence[Series], across: int) -> int:

@@ -68,7 +68,7 @@ tbody tr + tr > * {{ border-top:1px solid var(--line); }}
 tbody th {{ font-weight:500; }}
 tfoot th, tfoot td {{ color:var(--muted); font-weight:400; border-top:1px solid var(--line); }}
 td small {{ display:block; color:var(--muted); font-size:.76rem; line-height:1.35; }}
-th.text, td.text {{ text-align:left; }}
+th.text, td.text, th.left, td.left {{ text-align:left; }}
 td.mean {{ font-weight:650; }}
 td .sign {{ display:inline-block; width:1.1em; font-weight:650; text-align:center; }}
 td.supported .sign {{ color:var(--blue); }}
@@ -99,7 +99,7 @@ summary {{ cursor:pointer; }}
   body {{ padding:1rem 1rem 3rem; }}
   h1 {{ font-size:1.35rem; }}
   th, td {{ padding:.35rem .5rem; }}
-  th:first-child {{ white-space:normal; overflow-wrap:anywhere; min-width:6.5rem; max-width:8rem; }}
+  th:first-child {{ white-space:normal; overflow-wrap:break-word; min-width:6.5rem; max-width:8rem; }}
   .pinned th:last-child, .pinned td:last-child {{ position:static; }}
   dl {{ grid-template-columns:1fr; gap:0; }}
   dd {{ margin-bottom:.5rem; }}
@@ -114,6 +114,7 @@ summary {{ cursor:pointer; }}
   table {{ font-size:8.5pt; }}
   th, td {{ padding:.2rem .4rem; }}
   thead {{ display:table-header-group; }}
+  th button {{ display:contents; }}  /* Chromium draws no button when it repeats the head */
   tfoot {{ display:table-row-group; }}
   tr, figure, .answer {{ break-inside:avoid; }}
   details::details-content {{ content-visibility:visible; block-size:auto; }}
