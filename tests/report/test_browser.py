@@ -14,7 +14,7 @@ from work_folders import ARMS, record
 
 from xling_jax.report.render import write_report, write_study
 from xling_jax.report.study_report import Section
-from xling_jax.report.table import Row
+from xling_jax.report.table import Column, Number, Row, Table
 from xling_jax.report.theme import DARK, LIGHT
 
 pytestmark = pytest.mark.skipif(chromium.find() is None, reason=chromium.INSTALL)
@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(chromium.find() is None, reason=chromium.INSTALL
 TABLE = "[...document.querySelectorAll('table')].find(t => t.closest('.scroll').ariaLabel === {title!r})"
 LONG = 120  # rows, more than a page has room for
 PHONE = 360
+WIDE = 45  # columns
+A4 = 1016  # CSS pixels of the page's width, turned, without its margins
 
 # Every text that can be seen, its colour, and what lies behind it, each as [red, green, blue].
 COLOURS = """(() => {
@@ -304,6 +306,23 @@ def test_paper_is_white(page):
     assert page.run("getComputedStyle(document.querySelector('#theme')).display") == "none"
     assert page.run(f"getComputedStyle({table('Long')}).breakInside") == "auto"
     assert page.run(f"getComputedStyle({table('Long')}.tBodies[0].rows[0]).breakInside") == "avoid"
+
+
+def test_a_wide_table_is_printed_in_pieces(browser, study, tmp_path):
+    """On a screen it is one table, which scrolls; on A4 its columns would be cut off."""
+    columns = tuple(Column(f"x{n:02}", f"group {n // 9}", (), "gain") for n in range(WIDE))
+    numbers = tuple(Number(float(n), n - 100.0, n + 100.0) for n in range(WIDE))
+    wide = Table("wide", "Wide", "Many columns.", columns, (Row("one", "gain", numbers), Row("two", "gain", numbers)))
+    report = write_study(dataclasses.replace(study, sections=(Section("Wide", (wide,)),)), tmp_path)
+    page = browser.page()
+    page.open(report.index)
+    assert page.run("[...document.querySelectorAll('.paper')].some(part => part.checkVisibility())") is False
+    text = "".join(pdf_text.pages(page.pdf()))
+    assert [text.count(column.label) for column in columns] == [1] * WIDE
+    page.size(A4, 700)
+    page.media("print")
+    assert page.run("document.documentElement.scrollWidth") == A4, "wider, and Chromium would make everything smaller"
+    page.close()
 
 
 def test_without_scripts(browser, report):

@@ -57,6 +57,7 @@ button {{ font:inherit; color:inherit; background:none; border:0; padding:0; cur
 .note, figcaption, .answer .remark {{ color:var(--muted); font-size:.88rem; }}
 .scroll {{ overflow-x:auto; margin:.6rem 0 1rem; }}
 figure .scroll {{ margin:0; }}
+.paper {{ display:none; }}
 table {{ border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.93rem; overflow-wrap:normal; }}
 th, td {{ padding:.38rem .48rem; text-align:right; vertical-align:top; white-space:nowrap; }}
 th:first-child, td:first-child {{ text-align:left; padding-left:0; position:sticky; left:0; background:var(--paper); }}
@@ -110,6 +111,8 @@ summary {{ cursor:pointer; }}
   body {{ max-width:none; padding:0; font-size:10pt; }}
   #theme {{ display:none; }}
   .scroll {{ overflow:visible; }}
+  .screen {{ display:none; }}
+  .paper {{ display:block; margin-bottom:1rem; }}
   th, td {{ position:static !important; box-shadow:none !important; }}
   table {{ font-size:8.5pt; }}
   th, td {{ padding:.2rem .4rem; }}
@@ -120,6 +123,7 @@ summary {{ cursor:pointer; }}
   details::details-content {{ content-visibility:visible; block-size:auto; }}
   figure svg {{ min-width:0 !important; }}
   td small, thead .group th {{ font-size:7pt; }}
+  th:first-child, td small {{ white-space:normal; }}
   h2, h3, h4, h5, h3 + p.note, h4 + p.note, h5 + p.note, summary {{ break-after:avoid; }}
   .legend {{ break-inside:avoid; }}
 }}
