@@ -31,7 +31,7 @@ _ROWS = (
     Group(
         "words",
         "axes checks disk errors experiment flops goodput language_sets ledger mixing optim protocol results scoring "
-        "selection tables typology world",
+        "selection study tables typology world",
         "",
         outside="numpy",
     ),

@@ -12,6 +12,7 @@ import math
 import pathlib
 from collections.abc import Callable, Iterable
 
+from xling_jax.checks import named_stages
 from xling_jax.data.batches import blank
 from xling_jax.data.prepare import raw_examples, table_of
 from xling_jax.data.sources import is_there
@@ -112,10 +113,7 @@ def _choices(row: Task, form: str, training: bool) -> int:
 
 def declared(experiment: Experiment) -> dict[str, Stage]:
     """Returns the stages of an experiment by what --stage calls them: pretrain, arms.NAME, targets.NAME."""
-    found = {} if experiment.checkpoint else {"pretrain": experiment.pretrain}
-    for what, rows in (("arms", experiment.arms), ("targets", experiment.targets)):
-        found |= {f"{what}.{name}": row.stage for name, row in rows.items() if row.stage is not None}
-    return found
+    return ({} if experiment.checkpoint else {"pretrain": experiment.pretrain}) | dict(named_stages(experiment))
 
 
 def work_of(plan: Plan, count: Counter, only: str = "") -> list[StageWork]:

@@ -32,8 +32,8 @@ def stage_folder(workdir: pathlib.Path, folder: str) -> pathlib.Path:
     return workdir / "stages" / folder
 
 
-def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
-    """Writes what an experiment is made of, for the report."""
+def write_experiment(workdir: pathlib.Path, plan: Plan, command: str, study: str | None = None) -> None:
+    """Writes what an experiment is made of, and of which study it is a part, for the report."""
     experiment = plan.experiment
     stages = [
         {
@@ -62,7 +62,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
     device = jax.devices()[0].device_kind
     record = {
         "name": experiment.name,
-        "study": None,
+        "study": study,
         "question": experiment.question,
         "synthetic": experiment.synthetic,
         "config_hash": digest(_claimed(plan)),
@@ -76,6 +76,8 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str) -> None:
         "seeds": list(experiment.seeds),
         "baseline": experiment.baseline or next(iter(experiment.arms)),
         "arms": list(experiment.arms),
+        "factors": dict(experiment.factors),
+        "arm_factors": {name: dict(arm.factors) for name, arm in experiment.arms.items()},
         "seen_languages": {arm: seen_languages(experiment, arm) for arm in experiment.arms},
         "targets": targets,
         "comparisons": [list(pair) for pair in experiment.comparisons],
