@@ -124,7 +124,12 @@ def test_of_many_that_take_over_at_once_one_wins(tmp_path, foreign):
 
 def test_who_looked_long_ago_does_not_take_what_another_one_has(tmp_path, foreign, monkeypatch):
     """It looked at number 0; since then that was taken over, given back, and taken by a third one."""
-    with Silent(tmp_path, 0.0) as first, Claims(tmp_path) as slow, Claims(tmp_path) as second, Claims(tmp_path) as third:
+    with (
+        Silent(tmp_path, 0.0) as first,
+        Claims(tmp_path) as slow,
+        Claims(tmp_path) as second,
+        Claims(tmp_path) as third,
+    ):
         assert first.take("a")
         real = slow._is_open
 

@@ -1,6 +1,6 @@
 """The smallest study with something of everything: two models, stages in common, other evaluations of the same stage.
 
-    xling study --config=tests/studies/tiny.py --workdir=work/tiny
+xling study --config=tests/studies/tiny.py --workdir=work/tiny
 """
 
 from ml_collections import ConfigDict
@@ -41,7 +41,7 @@ def get_config(size: str = "default") -> ConfigDict:
 
     experiments = {
         "near": experiment("tiny", "qnd", factors={"model": "tiny"}),
-        "far": experiment("tiny", "qda+qnd", factors={"model": "tiny"}),
+        "far": experiment("tiny", "qda", factors={"model": "tiny"}),
         "other": experiment("tiny", "qda", pretrain_seed=1, targets={}, factors={"model": "tiny"}),
     }
     experiments["other"]["targets"] = {"pos": experiments["near"]["targets"]["pos"]}

@@ -48,8 +48,8 @@ def experiment(values: flags.FlagValues) -> Experiment:
     if is_study(fields):
         raise ConfigError(
             f"--config declares a study, '{fields.get('name', '')}', and this verb takes one experiment.\n"
-            "Allowed: xling study --config=... --workdir=DIR, which runs all of its experiments; with --dry_run it says "
-            "what they need and cost."
+            "Allowed: xling study --config=... --workdir=DIR, which runs all of its experiments; --dry_run says what "
+            "they need and cost."
         )
     return from_config(fields)
 

@@ -1,4 +1,4 @@
-"""`xling study`: all experiments of a study in one folder, by one worker or many; or what they would cost; or job files."""
+"""`xling study`: all experiments of a study in one folder, by one worker or many; or its costs; or job files."""
 
 import pathlib
 import shlex
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
     if values["dry_run"].value or values["emit"].value:
         from xling_jax.doors.study_plan import emit, show  # noqa: PLC0415
 
-        (emit if values["emit"].value else show)(values, argv)
+        emit(values, argv) if values["emit"].value else show(values)
         return
     stop_asked = catch_signals()  # before anything that takes long
     keep_memory()
@@ -64,7 +64,9 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float("claim_seconds", 120.0, about, lower_bound=1.0, flag_values=values)
     about = "Go back behind a checkpoint that is damaged, and keep it aside; no other worker may be there then."
     flags.DEFINE_bool("skip_damaged", False, about, flag_values=values)
-    flags.DEFINE_bool("dry_run", False, "Print the plan, what is missing, and what it costs; then stop.", flag_values=values)
+    flags.DEFINE_bool(
+        "dry_run", False, "Print the plan, what is missing, and what it costs; then stop.", flag_values=values
+    )
     about = "Slice that costs are planned on and jobs are written for; that of the study if not given."
     flags.DEFINE_string("topology", None, about, flag_values=values)
     about = "Write job files for what is ready: skypilot, xpk or sh."

@@ -164,7 +164,9 @@ class Claims:
         claim = Claim(files, last + 1, self._seconds)
         if not files.make(last + 1, Owner(me(), socket.gethostname(), os.getpid(), time.time(), self._seconds)):
             return None
-        if files.numbers()[-1:] != [last + 1]:  # while we looked, it was taken, given back, and what we looked at removed
+        if files.numbers()[-1:] != [
+            last + 1
+        ]:  # while we looked, it was taken, given back, and what we looked at removed
             files.file(last + 1).unlink(missing_ok=True)
             return None
         files.remove_before(last + 1)

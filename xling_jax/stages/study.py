@@ -3,13 +3,13 @@
 import dataclasses
 import fnmatch
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from xling_jax.checks import check_vocabulary
 from xling_jax.errors import CheckpointError, DataError, XlingError, unknown
 from xling_jax.experiment import Experiment, Vocabulary
 from xling_jax.stages.cells import Cells
-from xling_jax.stages.plan import Node, Plan, make_plan
+from xling_jax.stages.plan import Node, Plan, describe, make_plan
 from xling_jax.stages.stage import is_done
 from xling_jax.stages.start import open_start
 from xling_jax.study import Study
@@ -26,7 +26,7 @@ class Known(dict[str, Node]):
         folders = (path.name.rpartition("-") for path in (workdir / "stages").glob("*-*"))
         self._names = {hash_: name for name, _, hash_ in folders}
 
-    def setdefault(self, hash_: str, node: Node) -> Node:  # ty: ignore[invalid-method-override]
+    def setdefault(self, hash_: str, node: Node) -> Node:  # ty: ignore[incompatible-method-override]
         """Returns the stage of a hash, which is this one if there is none yet."""
         if hash_ not in self:
             self[hash_] = dataclasses.replace(node, name=self._names.get(hash_, node.name))
@@ -133,7 +133,11 @@ def _check_patterns(plans: Sequence[Plan], only: Sequence[str], declared: Iterab
     for pattern in only:
         if not fnmatch.filter(known, pattern):
             raise unknown(
-                "pattern", pattern, known, "Experiments and EXPERIMENT/STAGE, with * and ?; --dry_run lists them.", "--only"
+                "pattern",
+                pattern,
+                known,
+                "Experiments and EXPERIMENT/STAGE, with * and ?; --dry_run lists them.",
+                "--only",
             )
 
 
@@ -143,22 +147,12 @@ def sharing(plans: Iterable[Plan]) -> tuple[int, int]:
     return len(hashes), len(set(hashes))
 
 
-def describe_study(
-    study: Study, plans: Mapping[str, Plan], shown: Callable[[Plan], Iterable[str]], left_out: Mapping[str, str]
-) -> Iterable[str]:
-    """Yields a study as lines of text: what its experiments are, what they share, and each of them.
-
-    Args:
-      study: as it was declared.
-      plans: of its experiments.
-      shown: the lines of one of them.
-      left_out: why others have no plan.
-    """
+def describe_study(study: Study, plans: Mapping[str, Plan], workdir: pathlib.Path) -> Iterator[str]:
+    """Yields a study as lines of text: how large it is, what its experiments share, and the plan of each."""
     asked, different = sharing(plans.values())
     size = f", size {study.size}" if study.size else ""
     yield f"study {study.name}{size}: {len(study.experiments)} experiments, analysis '{study.analysis.method}'"
-    saved = f": sharing saves {asked - different}" if asked > different else ""
-    yield f"{asked} stages are declared, {different} are trained{saved}"
+    saves = f": sharing saves {asked - different}" if asked > different else ""
+    yield f"{asked} stages are declared by all experiments one by one, {different} are trained{saves}"
     for plan in plans.values():
-        yield from shown(plan)
-    yield from (f"experiment {name}: {why}" for name, why in left_out.items())
+        yield from describe(plan, workdir)

@@ -1,7 +1,7 @@
 """What a work folder says of the study in it: its declaration, to whom the folder belongs, and what has failed.
 
-    WORKDIR/study.json               the study as it was declared, for the report
-    WORKDIR/failed/<name>.json       a stage that has failed, or an experiment that could not begin; gone once it is done
+WORKDIR/study.json               the study as it was declared, for the report
+WORKDIR/failed/<name>.json       a stage that has failed, or an experiment that could not begin; gone once it is done
 """
 
 import dataclasses

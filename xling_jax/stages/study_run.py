@@ -25,7 +25,15 @@ from xling_jax.stages.claims import SECONDS, Claim, ClaimLost, Claims
 from xling_jax.stages.plan import Plan
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import hold, stage_folder, write_experiment, write_submissions
-from xling_jax.stages.run import AGAIN, check_alone, check_batches, checked_jobs, default_jobs, make_programs, prepare_cells
+from xling_jax.stages.run import (
+    AGAIN,
+    check_alone,
+    check_batches,
+    checked_jobs,
+    default_jobs,
+    make_programs,
+    prepare_cells,
+)
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.study import StudyPlan, Unit
 from xling_jax.stages.study_record import (
@@ -141,9 +149,7 @@ class StudyRun:
         self._told: tuple[str, float] = ("", 0.0)
         self._planned = now()
 
-    def __call__(
-        self, stop_asked: Callable[[], bool], how: How, report: Callable[[], None] = lambda: None
-    ) -> None:
+    def __call__(self, stop_asked: Callable[[], bool], how: How, report: Callable[[], None] = lambda: None) -> None:
         """Does what is left, beside other workers.
 
         Args:
@@ -274,7 +280,7 @@ class StudyRun:
         return found
 
     def _ready(self, failed: set[str], busy: set[str]) -> list[Unit]:
-        """Returns the stages that nothing is missing for: those whose programs are here first, what failed before last."""
+        """Returns the stages that nothing is missing for: what failed before last, what has its programs here first."""
         ready = [
             unit
             for hash_, unit in self._left.items()
@@ -466,7 +472,10 @@ class StudyRun:
     def _failure(self) -> StudyFailed:
         left = [unit.node.folder for unit in self._left.values() if unit.node.folder not in self.failed]
         lines = [failure.line for failure in self.failed.values()]
-        shown = [*lines[:SHOWN], *([f"and {len(lines) - SHOWN} more, see {self.workdir / 'failed'}"] if lines[SHOWN:] else [])]
+        shown = [
+            *lines[:SHOWN],
+            *([f"and {len(lines) - SHOWN} more, see {self.workdir / 'failed'}"] if lines[SHOWN:] else []),
+        ]
         waiting = f"{_left(left)}\n" if left else ""
         said = "\n".join(f"  {line}" for line in shown)
         code = next(iter(self.failed.values())).exit_code
