@@ -139,9 +139,9 @@ def _check_head(experiment: "Experiment", name: str, target: "Target") -> None:
     row = task(target.task)
     if not KINDS[row.kind].trained:
         return
-    arms = {f"arms.{arm}": made.stage or experiment.pretrain for arm, made in experiment.arms.items()}
-    if experiment.checkpoint:  # its heads are known when it is opened
-        arms = {f"arms.{arm}": made.stage for arm, made in experiment.arms.items() if made.stage}
+    before = {} if experiment.checkpoint else {"": experiment.pretrain}  # a checkpoint's heads are known when it opens
+    chains = {f"arms.{arm}": [*(before | made.chain()).values()] for arm, made in experiment.arms.items()}
+    arms = {where: stages[-1] for where, stages in chains.items() if stages}
     for where, stage in {f"targets.{name}": target.stage}.items() if target.stage else arms.items():
         heads = {cell.row.head_name for cell in stage.cells()}
         if row.head_name not in heads:
@@ -157,8 +157,14 @@ def _stages(experiment: "Experiment") -> Iterator[tuple[str, "Stage"]]:
     """Yields (name, stage) of every training that an experiment declares."""
     if not experiment.checkpoint:
         yield "pretrain", experiment.pretrain
-    for what, rows in (("arms", experiment.arms), ("targets", experiment.targets)):
-        yield from ((f"{what}.{name}", row.stage) for name, row in rows.items() if row.stage is not None)
+    yield from named_stages(experiment)
+
+
+def named_stages(experiment: "Experiment") -> Iterator[tuple[str, "Stage"]]:
+    """Yields (name, stage) of every arm and target that trains: arms.NAME, arms.NAME_first, targets.NAME."""
+    for name, arm in experiment.arms.items():
+        yield from ((f"arms.{name}{part}", stage) for part, stage in arm.chain().items())
+    yield from ((f"targets.{name}", row.stage) for name, row in experiment.targets.items() if row.stage is not None)
 
 
 def _check_start(experiment: "Experiment") -> None:

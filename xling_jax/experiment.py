@@ -10,7 +10,7 @@ import itertools
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xling_jax.checks import WHERE, check, form_of
@@ -133,11 +133,27 @@ class Stage:
         return self.steps or max(1, round(self.epochs * epoch_steps(self.mixing, features, of_step)))
 
 
+Factors = Mapping[str, float | str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Arm:
-    """One answer to "which intermediate task?": a stage, or none."""
+    """One answer to "which intermediate task?": up to three stages one after the other, or none.
 
+    `stage` is the intermediate task. `first` comes before it, as continued masked LM does; `then` between it and the
+    target. `factors` say what a study varies from arm to arm, {"languages": 4, "regime": "total"}: they decide nothing
+    and are what its analysis goes by.
+    """
+
+    first: Stage | None = None
     stage: Stage | None = None
+    then: Stage | None = None
+    factors: Factors = dataclasses.field(default_factory=dict)
+
+    def chain(self) -> dict[str, Stage]:
+        """Returns the stages in their order, by what is added to the arm's name to name them."""
+        named = {"_first": self.first, "": self.stage, "_then": self.then}
+        return {name: stage for name, stage in named.items() if stage is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,6 +224,7 @@ class Experiment:
 
     name: str = ""
     question: str = ""
+    factors: Factors = dataclasses.field(default_factory=dict)  # what a study varies from experiment to experiment
     synthetic: bool = False
     model: str = ""
     checkpoint: str = ""  # a folder; "" to pretrain
@@ -253,10 +270,11 @@ CHOICES = {
 def _convert(value: Any, kind: Any, path: str) -> Any:
     """Returns a config value as the type its field declares; ConfigError naming the field otherwise."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is types.UnionType:  # X | None
-        return None if value is None else _convert(value, args[0], path)
+    if origin is types.UnionType:  # X | None, or one of several plain types
+        kind = next((one for one in args if type(value) is one), args[0])
+        return None if kind is types.NoneType else _convert(value, kind, path)
     if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, value, path)
+        return convert(kind, value, path)
     if origin is tuple and isinstance(value, (list, tuple)):
         inner = args if args[-1] is not Ellipsis else (args[0],) * len(value)
         if len(inner) == len(value):
@@ -273,7 +291,8 @@ def _convert(value: Any, kind: Any, path: str) -> Any:
     raise ConfigError(f"Config field '{path}' is {value!r}.\nAllowed: a value of type {kind}.\n{WHERE}")
 
 
-def _dataclass(cls: Any, value: Any, path: str) -> Any:
+def convert(cls: Any, value: Any, path: str) -> Any:
+    """Returns the dataclass that a config's mapping declares; ConfigError naming the field that is not one of its."""
     if not isinstance(value, Mapping):
         raise ConfigError(f"Config field '{path}' is {value!r}.\nAllowed: the fields of {cls.__name__}.\n{WHERE}")
     kinds = typing.get_type_hints(cls)
@@ -292,7 +311,7 @@ def from_config(config: Mapping[str, Any]) -> Experiment:
 
     The baseline comes first among the arms, whatever order the config keeps them in.
     """
-    experiment = _dataclass(Experiment, config, "config")
+    experiment = convert(Experiment, config, "config")
     check(experiment)
     arms = sorted(experiment.arms, key=lambda name: name != experiment.baseline)
     return dataclasses.replace(experiment, arms={name: experiment.arms[name] for name in arms})
@@ -309,24 +328,37 @@ def with_prompts(experiment: Experiment, row: Model) -> Experiment:
     if form == HEADS:
         return experiment
 
-    def asking(declared: Any) -> Any:
-        stage = getattr(declared, "stage", None)
-        more = {"stage": asking(stage)} if stage else {}
-        return dataclasses.replace(declared, **more | ({} if isinstance(declared, Arm) else {"prompts": form}))
+    asked = with_stages(experiment, lambda stage: dataclasses.replace(stage, prompts=form))
+    targets = {name: dataclasses.replace(target, prompts=form) for name, target in asked.targets.items()}
+    return dataclasses.replace(asked, targets=targets)
 
-    arms, targets = (
-        {name: asking(row) for name, row in rows.items()} for rows in (experiment.arms, experiment.targets)
+
+def with_stages(experiment: Experiment, change: Callable[[Stage], Stage]) -> Experiment:
+    """Returns an experiment with each of its stages changed."""
+
+    def inside(rows: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        for name, row in rows.items():
+            stages = {part: getattr(row, part, None) for part in ("first", "stage", "then")}
+            made = {part: change(stage) for part, stage in stages.items() if stage is not None}
+            found[name] = dataclasses.replace(row, **made)
+        return found
+
+    return dataclasses.replace(
+        experiment,
+        pretrain=change(experiment.pretrain),
+        arms=inside(experiment.arms),
+        targets=inside(experiment.targets),
     )
-    return dataclasses.replace(experiment, pretrain=asking(experiment.pretrain), arms=arms, targets=targets)
 
 
 def seen_languages(experiment: Experiment, arm: str) -> tuple[str, ...]:
-    """Returns the languages that an arm's intermediate stage has labels in; a target's stage adds the source language.
+    """Returns the languages that an arm's own stages have labels in; a target's stage adds the source language.
 
     What is evaluated in any other language is unseen: zero-shot for the arm, whatever pretraining has read.
     """
-    stage = experiment.arms[arm].stage
-    return stage.labelled_languages() if stage else ()
+    stages = experiment.arms[arm].chain().values()
+    return tuple(dict.fromkeys(code for stage in stages for code in stage.labelled_languages()))
 
 
 def as_json(record: Any) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from xling_jax.errors import ConfigError
+from xling_jax.experiment import with_stages
 from xling_jax.planner.compiled import FAST, FULL
 from xling_jax.planner.draft import Draft
 from xling_jax.planner.planning import plan_on
@@ -103,17 +104,7 @@ def with_way(plan: Plan, way: Way) -> Plan:
         parts = math.gcd(way.accumulate, batch // way.devices)
         return dataclasses.replace(stage, batch_size=batch, accumulate=max(parts, 1))
 
-    def inside(rows):
-        return {
-            name: dataclasses.replace(row, stage=again(row.stage)) if row.stage else row for name, row in rows.items()
-        }
-
-    experiment = dataclasses.replace(
-        experiment,
-        pretrain=again(experiment.pretrain),
-        arms=inside(experiment.arms),
-        targets=inside(experiment.targets),
-    )
+    experiment = with_stages(experiment, again)
     nodes: dict[str, Any] = {}
     for node in plan.nodes:
         parent = nodes[node.parent.hash] if node.parent else None

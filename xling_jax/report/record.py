@@ -59,6 +59,8 @@ class Headline:
 class Record:
     """An experiment. `synthetic` says that its languages were generated, not spoken.
 
+    `factors` and `arm_factors` are what a study varies; `seen_languages` those in which an arm had labels.
+
     `policy` chose the checkpoints of stages that name none; `policies` are all that were scored beside it.
     """
 
@@ -84,6 +86,9 @@ class Record:
     stages: tuple[Stage, ...]
     policy: str = "last"
     policies: tuple[str, ...] = ()
+    factors: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+    arm_factors: Mapping[str, Mapping[str, float | str]] = dataclasses.field(default_factory=dict)
+    seen_languages: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def lineage(self, dir: str) -> list[str]:
         """Returns the `dir`s of a stage and of all it comes from, each once, itself first."""
@@ -142,7 +147,7 @@ def _build(cls: Any, fields: Any, where: str) -> Any:
     Files of older versions lack the fields that have a default.
     """
     names = [field.name for field in dataclasses.fields(cls)]
-    needed = [field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING]
+    needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     lacking = [name for name in needed if not isinstance(fields, dict) or name not in fields]
     if lacking:
         raise DataError(f"{where}: lacks {', '.join(lacking)}.\nNeeded: {' '.join(needed)}.\n{WHERE}")

@@ -182,7 +182,11 @@ def _identity(
 
 
 def make_plan(
-    experiment: Experiment, vocabulary: str, checksum: Callable[[Cell], str], start: Start | None = None
+    experiment: Experiment,
+    vocabulary: str,
+    checksum: Callable[[Cell], str],
+    start: Start | None = None,
+    known: dict[str, Node] | None = None,
 ) -> Plan:
     """Returns the graph of an experiment.
 
@@ -191,26 +195,32 @@ def make_plan(
       vocabulary: hash of the vocabulary.
       checksum: of a cell's source.
       start: the experiment's checkpoint, if it has one.
+      known: stages of other experiments in the same folder, by hash: what is the same is the same stage, under the name
+        it has there. Those of this one are added.
     """
     row = start.card.model if start else model(experiment.model)
     form, experiment = form_of(experiment, row), with_prompts(experiment, row)
     nodes: dict[str, Node] = {}
+    known = {} if known is None else known
 
     def node(name: str, stage: Stage, seed: int, parent: Node | None) -> Node:
         body = (row, vocabulary, parent.hash if parent else "random")
         identity = _identity(experiment, body, stage, seed, checksum=checksum, form=form)
-        made = Node(name, identity, stage, seed, parent, heads_of(stage, row.family, form))
-        return nodes.setdefault(identity, made)
+        return add(Node(name, identity, stage, seed, parent, heads_of(stage, row.family, form)))
+
+    def add(made: Node) -> Node:
+        return nodes.setdefault(made.hash, known.setdefault(made.hash, made))
 
     if start:
-        pretrained = Node("checkpoint", start.fingerprint, Stage(), 0, None, start.card.heads, imported=True)
-        nodes[pretrained.hash] = pretrained
+        pretrained = add(Node("checkpoint", start.fingerprint, Stage(), 0, None, start.card.heads, imported=True))
     else:
         pretrained = node("pretrain", experiment.pretrain, experiment.pretrain_seed, None)
     evaluations = []
     for seed in experiment.seeds:
         for arm_name, arm in experiment.arms.items():
-            body = node(f"{arm_name}_s{seed}", arm.stage, seed, pretrained) if arm.stage else pretrained
+            body = pretrained
+            for part, stage in arm.chain().items():
+                body = node(f"{arm_name}{part}_s{seed}", stage, seed, body)
             for target_name, target in experiment.targets.items():
                 last = node(f"{arm_name}_{target_name}_s{seed}", target.stage, seed, body) if target.stage else body
                 _check_answered(last, target_name, answered_by(TASKS[target.task], row, form != HEADS), target)

@@ -83,6 +83,7 @@ class StageRunner:
     _mended: set[pathlib.Path] = dataclasses.field(default_factory=set)
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     asked: Asked = dataclasses.field(default_factory=Asked)
+    before_done: Callable[[Node], None] = lambda node: None  # raises where the stage is not ours any more
 
     @property
     def telemetry(self) -> Telemetry:
@@ -137,6 +138,7 @@ class StageRunner:
         del state  # the optimiser's moments need not stay
         with self.telemetry.doing("evaluate", node):
             self._evaluate(node, {LAST: (params, step)}, stop_asked)
+        self.before_done(node)
         write_text(folder / "DONE", "")
 
     def _identity(self, node: Node) -> dict[str, Any]:
@@ -172,6 +174,7 @@ class StageRunner:
                 self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
         else:
             write_rows(folder, known_rows(folder))
+        self.before_done(node)
         write_text(folder / "DONE", "")
 
     def _prepared(self, node: Node) -> list[Prepared]:
