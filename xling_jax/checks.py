@@ -314,8 +314,8 @@ def _check_watch(experiment: "Experiment", positions: int) -> None:
         if not KINDS[cell.row.kind].parallel:
             raise ConfigError(
                 f"'config.watch' has {cell}, of kind '{cell.row.kind}', which has no parallel text.\n"
-                f"Allowed: tasks of the kinds {' '.join(row.name for row in KINDS.values() if row.parallel)}, sentences "
-                f"with their translations, for example tatoeba.test.de.\n{WHERE}"
+                f"Allowed: kinds of sentences and their translations, "
+                f"{' '.join(row.name for row in KINDS.values() if row.parallel)}: tatoeba.test.de.\n{WHERE}"
             )
     languages = [cell.language for cell in found]
     for code in languages:

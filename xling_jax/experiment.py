@@ -233,8 +233,8 @@ class Clock:
     target: str = ""  # "" for off
     language: str = ""  # "" for the source language
     batches: tuple[int, ...] = (1, 8, 32, 128)  # examples of a batch
-    repeats: int = 10  # passes over the examples, after one that is not measured
-    examples: int = 512  # the first so many; 0 for all
+    repeats: int = 5  # passes over the examples, after one that is not measured
+    examples: int = 256  # the first so many; 0 for all
 
 
 @dataclasses.dataclass(frozen=True)

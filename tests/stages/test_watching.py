@@ -158,7 +158,7 @@ def test_a_stage_computes_the_same_with_it_and_without(watched, tmp_path):
         assert mine.keys() == theirs.keys()
         assert [path for path in mine if not np.array_equal(mine[path], theirs[path])] == []
         assert lines_of(plain, name, "align/") == []
-        losses = [{step: keys for step, keys in lines_of(run, name, "train/")} for run in (watched, plain)]
+        losses = [dict(lines_of(run, name, "train/")) for run in (watched, plain)]
         assert all(losses[0][step] == keys for step, keys in losses[1].items())
 
 

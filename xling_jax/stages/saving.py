@@ -9,7 +9,7 @@ from xling_jax.train.checkpoint import HISTORY, Checkpoints
 
 
 class Saver:
-    """Judges states, each before it is saved, and saves them: a checkpoint has its own score and those of all before it.
+    """Judges states, and saves them after that: a checkpoint has its own score and those of all before it.
 
     So a run that goes on from a checkpoint selects what it would have selected, and stops where it would have stopped.
     """

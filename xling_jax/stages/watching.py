@@ -2,7 +2,7 @@
 
 Lines of their own in metrics.jsonl, of the state after a step, of step 0 that of which the stage begins:
 
-    {"step": 100, "align/qdt/sentences": 500, "align/qdt/layer0/accuracy": 61.2, "align/qdt/layer0/similarity": 0.31, ...}
+    {"step": 100, "align/qdt/sentences": 500, "align/qdt/layer0/accuracy": 61.2, "align/qdt/layer0/similarity": 0.31}
 
 Accuracy is in percent, the mean of both directions of retrieval; similarity is a difference of cosines (see
 `eval/alignment.py`).
