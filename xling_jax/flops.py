@@ -1,4 +1,4 @@
-"""What a training step has to compute, by formula: the FLOPs of a model's matrix products, for MFU.
+"""What a training step or an answer has to compute, by formula: the FLOPs of a model's matrix products, for MFU.
 
 A product of n tokens with a matrix of P numbers is 2 n P FLOPs forward, as many for the gradient of its input and as
 many for that of the matrix (Kaplan et al. 2020, arXiv 2001.08361: 6 n P). What is frozen has the first alone; a matrix
@@ -73,10 +73,8 @@ def costs(row: Model, vocab: int, optim: Optim, kind: str) -> Work:
     inner, frozen = _inner(row), optim.freeze_layers
     moved = 2 if optim.lora.rank else 3  # products of a matrix: forward, gradient of its input, its own gradient
     below, above = frozen, row.layers - frozen
-    causal = 0.5 if row.family == "decoder" else 1.0
+    causal, output = _causal(row), _output(row, vocab, kind)
     decoders = row.decoder_layers
-    transform = row.width if kind == "mlm" else 0
-    output = row.width * (vocab + transform) if kind in ("mlm", "lm", "text_to_text") else 0
     return Work(
         tokens=2 * layer * (below + moved * above) + 2 * over_memory * moved * decoders,
         pairs=4 * inner * causal * (below + 3 * above),
@@ -85,3 +83,31 @@ def costs(row: Model, vocab: int, optim: Optim, kind: str) -> Work:
         crossing=4 * inner * 3 * decoders,
         places=2 * output * (moved if kind in ("lm", "text_to_text") else 3),
     )
+
+
+def forward(row: Model, vocab: int, kind: str) -> Work:
+    """Returns the FLOPs of each token, pair and so on of an answer: products forward alone.
+
+    `kind` is that of the head, as in `costs`. Answers count as targets and places, whether they are ranked or written.
+    """
+    layer, decoder_layer, over_memory = layer_weights(row)
+    inner, decoders = _inner(row), row.decoder_layers
+    return Work(
+        tokens=2 * (layer * row.layers + over_memory * decoders),
+        pairs=4 * inner * _causal(row) * row.layers,
+        targets=2 * decoder_layer * decoders,
+        target_pairs=4 * inner * 0.5 * decoders,
+        crossing=4 * inner * decoders,
+        places=2 * _output(row, vocab, kind),
+    )
+
+
+def _causal(row: Model) -> float:
+    """Returns the share of the pairs of a text's tokens that see each other."""
+    return 0.5 if row.family == "decoder" else 1.0
+
+
+def _output(row: Model, vocab: int, kind: str) -> int:
+    """Returns the numbers in the matrices that say what a place holds: of the vocabulary, and before it."""
+    transform = row.width if kind == "mlm" else 0
+    return row.width * (vocab + transform) if kind in ("mlm", "lm", "text_to_text") else 0

@@ -41,6 +41,7 @@ KINDS = {
     "compile": "tracing, lowering and compiling, or reading the compilation cache",
     "save": "writing checkpoints, as far as training waited",
     "evaluate": "evaluation, that of checkpoints on the dev cell among it",
+    "clock": "measuring how fast the trained model answers",
     "startup": "starting Python, importing libraries, finding devices",
     "plan": "reading checksums and laying out the plan",
     "prepare": "vocabulary, prepared examples, order of batches",

@@ -17,6 +17,7 @@ from xling_jax.ledger import TIME, Ledger, now
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.feed import batch_multiple
 from xling_jax.stages.cells import Cells
+from xling_jax.stages.clock import check_clock, is_unclocked, measure_clock
 from xling_jax.stages.plan import Node, Plan, make_plan
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import claim_workdir, hold, write_experiment, write_submissions
@@ -90,7 +91,8 @@ def make_programs(plan: Plan, cells: Cells) -> Programs:
 
 
 def check_batches(plan: Plan, programs: Programs) -> None:
-    """Raises ConfigError if a mesh cannot split the batches of a plan's stages."""
+    """Raises ConfigError if a mesh cannot split the batches of a plan's stages, or those that are timed."""
+    check_clock(plan, programs)
     devices = batch_multiple(programs.mesh)
     for node in plan.nodes:
         multiple = devices * node.stage.accumulate
@@ -145,7 +147,7 @@ class Run:
         hosts.first_does("the claim to the work folder", lambda: claim_workdir(self.workdir, self.plan))
         with hold(self.workdir):
             left = self._left()
-            if left:
+            if left or is_unclocked(self.plan, self.workdir):
                 with self._open_ledger(asked):
                     self._run_left(left, stop_asked, jobs, skip_damaged, asked)
                     write_submissions(self.workdir, self.plan)
@@ -183,6 +185,8 @@ class Run:
         shared = self.plan, self.workdir, self.cells, programs, self.display
         runner = StageRunner(*shared, alone=jobs == 1, skip_damaged=skip_damaged, ledger=self.ledger, asked=asked)
         self._run(left, runner, stop_asked, jobs)
+        how = {"display": self.display, "ledger": self.ledger, "stop_asked": stop_asked}
+        measure_clock(self.plan, self.workdir, self.cells, programs, **how)  # now that nothing else runs
 
     def _left(self) -> list[Node]:
         """Returns the stages that are not done, as host 0 finds them."""

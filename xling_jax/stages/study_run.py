@@ -22,6 +22,7 @@ from xling_jax.ledger import TIME, Ledger, now, worker_ledger
 from xling_jax.partitioning import hosts
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.claims import SECONDS, Claim, ClaimLost, Claims
+from xling_jax.stages.clock import is_unclocked, measure_clock
 from xling_jax.stages.plan import Plan
 from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import hold, stage_folder, write_experiment, write_submissions
@@ -176,12 +177,13 @@ class StudyRun:
             for name in self._asked(self.broken):
                 if name not in later:
                     self._fail(name, self.broken[name])
-            if not self._left and not later:
+            if not self._left and not later and not self._untimed():
                 self._finish_experiments()
                 self._conclude(report)
                 return
             with self._open_ledger(), self._open_claims() as self._claims:
                 self._go()
+                self._time_inference()
                 self._conclude(report)
             self._tell_time()
 
@@ -443,6 +445,34 @@ class StudyRun:
                 self._finish(plan)
         left = {name for unit in self._left.values() for name in unit.experiments}
         self._shelf.keep([plan for name, plan in self.plan.plans.items() if name in left])
+
+    def _untimed(self) -> list[Plan]:
+        """Returns the experiments that are done, and whose inference is still to be measured."""
+        named = self._asked(self.plan.plans)
+        needed = {name for hash_ in self._open for name in self._every[hash_].experiments}
+        plans = [plan for name, plan in self.plan.plans.items() if name in named and name not in needed]
+        return [plan for plan in plans if is_unclocked(plan, self.workdir)]
+
+    def _time_inference(self) -> None:
+        """Measures how fast each experiment's model answers, one after the other: this worker does nothing else now."""
+        for plan in self._untimed():
+            name = f"clock-{plan.experiment.name}"
+            if self._stop() or not hosts.first_does(name, lambda name=name: self._hold(name)):
+                continue
+            try:
+                cells, programs = self._shelf.take(plan, self.ledger, self._stop)
+                how = {"display": self.display, "ledger": self.ledger, "stop_asked": self._stop}
+                measure_clock(plan, self.workdir, cells, programs, **how)
+            finally:
+                if name in self._held:
+                    self._claims.give_back(self._held.pop(name))
+
+    def _hold(self, name: str) -> bool:
+        """Claims something that is no stage; returns whether nobody else has it."""
+        claim = self._claims.take(name)
+        if claim is not None:
+            self._held[name] = claim
+        return claim is not None
 
     def _finish(self, plan: Plan) -> None:
         """Is called for each experiment after its last stage, by every worker that comes to know of that."""

@@ -1,4 +1,4 @@
-"""What is in a training batch, counted on the host: examples, tokens, and what they ask of the model."""
+"""What is in a batch, counted on the host: examples, tokens, and what they ask of the model."""
 
 import math
 from collections.abc import Mapping
@@ -40,6 +40,26 @@ def load(batch: Batch, kind: str, each: Work) -> Load:
             _read(padded, share * float(rows * math.ceil(width * MASKED_SHARE))),
         )
     return Load(1, examples, *works, *(work.cost(each) for work in works))
+
+
+def answering(batch: Batch, kind: str, said_BxC: np.ndarray) -> Work:
+    """Returns the work of answering rows of a batch, padding left out.
+
+    Args:
+      batch: the rows.
+      kind: of the head.
+      said_BxC: for answers in words the tokens of each that is ranked or written; every one of them is read behind a
+        prompt that is read once. BxC of no answers for other heads.
+    """
+    if kind not in ("lm", "text_to_text"):
+        return _read(text_lengths(batch), 0.0)
+    lengths_B = batch["lengths"].astype(np.int64)
+    prompts, said_BxC = _read(lengths_B, float(said_BxC.sum())), said_BxC.astype(np.int64)
+    crossing, own = float((said_BxC * lengths_B[:, None]).sum()), float((said_BxC**2).sum())
+    said = float(said_BxC.sum())
+    if kind == "lm":  # in one text: a token sees the prompt, and what is said before it
+        return prompts + Work(tokens=said, pairs=2 * crossing + own)
+    return prompts + Work(targets=said, target_pairs=own, crossing=crossing)
 
 
 def said_room(batch: Batch) -> int:

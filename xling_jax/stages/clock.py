@@ -1,0 +1,335 @@
+"""How fast a trained model answers: WORKDIR/clock/<experiment>.json, measured once, when nothing else runs.
+
+The program is the one that evaluation calls, on the experiment's mesh, in its dtype and buckets, with the parameters of
+the target's first stage. Batches are those that evaluation makes of the cell: sorted by length, padded to the bucket of
+their longest text, the last one filled up. Of each size of a batch:
+
+    compile_seconds       tracing and compiling for all lengths; of the `programs`, so many as `from_cache` says were
+                          read from the compilation cache instead
+    latency_ms            of a batch that is on the devices already, until its answers are there; nothing else is under
+                          way. The mean over the batches of a pass; median, lowest and highest pass
+    latency_ms_by_length  the same by padded length: the median of all calls
+    device                examples, and tokens without padding, a second: all batches are sent at once, and waited for
+    end_to_end            the same from examples on disk to answers on the host: reading, laying out, sending, fetching,
+                          as evaluation does it, the next batch sent before the last one is fetched. Scores are no part
+    padding               the share of places that hold no token of an example
+    flops_per_second      of one device, by the formula of `flops.py`, padding left out; and its share of the peak
+    program_bytes         the most that the program holds on one device: parameters, batch, answers, temporaries
+    device_bytes          in use on one device after the passes, if it tells
+"""
+
+import dataclasses
+import datetime
+import json
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+import numpy as np
+
+from xling_jax import __version__
+from xling_jax.checks import check_divided
+from xling_jax.data.batches import in_order
+from xling_jax.data.prepare import Prepared
+from xling_jax.errors import Interrupted
+from xling_jax.eval.predict import predict
+from xling_jax.experiment import Part, Target
+from xling_jax.flops import Work, forward
+from xling_jax.ledger import CACHED, Ledger, current
+from xling_jax.models.lora import merge_lora
+from xling_jax.optim import Optim
+from xling_jax.partitioning import hosts
+from xling_jax.partitioning.feed import batch_multiple
+from xling_jax.partitioning.hosts import write_text
+from xling_jax.protocol import resolve
+from xling_jax.stages.cells import Cells
+from xling_jax.stages.plan import SPEAKERS, Node, Plan
+from xling_jax.stages.programs import Program, Programs
+from xling_jax.stages.record import LIBRARIES, stage_folder
+from xling_jax.stages.transfer import with_adapters
+from xling_jax.stages.workload import answering, text_lengths
+from xling_jax.tables.peaks import peak
+from xling_jax.train.checkpoint import PARAMS, open_own
+from xling_jax.train.compiling import watch_compiling
+from xling_jax.train.writer import Display
+
+FOLDER = "clock"
+NO_ANSWERS = np.zeros((0, 0), np.int64)
+
+
+def clock_path(workdir: pathlib.Path, experiment: str) -> pathlib.Path:
+    """Returns where what was measured of an experiment lies."""
+    return workdir / FOLDER / f"{experiment}.json"
+
+
+def is_unclocked(plan: Plan, workdir: pathlib.Path) -> bool:
+    """Whether inference is to be measured: it is declared, and not yet so, on such devices, by these versions."""
+    if not plan.experiment.clock.target:
+        return False
+    path, wanted = clock_path(workdir, plan.experiment.name), _conditions(plan)
+
+    def measured() -> bool:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))["conditions"] == wanted
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    return not hosts.first_does(f"{path} to be measured", measured)
+
+
+def _conditions(plan: Plan) -> dict[str, Any]:
+    """Returns what decides the numbers beside the machine's load: it is measured again where that differs."""
+    experiment, device = plan.experiment, jax.devices()[0]
+    node = _node(plan)
+    found = {
+        "clock": dataclasses.asdict(experiment.clock),
+        "stage": node.folder,
+        "model": plan.row.name,
+        "dtype": experiment.dtype,
+        "mesh": experiment.mesh,
+        "strategy": experiment.strategy,
+        "buckets": experiment.targets[experiment.clock.target].lengths(),
+        "device_kind": device.device_kind,
+        "devices": jax.device_count(),
+        "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
+    }
+    return json.loads(json.dumps(found))  # tuples are lists there
+
+
+def _node(plan: Plan) -> Node:
+    """Returns the first stage that the target is evaluated on: what is measured is alike for all."""
+    return next(each.node for each in plan.evaluations if each.target == plan.experiment.clock.target)
+
+
+def check_clock(plan: Plan, programs: Programs) -> None:
+    """Raises ConfigError if the mesh cannot split the batches; asked before anything is trained."""
+    check_divided(plan.experiment, batch_multiple(programs.mesh))
+
+
+def measure_clock(
+    plan: Plan,
+    workdir: pathlib.Path,
+    cells: Cells,
+    programs: Programs,
+    *,
+    display: Display,
+    ledger: Ledger | None = None,
+    stop_asked: Callable[[], bool] = lambda: False,
+) -> None:
+    """Measures how fast a target is answered, if that is to be done (see `is_unclocked`), and writes it down.
+
+    Its stage must be done, and nothing else may run on the machine.
+
+    Args:
+      plan: of the experiment.
+      workdir: where its stages are.
+      cells: opens its cells.
+      programs: of the experiment.
+      display: what is said.
+      ledger: of the run.
+      stop_asked: whether to stop; raises Interrupted then, and nothing is written.
+    """
+    part = plan.experiment.timed()
+    if part is None or not is_unclocked(plan, workdir):
+        return
+    check_clock(plan, programs)
+    watch_compiling()
+    with (ledger or Ledger()).event("clock"):
+        record = _measured(plan, workdir, part, cells, programs, display=display, stop_asked=stop_asked)
+    write_text(clock_path(workdir, plan.experiment.name), json.dumps(record, indent=1) + "\n")
+
+
+def _measured(
+    plan: Plan,
+    workdir: pathlib.Path,
+    part: Part,
+    cells: Cells,
+    programs: Programs,
+    *,
+    display: Display,
+    stop_asked: Callable[[], bool],
+) -> dict[str, Any]:
+    experiment, node = plan.experiment, _node(plan)
+    target = experiment.targets[experiment.clock.target]
+    params = _params(plan, workdir, programs, node)
+    prepared = cells.prepare(part)
+    kind = SPEAKERS[plan.row.family].kind if target.speaks else ""
+    each = forward(plan.row, cells.tokenizer().size, kind)
+    bench = _Bench(programs.output(node.heads, target), params, programs, target, prepared, each, kind)
+    found = []
+    with display.bar(f"inference on {part.cell}", len(experiment.clock.batches), unit="batch sizes") as bar:
+        for number, size in enumerate(experiment.clock.batches, start=1):
+            if stop_asked():
+                raise Interrupted(f"Stopped before batches of {size} were measured.\nRun the same command to go on.")
+            found.append(bench(size, experiment.clock.repeats))
+            bar.advance(number, f"batches of {size}: {found[-1]['device']['examples_per_second']['median']:.1f}/s")
+    leaves = jax.tree.leaves(params)
+    return {
+        "experiment": experiment.name,
+        "conditions": _conditions(plan),
+        "date": datetime.date.today().isoformat(),
+        "target": experiment.clock.target,
+        "cell": str(part.cell),
+        "max_length": part.max_length,
+        "answer_length": part.answer_length,
+        "examples": prepared.examples,
+        "features": prepared.features,
+        "parameters": {"count": sum(leaf.size for leaf in leaves), "bytes": sum(leaf.nbytes for leaf in leaves)},
+        "peak_flops": peak(programs.mesh.devices.flat[0].device_kind),
+        "mesh_devices": programs.mesh.size,
+        "flops_per_example": bench.flops / prepared.examples if bench.flops else None,
+        "best_batch": max(found, key=lambda one: one["device"]["examples_per_second"]["median"])["batch"],
+        "batches": found,
+    }
+
+
+def _params(plan: Plan, workdir: pathlib.Path, programs: Programs, node: Node) -> Any:
+    """Returns the parameters of a stage's own checkpoint, without adapters, as evaluation has them."""
+    _, abstract = programs.state_maker(node.heads, Optim())
+    imported = plan.start if node.imported else None
+    folder = imported.folder if imported else stage_folder(workdir, node.folder)
+    with open_own(folder, imported.step if imported else None, create=False) as (checkpoints, step):
+        shapes = checkpoints.meta(step)[PARAMS]["shapes"]
+        return merge_lora(checkpoints.restore_params(step, with_adapters(abstract["params"], shapes)))
+
+
+Batch = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass
+class _Bench:
+    """One program on one cell, in batches of any size. `flops`: of all examples once, None if they are not counted."""
+
+    program: Program
+    params: Any
+    programs: Programs
+    target: Target
+    prepared: Prepared
+    each: Work
+    kind: str
+    flops: float | None = None
+
+    def _batches(self, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        return in_order(self.prepared, size, self.target.lengths())
+
+    def __call__(self, size: int, repeats: int) -> dict[str, Any]:
+        """Returns what is measured of batches of a size, as the head of this file says."""
+        batches = [*self._batches(size)]
+        placed = [self.programs.place(batch) for _, batch in batches]
+        compiled = self._compile(placed)
+        answers = [jax.device_get(self._call(batch)) for batch in placed]  # the first pass, which is not measured
+        self.flops = self.flops or self._flops(batches, answers)
+        latencies_RxB = np.array([[self._seconds(batch) for batch in placed] for _ in range(repeats)])
+        lengths_B = np.array([batch["input_ids"].shape[-1] for _, batch in batches])
+        by_length = {
+            str(length): round(1000 * float(np.median(latencies_RxB[:, lengths_B == length])), 4)
+            for length in np.unique(lengths_B).tolist()
+        }
+        alone_R = [self._sent(placed) for _ in range(repeats)]
+        through_R = [self._whole(size) for _ in range(repeats)]
+        tokens = sum(int(text_lengths(_rows(batch, len(numbers))).sum()) for numbers, batch in batches)
+        places = sum(batch["input_ids"].size for _, batch in batches)
+        speed = self.flops / float(np.median(alone_R)) / self.programs.mesh.size if self.flops else None
+        most = peak(self.programs.mesh.devices.flat[0].device_kind)
+        return {
+            "batch": size,
+            "batches": len(batches),
+            "lengths": {str(length): int((lengths_B == length).sum()) for length in np.unique(lengths_B).tolist()},
+            "padding": 1 - tokens / places,
+            **compiled,
+            "latency_ms": _spread(1000 * latencies_RxB.mean(axis=1)),
+            "latency_ms_by_length": by_length,
+            "device": self._rates(alone_R, tokens),
+            "end_to_end": self._rates(through_R, tokens),
+            "flops_per_second": speed,
+            "share_of_peak": speed / most if speed and most else None,
+            "device_bytes": self._in_use(),
+        }
+
+    def _call(self, batch: Mapping[str, jax.Array]) -> Any:
+        return self.program(self.params, batch)
+
+    def _seconds(self, batch: Mapping[str, jax.Array]) -> float:
+        """Returns how long one batch takes alone."""
+        began = time.perf_counter()
+        jax.block_until_ready(self._call(batch))
+        return time.perf_counter() - began
+
+    def _sent(self, placed: Sequence[Mapping[str, jax.Array]]) -> float:
+        """Returns how long all batches take that are sent one behind the other."""
+        began = time.perf_counter()
+        jax.block_until_ready([self._call(batch) for batch in placed])
+        return time.perf_counter() - began
+
+    def _whole(self, size: int) -> float:
+        """Returns how long evaluation takes from the disk to answers on the host."""
+        began = time.perf_counter()
+        numbers = self.prepared.example_N, self.prepared.examples
+        predict(self._call, self._batches(size), self.programs.place, *numbers)
+        return time.perf_counter() - began
+
+    def _rates(self, seconds_R: Sequence[float], tokens: int) -> dict[str, Any]:
+        seconds = np.array(seconds_R)
+        return {
+            "examples_per_second": _spread(self.prepared.examples / seconds),
+            "tokens_per_second": _spread(tokens / seconds),
+        }
+
+    def _compile(self, placed: Sequence[Mapping[str, jax.Array]]) -> dict[str, Any]:
+        """Returns what compiling for all lengths takes, and the most memory of the programs."""
+        each = {tuple(leaf.shape for leaf in jax.tree.leaves(batch)): batch for batch in placed}
+        event = current()
+        assert event is not None, "compiled outside of an event"
+        before, began = event.counts.get(CACHED, 0), time.perf_counter()
+        made = [self.program.trace(self.params, batch).lower().compile() for batch in each.values()]
+        seconds, cached = time.perf_counter() - began, event.counts.get(CACHED, 0) - before
+        held = [_held(program.memory_analysis()) for program in made]
+        most = max((size for size in held if size is not None), default=None)
+        return {"compile_seconds": seconds, "from_cache": cached, "programs": len(made), "program_bytes": most}
+
+    def _in_use(self) -> int | None:
+        """Returns the bytes that are in use on the device that has most; None where devices do not tell."""
+        mine = [device for device in self.programs.mesh.devices.flat if device.process_index == jax.process_index()]
+        stats = [device.memory_stats() for device in mine]
+        return max((stat["bytes_in_use"] for stat in stats if stat and "bytes_in_use" in stat), default=None)
+
+    def _flops(self, batches: Sequence[tuple[np.ndarray, Batch]], answers: Sequence[Batch]) -> float | None:
+        """Returns the FLOPs of answering every example once; None where answers are calibrated, which asks twice."""
+        protocol = resolve(self.target.protocol, self.prepared.cell.row.kind)
+        if self.target.speaks and protocol.answer == "rank" and protocol.score == "calibrated":
+            return None
+        total = Work()
+        for (numbers, batch), said in zip(batches, answers, strict=True):
+            rows = _rows(batch, len(numbers))
+            total += answering(rows, self.kind, self._said(rows, _rows(said, len(numbers)), protocol.beams))
+        return total.cost(self.each)
+
+    def _said(self, rows: Batch, said: Batch, beams: int) -> np.ndarray:
+        """Returns the tokens BxC of each answer that was ranked or written; a beam is one."""
+        if not self.target.speaks:
+            return NO_ANSWERS
+        if "text" not in said:
+            return (rows["answers"] >= 0).sum(axis=-1)
+        ranked = 1 if "score" in said else 0  # what was written of a window is read again
+        return np.repeat((said["text"] >= 0).sum(axis=-1)[:, None], beams + ranked, axis=1)
+
+
+def _rows(batch: Batch, count: int) -> dict[str, np.ndarray]:
+    """Returns the first rows of a batch; the others only fill it up."""
+    return {name: np.asarray(array)[:count] for name, array in batch.items()}
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    found = {"median": np.median(values), "low": np.min(values), "high": np.max(values)}
+    return {name: float(f"{value:.6g}") for name, value in found.items()}
+
+
+def _held(memory: Any) -> int | None:
+    """Returns the most bytes that a program holds on a device, by its compiler; None if that does not say."""
+    if memory is None:
+        return None
+    kept = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return kept + memory.temp_size_in_bytes
