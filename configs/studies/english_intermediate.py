@@ -95,7 +95,9 @@ def on_world(*, steps, examples, seeds, limits):
     cells = tuple(f"world_{name}.train.qen" for name in ("choice", "ner", "nli", "qa"))
     qa, text = arm("world_qa"), world_stage("world_text", SIX, steps=steps["between"])
     together = qa["stage"] | {"data": cells, "buckets": (24, 44), "examples": 0, "steps": steps["multi"]}
-    beside = qa["stage"] | {"data": (*qa["stage"]["data"], *text["data"]), "buckets": (28, 44), "mixing": mixed}
+    more = round(steps["world_qa"] / (1 - MLM))  # so that the task has as many draws as without text
+    beside = qa["stage"] | {"data": (*qa["stage"]["data"], *text["data"]), "steps": more, "mixing": mixed}
+    beside |= {"buckets": (28, 44)}
     variants = {"qa_mlm": {"stage": beside}, "qa_then_mlm": {**qa, "then": text}, "qa_translated": arm("world_qa", SIX)}
     single = {name: arm(f"world_{name}") for name in ("choice", "ner", "nli")} | {"qa": qa}
     arms = {"none": {}, **single, "multi": {"stage": together}, **variants}
@@ -162,6 +164,7 @@ def on_files(*, pieces, pretrain, steps, targets, seeds, limits):
         for name, codes in (("nli_english", "en"), ("nli_translated", "all"))
     }
     beside = found["mnli"] | {"data": (*found["mnli"]["data"], *TEXT), "mixing": mixed}
+    beside |= {"steps": round(intermediate / (1 - MLM))}
     variants = {"mnli_mlm": {"stage": beside}, "mnli_then_mlm": {"stage": found["mnli"], "then": between}}
     singles = {name: {"stage": stage} for name, stage in (found | {"multi": multi} | parallel).items()}
     made = {
