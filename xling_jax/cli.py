@@ -11,6 +11,7 @@ from xling_jax.errors import EXIT_DONE, EXIT_INTERRUPTED, XlingError, unknown
 
 VERBS = {
     "run": "runs an experiment, all its stages, evaluation and report; run again to resume",
+    "study": "runs all experiments of a study in one folder, by one worker or many; or writes job files for slices",
     "plan": "says what a run would need on chips that are not here: whether it fits, time bounds, cost",
     "eval": "evaluates a checkpoint zero-shot, or each that a training makes",
     "score": "scores predictions of XTREME or XTREME-R, any system's, as the published scorer does",

@@ -2,12 +2,17 @@
 
 import contextlib
 import errno
+import glob
+import itertools
 import os
 import pathlib
 import shutil
 from collections.abc import Generator, Iterator
 
 from xling_jax.errors import DiskError
+from xling_jax.processes import is_gone, me
+
+PART = ".part"
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # TensorStore, ArrayRecord and others raise plain errors with the system's words in them.
@@ -60,12 +65,27 @@ def writing(path: pathlib.Path) -> Generator[None, None, None]:
         raise
 
 
+_numbers = itertools.count()
+
+
+def _sweep(path: pathlib.Path) -> None:
+    """Removes what processes that were ended have left of a file."""
+    for part in path.parent.glob(f"{glob.escape(path.name)}.*{PART}"):
+        name = part.name.removeprefix(f"{path.name}.").removesuffix(PART).rpartition("-")[0]
+        if is_gone(name):
+            part.unlink(missing_ok=True)
+
+
 def write_bytes(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file, and its folder if need be. It is the old one or the new one, never half; DiskError if full."""
-    part = path.with_name(path.name + ".part")
+    """Writes a file, and its folder if need be. It is the old one or the new one, never half; DiskError if full.
+
+    Several processes may write one file at once: the last one's is there in the end.
+    """
+    part = path.with_name(f"{path.name}.{me()}-{next(_numbers)}{PART}")
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
             part.write_bytes(content)
             part.replace(path)
         except BaseException:

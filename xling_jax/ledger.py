@@ -6,6 +6,7 @@
     {"session": 0, "id": 3, "end": T, "step": 100, "spent": {...}, "counts": {...}}
     {"session": 0, "id": 3, "end": T, "killed": true}                                         the next session says so
 
+Workers of one folder write a file each, WORKDIR/time-WORKER.jsonl; whoever reads time.jsonl reads all of them.
 T is in seconds since 1970. A session is a process at work in the folder, a lane a thread of it. What is too short for
 an event of its own is added up inside one (`spent`, in seconds, and `counts`). A line is written whole or is the last
 one, so nothing but that line is lost to kill -9: what was under way then ends at the last sign of life, at most PULSE
@@ -13,9 +14,12 @@ seconds early. `goodput.py` adds up.
 """
 
 import contextlib
+import fcntl
+import itertools
 import json
 import os
 import pathlib
+import socket
 import threading
 import time
 from collections.abc import Generator, Mapping
@@ -135,7 +139,7 @@ class Ledger:
 
     def _take_up(self, path: pathlib.Path) -> None:
         """Closes what was left open, at its session's last sign of life."""
-        lines = read_lines(path)
+        lines = _lines(path)
         if path.exists() and not path.read_bytes().endswith(b"\n"):
             self._append("\n")  # behind the line that a killed process was writing
         left: dict[tuple[int, int], None] = {}
@@ -214,7 +218,42 @@ def time_of(line: Mapping[str, Any]) -> float:
 
 
 def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """Returns the lines of a ledger that are whole, in the order they were written; none if there is no file."""
+    """Returns the lines of a ledger that are whole, in the order they were written; none if there is no file.
+
+    Those of workers, which lie beside it, are among them: sessions of all then have numbers in the order they began.
+    """
+    beside = sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
+    if not beside:
+        return _lines(path)
+    sessions: dict[tuple[pathlib.Path, int], list[dict[str, Any]]] = {}
+    for file in (path, *beside):
+        for line in _lines(file):
+            sessions.setdefault((file, line["session"]), []).append(line)
+    ordered = sorted(sessions.values(), key=lambda lines: time_of(lines[0]))
+    return [line | {"session": number} for number, lines in enumerate(ordered) for line in lines]
+
+
+@contextlib.contextmanager
+def worker_ledger(workdir: pathlib.Path) -> Generator[pathlib.Path]:
+    """Gives a path for the ledger of a worker that nobody else writes to while the block runs.
+
+    A worker that is started again on the same machine takes up the file that it, or another one, has left.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    stem, suffix = TIME.split(".")
+    for number in itertools.count():
+        path = workdir / f"{stem}-{socket.gethostname()}-{number}.{suffix}"
+        with open(path, "a", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield path
+            return
+
+
+def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns the lines of one file."""
     found = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
         try:

@@ -85,7 +85,7 @@ def against(names, variants=()):
     return (*((name, "none") for name in names), *variants)
 
 
-def on_world(*, steps, examples, seeds, limits):
+def on_world(*, steps, examples, targets, seeds, limits):
     """Returns the experiment on the generated world."""
     mixed = {"rates": (1 - MLM, MLM)}
 
@@ -106,10 +106,7 @@ def on_world(*, steps, examples, seeds, limits):
         limits=limits,
         seeds=seeds,
         arms=arms,
-        targets={
-            name.removeprefix("world_"): world_target(name, SIX, steps=steps[f"{name}_target"])
-            for name in ("world_qa2", "world_pos", "world_nli")
-        }
+        targets={name: world_target(f"world_{name}", SIX, steps=count) for name, count in targets.items()}
         | {"retrieval": world_target("world_parallel", SIX)},
         remember=("world_qa.dev.qen", "world_nli.dev.qen"),
         language_groups=SIX_GROUPS,
@@ -245,15 +242,30 @@ def on_pods(*, epochs, cap, between, layer):
     return {"xlmr_large": pod.experiment(arms=arms, targets=targets, **more)}, (), others()
 
 
-STEPS = {"world_text": 2500, "world_nli": 500, "world_qa": 500, "world_ner": 200, "world_choice": 300, "multi": 800}
-STEPS |= {"between": 250, "world_qa2_target": 250, "world_pos_target": 150, "world_nli_target": 350}
-FEW = dict.fromkeys(STEPS, 3)
+STEPS = {"world_text": 2500, "world_nli": 500, "world_qa": 500, "world_ner": 200, "world_choice": 300}
+STEPS |= {"multi": 800, "between": 250}
 # size: (its experiments, their amounts, slice)
 SIZES = {
-    "world": (on_world, {"steps": STEPS, "examples": 6000, "seeds": (0, 1), "limits": {"train": 8000}}, ""),
+    "world": (
+        on_world,
+        {
+            "steps": STEPS,
+            "examples": 6000,
+            "targets": {"nli": 350, "pos": 150, "qa2": 250},
+            "seeds": (0, 1),
+            "limits": {"train": 8000},
+        },
+        "",
+    ),
     "test": (
         on_world,
-        {"steps": FEW, "examples": 60, "seeds": (0, 1), "limits": {"train": 200, "dev": 20, "test": 20}},
+        {
+            "steps": dict.fromkeys(STEPS, 3),
+            "examples": 60,
+            "targets": {"qa2": 2},
+            "seeds": (0, 1),
+            "limits": {"train": 200, "dev": 20, "test": 20},
+        },
         "",
     ),
     "real": (

@@ -107,9 +107,9 @@ SIZES = {
     "test": (
         on_world,
         {
-            "sizes": (2, 4),
+            "sizes": (2, 3),
             "orders": 2,
-            "counts": {"total": 48, "per_language": 12},
+            "counts": {"total": 48, "per_language": 16},
             "epochs": 1.0,
             "steps": (10, 2),
             "seeds": (0, 1),

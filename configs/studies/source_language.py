@@ -41,7 +41,7 @@ def arms(sources, stage):
     return {"none": {}} | {f"from_{code}": {"stage": stage(code), "factors": {"source": code}} for code in sources}
 
 
-def on_world(*, examples, targets, steps, seeds, limits):
+def on_world(*, examples, sources, targets, steps, seeds, limits):
     """Returns an experiment for each language of the target on the generated world: QA, then the second QA."""
     pretrain, intermediate, target = steps
 
@@ -56,7 +56,7 @@ def on_world(*, examples, targets, steps, seeds, limits):
             seeds=seeds,
             source_language=code,
             factors={"target": code},
-            arms=arms(EIGHT.split("+"), stage),
+            arms=arms(sources.split("+"), stage),
             targets={"qa2": world_target("world_qa2", EIGHT, code, steps=target)},
         )
         for code in targets
@@ -106,6 +106,7 @@ SIZES = {
         on_world,
         {
             "examples": 4000,
+            "sources": EIGHT,
             "targets": ("qen", "qms"),
             "steps": (3000, 400, 200),
             "seeds": (0, 1),
@@ -119,6 +120,7 @@ SIZES = {
         on_world,
         {
             "examples": 60,
+            "sources": "qen+qdt+qms",
             "targets": ("qen", "qms"),
             "steps": (10, 4, 2),
             "seeds": (0, 1),

@@ -1,9 +1,15 @@
 """What tests run on each of several hosts: `python on_hosts.py JOB ADDRESS GIVEN`, the latter two in JSON."""
 
+import contextlib
+import ctypes
+import dataclasses
+import gc
 import itertools
 import json
 import pathlib
+import resource
 import sys
+import threading
 import time
 
 import jax
@@ -14,7 +20,8 @@ from xling_jax.experiment import from_config
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.feed import fetch, share_of
 from xling_jax.stages.run import Run
-from xling_jax.train.checkpoint import Checkpoints
+from xling_jax.train.checkpoint import Checkpoints, save_alone
+from xling_jax.train.streaming import Stream, save_streams
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "partitioning"))
 
@@ -74,6 +81,79 @@ def restore(folder: str, strategy: str, mesh: str, seed: int) -> None:
     jax.tree.map(np.testing.assert_array_equal, fetch(found, here.mesh), fetch(make(seed), here.mesh))
 
 
+def large(strategy: str, mesh: str):
+    """Returns (what makes the parameters of a model of 0.7 GB, their shapes)."""
+    from xling_jax.experiment import Experiment, Optim  # noqa: PLC0415
+    from xling_jax.stages.programs import Programs  # noqa: PLC0415
+    from xling_jax.tables.models import MODELS  # noqa: PLC0415
+
+    row = dataclasses.replace(MODELS["tiny"], layers=12, width=1024, heads=16, mlp=4096)
+    programs = Programs(Experiment(strategy=strategy, mesh=mesh), row, 24_000, 5)
+    frozen = Optim(freeze_layers=row.layers)  # no moments: the state is the parameters
+    make, abstract = programs.state_maker((), frozen)
+    return make, abstract["params"]
+
+
+def keep_large(folder: str, imported: bool) -> None:
+    """Writes the large model's parameters, as a stage on the devices that there are does, or as they are imported."""
+    strategy, mesh = ("data", "one") if len(jax.devices()) == 1 else ("fsdp", "fsdp")
+    make, abstract = large(strategy, mesh)
+    if not imported:
+        save_alone(pathlib.Path(folder), 7, make(3)["params"])
+        return
+
+    def stream(leaf):
+        def zeros(start, stop):
+            return np.zeros((stop - start, *leaf.shape[1:]), leaf.dtype)
+
+        return Stream(leaf.shape, leaf.dtype, zeros, 1)
+
+    save_streams(pathlib.Path(folder), 7, jax.tree.map(stream, abstract))
+
+
+def hold_large(folder: str) -> None:
+    """Draws the large model's parameters on all hosts, then reads them; says how many bytes each took at most.
+
+    Each is done twice, and counted the second time: what is compiled and loaded is no part of a model.
+    """
+    make, abstract = large("fsdp", "fsdp")
+    checkpoints = Checkpoints(pathlib.Path(folder))
+    ways = {"drawn": lambda: make(3)["params"], "read": lambda: checkpoints.restore_params(7, abstract)}
+    found = {"whole": sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))}
+    for how, do in ways.items():
+        jax.block_until_ready(do())
+        with most_memory() as most:
+            jax.block_until_ready(do())
+        found[how] = most()
+    checkpoints.close()
+    print(f"held {json.dumps(found)}", flush=True)
+
+
+@contextlib.contextmanager
+def most_memory():
+    """Gives what says how many bytes of memory the block has taken at most, beyond those before it."""
+    pages = pathlib.Path("/proc/self/statm")
+
+    def now() -> int:
+        return int(pages.read_text().split()[1]) * resource.getpagesize()
+
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # gives back what is free
+    before, most, over = now(), [0], threading.Event()
+
+    def watch():
+        while not over.wait(0.005):
+            most[0] = max(most[0], now())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield lambda: most[0] - before
+    finally:
+        over.set()
+        thread.join()
+
+
 def run(config: dict, workdir: str, data_dir: str | None, failing: int = 0) -> None:
     """Runs an experiment. With `failing`, the last host fails in that step."""
     stop_asked, steps = hosts.together(lambda: False), itertools.count(1)
@@ -92,6 +172,9 @@ def come_late() -> None:
     hosts.jax.distributed.initialize = lambda **given: time.sleep(60)
 
 
+JOBS = {job.__name__: job for job in (talk, step, save, restore, keep_large, hold_large, run)}
+
+
 def main(job: str, address: dict, given: dict) -> None:
     began, wait = time.monotonic(), address.pop("wait")
     here = hosts.Address(**address) if address["hosts"] > 1 else None
@@ -99,7 +182,7 @@ def main(job: str, address: dict, given: dict) -> None:
         if given.pop("late", None) == address["host"]:
             come_late()
         with hosts.joined(here, wait):
-            {"talk": talk, "step": step, "save": save, "restore": restore, "run": run}[job](**given)
+            JOBS[job](**given)
     except XlingError as error:
         print(f"error: {error}", flush=True)
         sys.exit(error.exit_code)

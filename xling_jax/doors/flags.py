@@ -11,6 +11,7 @@ from ml_collections import config_flags
 
 from xling_jax.errors import ConfigError, DataError
 from xling_jax.experiment import Experiment, from_config
+from xling_jax.study import Study, is_study, study_from_config
 
 
 def parse(values: flags.FlagValues, verb: str, argv: list[str], about: str) -> list[str]:
@@ -43,16 +44,37 @@ def _first_words(error: Exception) -> str:
 
 def experiment(values: flags.FlagValues) -> Experiment:
     """Returns the experiment that --config declares; ConfigError for what does not load or is not known."""
+    fields = _fields(values)
+    if is_study(fields):
+        raise ConfigError(
+            f"--config declares a study, '{fields.get('name', '')}', and this verb takes one experiment.\n"
+            "Allowed: xling study --config=... --workdir=DIR, which runs all of its experiments; --dry_run says what "
+            "they need and cost."
+        )
+    return from_config(fields)
+
+
+def study(values: flags.FlagValues) -> Study:
+    """Returns the study that --config declares; errors as those of `experiment`."""
+    fields = _fields(values)
+    if not is_study(fields):
+        raise ConfigError(
+            f"--config declares one experiment, '{fields.get('name', '')}', and no study.\n"
+            "Allowed: xling run --config=... --workdir=DIR, which runs it; a study has `experiments`."
+        )
+    return study_from_config(fields)
+
+
+def _fields(values: flags.FlagValues) -> dict[str, Any]:
     config = required(values, "config")
     try:
-        fields = config.to_dict()
+        return config.to_dict()
     except OSError as error:  # ml_collections keeps the failure to itself until the config is used
         last = str(error).strip().splitlines()[-1].strip()
         raise ConfigError(
             f"--config does not load: {last}.\n"
             "Allowed: a Python file with get_config(), as FILE or FILE:ARG; those of the project are in configs/."
         ) from error
-    return from_config(fields)
 
 
 def define_workdir(values: flags.FlagValues) -> None:

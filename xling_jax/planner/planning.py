@@ -8,7 +8,7 @@ from typing import Any
 from xling_jax.checks import check_model
 from xling_jax.data.tokenizers import PieceTokenizer, load_tokenizer
 from xling_jax.errors import ConfigError
-from xling_jax.experiment import Experiment, Vocabulary
+from xling_jax.experiment import Experiment, Vocabulary, digest
 from xling_jax.models.card import NAME, Card, read_card
 from xling_jax.planner.draft import Draft
 from xling_jax.planner.roofline import (
@@ -23,26 +23,28 @@ from xling_jax.planner.roofline import (
     step_seconds,
 )
 from xling_jax.planner.work import Asking, Counter, StageWork, Training, work_of
-from xling_jax.stages.plan import Plan, Start, make_plan
+from xling_jax.stages.plan import Node, Plan, Start, make_plan
 from xling_jax.tables.models import MODELS, Model, decides, model
 
 LARGEST, TRAINING, ALL, NONE = "largest", "training", "all", "none"  # which programs of a slice are compiled
 Say = Callable[[str], None]
 
 
-def open_plan(experiment: Experiment, name: str = "") -> Plan:
+def open_plan(experiment: Experiment, name: str = "", known: dict[str, Node] | None = None) -> Plan:
     """Returns the plan of an experiment whose checkpoint, vocabulary and data need not be there.
 
     `name` is a row of the models; "" for that of the checkpoint if it is there, for the row that its folder is named
-    by, or for the experiment's own. Raises ConfigError if there is none of them, and CheckpointError for a damaged one.
+    by, or for the experiment's own. `known`: stages of others, as `make_plan` has them; the same checkpoint is a folder
+    of the same name. Raises ConfigError if there is no such row, and CheckpointError for a damaged checkpoint.
     """
     row, heads = _model(experiment, name)
     check_model(experiment, row)
     start = None
     if experiment.checkpoint:
-        card = Card(row, heads, {}, None)
-        start = Start(pathlib.Path(experiment.checkpoint), 0, card, Vocabulary(), "checkpoint")
-    plan = make_plan(experiment, "vocabulary", str, start)
+        card, step = Card(row, heads, {}, None), experiment.checkpoint_step or 0
+        fingerprint = digest(experiment.checkpoint, step)
+        start = Start(pathlib.Path(experiment.checkpoint), step, card, Vocabulary(), fingerprint)
+    plan = make_plan(experiment, digest(experiment.vocabulary), str, start, known)
     return dataclasses.replace(plan, row=dataclasses.replace(row, vocab=row.vocab or _pieces(experiment.vocabulary)))
 
 
@@ -103,7 +105,13 @@ def plan_on(
     Raises:
       ConfigError: a batch that the mesh does not divide, a stage that is not there.
     """
-    work = work_of(draft.plan, count, only)
+    return plan_work(draft, work_of(draft.plan, count, only), compiling=compiling, effort=effort, say=say)
+
+
+def plan_work(
+    draft: Draft, work: list[StageWork], *, compiling: str = NONE, effort: str = "", say: Say = lambda text: None
+) -> dict[str, Any]:
+    """Returns the figures of what an experiment does on a slice, as `plan_on` does."""
     how = choose_effort(draft, work, compiling, effort)
     every = [(stage.name, one) for stage in work for one in (*stage.trainings, *stage.askings)]
     for name, one in sorted(every, key=lambda pair: not how(pair[1])):  # estimates gain from what was compiled

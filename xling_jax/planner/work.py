@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from xling_jax.checks import named_stages
 from xling_jax.data.batches import blank
@@ -116,27 +116,29 @@ def declared(experiment: Experiment) -> dict[str, Stage]:
     return ({} if experiment.checkpoint else {"pretrain": experiment.pretrain}) | dict(named_stages(experiment))
 
 
-def work_of(plan: Plan, count: Counter, only: str = "") -> list[StageWork]:
+def work_of(plan: Plan, count: Counter, only: str = "", trained: Collection[str] = ()) -> list[StageWork]:
     """Returns what each stage of a plan does; of equal ones, which are trained once, the first.
 
-    `only` is the name of one, or CHECKPOINT for what is evaluated as it was imported. Raises ConfigError for a name
-    that none has, and where the examples of a stage cannot be counted.
+    `only` is the name of one, or CHECKPOINT for what is evaluated as it was imported; `trained` are hashes of stages
+    that others train, and that are only evaluated here. Raises ConfigError for a name that no stage has, and where the
+    examples of a stage cannot be counted.
     """
     names = declared(plan.experiment)
     if only and only not in (*names, CHECKPOINT):
         raise unknown("stage", only, names, "Stages are declared in the config: pretrain, arms, targets.")
     groups: dict[tuple, list[Node]] = collections.defaultdict(list)
     for node in plan.nodes:
-        groups[node.imported, node.stage].append(node)
+        groups[node.imported, node.stage, node.hash in trained].append(node)
     found = []
-    for (imported, stage), nodes in groups.items():
+    for (imported, stage, elsewhere), nodes in groups.items():
         called = [CHECKPOINT] if imported else [name for name, other in names.items() if other == stage]
         if not only or only in called:
             steps = 0 if imported else _steps(stage, plan, count)
-            trainings = () if imported else _trainings(only or called[0], stage, plan, steps, count)
-            askings = _askings(plan, nodes, steps, count)
+            trains = not (imported or elsewhere)
+            trainings = _trainings(only or called[0], stage, plan, steps, count) if trains else ()
+            askings = _askings(plan, nodes, steps, count, judged=trains)
             if trainings or askings:
-                found.append(StageWork(only or called[0], len(nodes) * (not imported), trainings, askings))
+                found.append(StageWork(only or called[0], len(nodes) * trains, trainings, askings))
     return found
 
 
@@ -179,15 +181,18 @@ def _trainings(name: str, stage: Stage, plan: Plan, steps: int, count: Counter) 
     return tuple(found)
 
 
-def _askings(plan: Plan, nodes: Iterable[Node], steps: int, count: Counter) -> tuple[Asking, ...]:
-    """Returns every evaluation after a stage, of all policies and, where these need it, of every checkpoint."""
+def _askings(plan: Plan, nodes: Iterable[Node], steps: int, count: Counter, judged: bool) -> tuple[Asking, ...]:
+    """Returns every evaluation after a stage, of all policies and, where these need it, of every checkpoint.
+
+    `judged`: with that of checkpoints as they are saved.
+    """
     found: dict[tuple, Asking] = {}
     for node in nodes:
         every = node.stage.save_every
         saved = candidates([*range(every, steps, every), steps] if every else [steps], every, steps)
         asked = [*questions(plan, node), *step_questions(plan, node, saved)]
         todo = [(q.name, q.head.heads if q.head else node.heads, q.target, 1) for q in asked]
-        if not node.imported and node.stage.selection.judged:
+        if judged and node.stage.selection.judged:
             todo.append((f"{node.stage.selection.dev} (selection)", node.heads, judge(node.stage), len(saved)))
         for name, heads, target, times in todo:
             batches = times * _batches(target, plan, count)

@@ -39,13 +39,22 @@ class Cells:
         workdir: pathlib.Path,
         data_dir: pathlib.Path | None,
         vocabulary: Vocabulary | None = None,
+        checksums: dict[Cell, str] | None = None,
     ):
-        """Opens nothing yet. `vocabulary`: that of the experiment's checkpoint, if it has one."""
+        """Opens nothing yet.
+
+        Args:
+          experiment: whose cells they are.
+          workdir: for what is made.
+          data_dir: the data folder.
+          vocabulary: that of the experiment's checkpoint, if it has one.
+          checksums: of sources that were read before, by others; what is read here is added.
+        """
         self.experiment = experiment
         self.vocabulary = vocabulary or experiment.vocabulary
         self._workdir = workdir
         self._data_dir = data_dir
-        self._checksums: dict[Cell, str] = {}
+        self._checksums = {} if checksums is None else checksums
         self._tokenizer: Tokenizer | None = None
         self._prepared: dict[Part, Prepared] = {}
         self._lock = threading.Lock()

@@ -23,6 +23,7 @@ from xling_jax.stages.plan import Plan
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS
 
+STUDY = "study.json"  # what a study writes of itself; see `study_record.py`
 SEEN = 60.0  # seconds after which a file should be seen on a disk that hosts share
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -30,6 +31,17 @@ LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 def stage_folder(workdir: pathlib.Path, folder: str) -> pathlib.Path:
     """Returns where a stage lies."""
     return workdir / "stages" / folder
+
+
+def circumstances(command: str) -> dict[str, Any]:
+    """Returns how, with what, where and when something was run."""
+    device = jax.devices()[0].device_kind
+    return {
+        "command": command,
+        "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.device_count()} x {device}",
+        "date": datetime.date.today().isoformat(),
+    }
 
 
 def write_experiment(workdir: pathlib.Path, plan: Plan, command: str, study: str | None = None) -> None:
@@ -59,7 +71,6 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str, study: str
         for name, target in experiment.targets.items()
     ]
     arm, other, target = experiment.headline or (None, None, None)
-    device = jax.devices()[0].device_kind
     record = {
         "name": experiment.name,
         "study": study,
@@ -67,10 +78,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str, study: str
         "synthetic": experiment.synthetic,
         "config_hash": digest(_claimed(plan)),
         "config": _claimed(plan),
-        "command": command,
-        "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {jax.device_count()} x {device}",
-        "date": datetime.date.today().isoformat(),
+        **circumstances(command),
         "source_language": experiment.source_language,
         "language_groups": dict(experiment.language_groups),
         "seeds": list(experiment.seeds),
@@ -88,17 +96,18 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str, study: str
     write_text(workdir / "experiments" / f"{experiment.name}.json", json.dumps(record, indent=1) + "\n")
 
 
-def write_submissions(workdir: pathlib.Path, plan: Plan) -> None:
+def write_submissions(workdir: pathlib.Path, plan: Plan, folder: str = "") -> None:
     """Gathers the predictions of each arm and seed as a submission: WORKDIR/submissions/<arm>_s<seed>/<task>/...
 
-    A benchmark's scorer, or `xling score`, takes such a folder; the stages that made it lie apart.
+    A benchmark's scorer, or `xling score`, takes such a folder; the stages that made it lie apart. `folder`: one
+    between, where several experiments have arms of the same names.
     """
     if not hosts.first():
         return
     for evaluation in plan.evaluations:
         target = plan.experiment.targets[evaluation.target]
         made = stage_folder(workdir, evaluation.node.folder) / "predictions" / target.task
-        out = workdir / "submissions" / f"{evaluation.arm}_s{evaluation.seed}" / target.task
+        out = workdir / "submissions" / folder / f"{evaluation.arm}_s{evaluation.seed}" / target.task
         for cell in target.cells():
             for path in made.glob(f"{cell.split}-{cell.language}.*"):
                 if path.suffixes in ([".tsv"], [".json"], [".jsonl"]):  # and not what stands beside them
@@ -112,29 +121,51 @@ def _claimed(plan: Plan) -> dict[str, Any]:
 
 
 def claim_workdir(workdir: pathlib.Path, plan: Plan) -> None:
-    """Raises ConfigError if a folder holds the run of another experiment or of another configuration."""
-    mine = _claimed(plan)
+    """Raises ConfigError if a folder holds the run of another experiment or of another configuration, or a study."""
+    if (workdir / STUDY).exists():
+        raise ConfigError(
+            f"{workdir} was written by a study, and `xling run` runs one experiment.\n"
+            "Allowed: another --workdir; or `xling study` with the config of that study."
+        )
+    for there in recorded(workdir):
+        check_recorded(workdir, there, plan)
+
+
+def recorded(workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """Returns what a folder says of the experiments in it. Raises DataError for a damaged file."""
+    found = []
     for path in sorted((workdir / "experiments").glob("*.json")):
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))["config"]
+            there = json.loads(path.read_text(encoding="utf-8"))
+            there["config"]["name"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}, which says what was asked here, is damaged ({error}).\n"
                 "Delete it, and run the same command as before again: it is written anew."
             ) from error
-        if there != mine:
-            differing = sorted(name for name in mine if there.get(name) != mine[name])
-            raise ConfigError(
-                f"{workdir} was written by experiment '{there['name']}' with another configuration.\n"
-                f"Fields that differ: {', '.join(differing)}.\n"
-                "Use another --workdir, or the configuration it was written with."
-            )
+        found.append(there)
+    return found
+
+
+def check_recorded(workdir: pathlib.Path, there: dict[str, Any], plan: Plan) -> None:
+    """Raises ConfigError if an experiment in a folder, as `recorded` has it, has another configuration than a plan."""
+    mine, other = _claimed(plan), there["config"]
+    if other != mine:
+        differing = sorted(name for name in mine if other.get(name) != mine[name])
+        raise ConfigError(
+            f"{workdir} was written by experiment '{other['name']}' with another configuration.\n"
+            f"Fields that differ: {', '.join(differing)}.\n"
+            "Use another --workdir, or the configuration it was written with."
+        )
 
 
 @contextlib.contextmanager
-def hold(workdir: pathlib.Path):
-    """Keeps a second process out of a folder while the first one works in it; of the hosts of a run, the first does."""
-    with _locked(workdir) if hosts.first() else contextlib.nullcontext():
+def hold(workdir: pathlib.Path, shared: bool = False):
+    """Keeps a second process out of a folder while the first one works in it; of the hosts of a run, the first does.
+
+    `shared`: only those that do not share it are kept out.
+    """
+    with _locked(workdir, shared) if hosts.first() else contextlib.nullcontext():
         check_shared(workdir)
         yield
 
@@ -143,29 +174,33 @@ def check_shared(workdir: pathlib.Path) -> None:
     """Raises ConfigError if a host does not see what host 0 writes into a folder."""
     if hosts.count() == 1:
         return
-    path, until = workdir / ".hosts", time.monotonic() + SEEN
-    sign = hosts.first_does("a sign in the work folder", lambda: _sign(path))
-    while not path.exists() or path.read_text(encoding="utf-8") != sign:
+    until = time.monotonic() + SEEN
+    path = workdir / hosts.first_does("a sign in the work folder", lambda: _sign(workdir))
+    while not path.exists():
         if time.monotonic() > until:
             raise ConfigError(
                 f"Host {hosts.number()} of {hosts.count()} does not see {path}, which host 0 has written.\n"
                 "Allowed: a --workdir on a disk that all hosts share."
             )
         time.sleep(0.1)
+    hosts.meet("the sign in the work folder")
+    if hosts.first():
+        path.unlink(missing_ok=True)
 
 
-def _sign(path: pathlib.Path) -> str:
-    sign = uuid.uuid4().hex
-    write_text(path, sign)
-    return sign
+def _sign(workdir: pathlib.Path) -> str:
+    """Writes a file that no other run writes, and returns its name."""
+    name = f".hosts-{uuid.uuid4().hex}"
+    write_text(workdir / name, "")
+    return name
 
 
 @contextlib.contextmanager
-def _locked(workdir: pathlib.Path):
+def _locked(workdir: pathlib.Path, shared: bool):
     workdir.mkdir(parents=True, exist_ok=True)
     with open(workdir / ".lock", "w", encoding="utf-8") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ConfigError(
                 f"Another process is running in {workdir}.\nWait for it, or use another --workdir."

@@ -41,7 +41,7 @@ def default_jobs() -> int:
     return min(MOST_JOBS, len(os.sched_getaffinity(0))) if alone else 1
 
 
-def _checked(jobs: int) -> int:
+def checked_jobs(jobs: int) -> int:
     """Returns how many stages to run at once. Raises ConfigError if that is more than hosts can agree on."""
     if jobs > 1 and hosts.count() > 1:
         raise ConfigError(
@@ -50,13 +50,57 @@ def _checked(jobs: int) -> int:
     return jobs
 
 
-def _check_alone(skip_damaged: bool) -> None:
+def check_alone(skip_damaged: bool) -> None:
     """Raises ConfigError if several hosts are to skip what is damaged: one may see it, and the others not."""
     if skip_damaged and hosts.count() > 1:
         raise ConfigError(
             f"--skip_damaged on {hosts.count()} hosts.\nAllowed: on one host; or delete what the error names, and run "
             "the same command on all hosts again."
         )
+
+
+def prepare_cells(plan: Plan, cells: Cells, display: Display, stop_asked: Callable[[], bool]) -> None:
+    """Makes the vocabulary and the prepared cells of a plan. Raises Interrupted when asked to stop."""
+    parts = plan.parts()
+    with display.bar("vocabulary and examples", len(parts), unit="cells") as bar:
+        hosts.first_does("the vocabulary", lambda: cells.tokenizer().fingerprint)
+        cells.tokenizer()
+        done = itertools.count(1)
+
+        def pause():
+            if stop_asked():
+                raise Interrupted(f"Stopped within a cell; {bar.done} of {len(parts)} are there.\n{AGAIN}")
+
+        def tell(part):
+            number = next(done)
+            bar.advance(number, str(part.cell))
+            if number < len(parts) and stop_asked():
+                raise Interrupted(f"Stopped at cell {number} of {len(parts)}.\n{AGAIN}")
+
+        cells.prepare_all(parts, tell, pause)
+
+
+def make_programs(plan: Plan, cells: Cells) -> Programs:
+    """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
+    tokenizer = cells.tokenizer()
+    words = Words(tokenizer.eos, tokenizer.pad, cells.blank)
+    programs = Programs(plan.experiment, plan.row, tokenizer.size, tokenizer.mask, words)
+    check_batches(plan, programs)
+    return programs
+
+
+def check_batches(plan: Plan, programs: Programs) -> None:
+    """Raises ConfigError if a mesh cannot split the batches of a plan's stages."""
+    devices = batch_multiple(programs.mesh)
+    for node in plan.nodes:
+        multiple = devices * node.stage.accumulate
+        filled_up = node.stage.packing and all(KINDS[head.kind].packs for head in node.heads)
+        if node.stage.batch_size % multiple and not filled_up and not node.imported:
+            raise ConfigError(
+                f"Stage '{node.name}' has batches of {node.stage.batch_size} in {node.stage.accumulate} parts, and "
+                f"the mesh splits a batch over {devices} devices.\n"
+                f"Allowed: a multiple of {multiple}, or another mesh (xling_jax/tables/meshes.py)."
+            )
 
 
 class Run:
@@ -96,7 +140,7 @@ class Run:
         check_vocabulary(self.plan.row, self.cells.vocabulary.kind)
         asked = asked or Asked()
         asked.check(self.plan, jobs)
-        _check_alone(skip_damaged)
+        check_alone(skip_damaged)
         hosts.check_same("plan", digest([node.hash for node in self.plan.nodes], self.experiment))
         hosts.first_does("the claim to the work folder", lambda: claim_workdir(self.workdir, self.plan))
         with hold(self.workdir):
@@ -131,7 +175,7 @@ class Run:
     def _run_left(
         self, left: list[Node], stop_asked: Callable[[], bool], jobs: int, skip_damaged: bool, asked: Asked
     ) -> None:
-        jobs = _checked(jobs or (1 if asked.profile else default_jobs()))
+        jobs = checked_jobs(jobs or (1 if asked.profile else default_jobs()))
         write_experiment(self.workdir, self.plan, self._command)
         with self.ledger.event("prepare"):
             self.prepare(stop_asked)
@@ -151,40 +195,10 @@ class Run:
 
     def prepare(self, stop_asked: Callable[[], bool] = lambda: False) -> None:
         """Makes the vocabulary and the prepared cells. Raises Interrupted when asked to stop."""
-        parts = self.plan.parts()
-        with self.display.bar("vocabulary and examples", len(parts), unit="cells") as bar:
-            hosts.first_does("the vocabulary", lambda: self.cells.tokenizer().fingerprint)
-            self.cells.tokenizer()
-            done = itertools.count(1)
-
-            def pause():
-                if stop_asked():
-                    raise Interrupted(f"Stopped within a cell; {bar.done} of {len(parts)} are there.\n{AGAIN}")
-
-            def tell(part):
-                number = next(done)
-                bar.advance(number, str(part.cell))
-                if number < len(parts) and stop_asked():
-                    raise Interrupted(f"Stopped at cell {number} of {len(parts)}.\n{AGAIN}")
-
-            self.cells.prepare_all(parts, tell, pause)
+        prepare_cells(self.plan, self.cells, self.display, stop_asked)
 
     def _programs(self) -> Programs:
-        """Returns the mesh and what will be compiled on it; ConfigError if it cannot split a stage's batches."""
-        tokenizer = self.cells.tokenizer()
-        words = Words(tokenizer.eos, tokenizer.pad, self.cells.blank)
-        programs = Programs(self.experiment, self.plan.row, tokenizer.size, tokenizer.mask, words)
-        devices = batch_multiple(programs.mesh)
-        for node in self.plan.nodes:
-            multiple = devices * node.stage.accumulate
-            filled_up = node.stage.packing and all(KINDS[head.kind].packs for head in node.heads)
-            if node.stage.batch_size % multiple and not filled_up and not node.imported:
-                raise ConfigError(
-                    f"Stage '{node.name}' has batches of {node.stage.batch_size} in {node.stage.accumulate} parts, and "
-                    f"the mesh splits a batch over {devices} devices.\n"
-                    f"Allowed: a multiple of {multiple}, or another mesh (xling_jax/tables/meshes.py)."
-                )
-        return programs
+        return make_programs(self.plan, self.cells)
 
     def _run(self, left: list[Node], runner: StageRunner, stop_asked: Callable[[], bool], jobs: int) -> None:
         """Runs stages as soon as their parents are done. After a failure, those under way save and stop."""

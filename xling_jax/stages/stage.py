@@ -83,6 +83,7 @@ class StageRunner:
     _mended: set[pathlib.Path] = dataclasses.field(default_factory=set)
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     asked: Asked = dataclasses.field(default_factory=Asked)
+    before_done: Callable[[Node], None] = lambda node: None  # raises where the stage is not ours any more
 
     @property
     def telemetry(self) -> Telemetry:
@@ -137,6 +138,7 @@ class StageRunner:
         del state  # the optimiser's moments need not stay
         with self.telemetry.doing("evaluate", node):
             self._evaluate(node, {LAST: (params, step)}, stop_asked)
+        self.before_done(node)
         write_text(folder / "DONE", "")
 
     def _identity(self, node: Node) -> dict[str, Any]:
@@ -172,6 +174,7 @@ class StageRunner:
                 self._evaluate(node, {LAST: (params, self.plan.start.step)}, stop_asked)
         else:
             write_rows(folder, known_rows(folder))
+        self.before_done(node)
         write_text(folder / "DONE", "")
 
     def _prepared(self, node: Node) -> list[Prepared]:
@@ -201,17 +204,10 @@ class StageRunner:
         saver.go_on(start)
         if start >= steps or saver.enough():
             return state, start
-        share = share_of(self.programs.mesh)
         with self.telemetry.doing("prepare", node):
-            source = Batches(
-                prepared,
-                rates=rates,
-                plan=plan,
-                steps=steps,
-                multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
-                host=share.number,
-                hosts=share.count,
-            )
+            share, multiple = share_of(self.programs.mesh), batch_multiple(self.programs.mesh) * stage.accumulate
+            mine = {"host": share.number, "hosts": share.count}
+            source = Batches(prepared, rates=rates, plan=plan, steps=steps, multiple=multiple, **mine)
         watched = self.telemetry.training(node, start, self.cells.tokenizer().size, self.programs.mesh)
         folder, parts = stage_folder(self.workdir, node.folder), stage.parts(self.plan.experiment.limits)
         with (

@@ -10,6 +10,7 @@ Prices are list prices on demand in the US, as remembered and not looked up. THE
 
 import dataclasses
 import math
+from typing import Any
 
 from xling_jax.errors import choose
 from xling_jax.tables.peaks import PEAKS
@@ -26,7 +27,9 @@ class Chip:
     `platform` is the compiler's: tpu, cuda or cpu; `topology` its own name of the generation. `memory` in bytes;
     `flops` at most in a second; `bandwidth` of its memory and `link` in bytes a second, one way over one of `links`.
     `price` of a chip for an hour in dollars, as of `priced`. `counted` is how many a cloud's name counts for each chip
-    (cores of v4 and v5p). Up to `alone` chips are one host, larger slices have `host` chips on each.
+    (cores of v4 and v5p). Up to `alone` chips are one host, larger slices have `host` chips on each. `sold` is what
+    Google's cloud calls the generation in the names of slices, `runtime` the software of its machines
+    (cloud.google.com/tpu/docs/runtimes).
     """
 
     name: str
@@ -43,19 +46,54 @@ class Chip:
     counted: int = 1
     alone: int = 4
     host: int = 4
+    sold: str = ""
+    runtime: str = ""
 
 
 _CUBES = "2x2x1 2x2x2 2x2x4 2x4x4 4x4x4 4x4x8 4x8x8 8x8x8"
 _SQUARES = "1x1 2x2 2x4 4x4 4x8 8x8 8x16 16x16"
 
+_V4: dict[str, Any] = {"sold": "v4", "runtime": "tpu-ubuntu2204-base"}
+_V5E: dict[str, Any] = {"sold": "v5litepod", "runtime": "v2-alpha-tpuv5-lite"}
+_V5P: dict[str, Any] = {"sold": "v5p", "runtime": "v2-alpha-tpuv5"}
+_V6E: dict[str, Any] = {"sold": "v6e", "runtime": "v2-alpha-tpuv6e"}
+
 _ROWS = (
     # name, platform, topology, memory, flops, bandwidth, link, links, price, priced, shapes
-    Chip("v4", "tpu", "v4", int(30.75 * GIB), PEAKS["TPU v4"], 1.2e12, 45e9, 6, 3.22, "2025", _CUBES, counted=2),
+    Chip("v4", "tpu", "v4", int(30.75 * GIB), PEAKS["TPU v4"], 1.2e12, 45e9, 6, 3.22, "2025", _CUBES, counted=2, **_V4),
     Chip(
-        "v5e", "tpu", "v5e", int(15.75 * GIB), PEAKS["TPU v5 lite"], 0.81e12, 45e9, 4, 1.20, "2025", _SQUARES, alone=8
+        "v5e",
+        "tpu",
+        "v5e",
+        int(15.75 * GIB),
+        PEAKS["TPU v5 lite"],
+        0.81e12,
+        45e9,
+        4,
+        1.20,
+        "2025",
+        _SQUARES,
+        alone=8,
+        **_V5E,
     ),
-    Chip("v5p", "tpu", "v5p", int(95.74 * GIB), PEAKS["TPU v5"], 2.8e12, 90e9, 6, 4.20, "2025", _CUBES, counted=2),
-    Chip("v6e", "tpu", "v6e", int(31.25 * GIB), PEAKS["TPU v6 lite"], 1.6e12, 90e9, 4, 2.70, "2025", _SQUARES, alone=8),
+    Chip(
+        "v5p", "tpu", "v5p", int(95.74 * GIB), PEAKS["TPU v5"], 2.8e12, 90e9, 6, 4.20, "2025", _CUBES, counted=2, **_V5P
+    ),
+    Chip(
+        "v6e",
+        "tpu",
+        "v6e",
+        int(31.25 * GIB),
+        PEAKS["TPU v6 lite"],
+        1.6e12,
+        90e9,
+        4,
+        2.70,
+        "2025",
+        _SQUARES,
+        alone=8,
+        **_V6E,
+    ),
     Chip(
         "h100",
         "cuda",
@@ -92,6 +130,11 @@ class Slice:
     def hosts(self) -> int:
         """Returns how many machines the chips are attached to."""
         return 1 if self.chips <= self.chip.alone else self.chips // self.chip.host
+
+    @property
+    def sold(self) -> str:
+        """Returns Google's name of a slice of TPUs, "v5litepod-64"."""
+        return f"{self.chip.sold}-{self.name.rpartition('-')[2]}"
 
     @property
     def topology(self) -> str:

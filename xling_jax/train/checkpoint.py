@@ -30,6 +30,7 @@ CHOSEN = "chosen.json"  # says which of them is the stage's, where that is not t
 PARAMS, TRAIN, META = "params", "train", "meta"
 HISTORY = "history"
 DRAFT = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is writing
+CHUNK = 1 << 25  # bytes of what is compressed and read as one
 NOTHING = {"shapes": {}, "checksums": {}}
 _ONE_AT_A_TIME = threading.RLock()  # Orbax's event loops do not bear several threads of one process
 
@@ -62,6 +63,11 @@ def _first_line(error: BaseException) -> str:
         error = error.__cause__
     said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     return f"{said} ".splitlines()[0].strip()[:200] or type(error).__name__
+
+
+def _cut(tree: Any) -> ocp.args.PyTreeSave:
+    """Returns how a tree is saved: in pieces that a device that will hold a part of a leaf need not read all of."""
+    return ocp.args.PyTreeSave(tree, save_args=jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK), tree))
 
 
 class Checkpoints:
@@ -122,8 +128,8 @@ class Checkpoints:
             HISTORY: [list(item) for item in history],
         }
         items = {
-            PARAMS: ocp.args.PyTreeSave(params),
-            TRAIN: ocp.args.PyTreeSave(rest),
+            PARAMS: _cut(params),
+            TRAIN: _cut(rest),
             META: ocp.args.JsonSave(meta),
         }
         self._save(step, items)
@@ -131,7 +137,7 @@ class Checkpoints:
     def save_params(self, step: int, params: Any) -> None:
         """Saves parameters alone, as what is imported is saved."""
         meta = {PARAMS: fingerprint(params)}
-        self._save(step, {PARAMS: ocp.args.PyTreeSave(params), META: ocp.args.JsonSave(meta)})
+        self._save(step, {PARAMS: _cut(params), META: ocp.args.JsonSave(meta)})
 
     def _save(self, step: int, items: dict[str, Any]) -> None:
         with _ONE_AT_A_TIME, writing(self._path):  # what is said here may be of the save before

@@ -1,0 +1,220 @@
+"""Who does what, where several workers share a folder: WORKDIR/claims/<what>.<number>, and nobody does a thing twice.
+
+A claim is a file. Whoever makes the one with the next number has it, and a file can be made once only (O_CREAT and
+O_EXCL). Its time is set again every few seconds: one that was not is taken over by making the next one, and the file
+before it is removed. So an owner who comes back late finds that its file is gone, or not the last one, and stops.
+Numbers are never used again, because a claim is given back by making the next one, too, which says that it is free.
+
+Ages are told by the disk's clock, which stamps the claims, so workers' clocks need not agree; and a claim is taken over
+only by who has watched it for two beats without a change. Of a process of the same machine it is known if it has ended.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import pathlib
+import socket
+import threading
+import time
+
+from xling_jax.disk import writing
+from xling_jax.errors import DiskError, Interrupted
+from xling_jax.processes import is_gone, me
+
+FOLDER = "claims"
+SECONDS = 120.0  # that a claim lives without a beat
+BEATS = 12  # in that time
+LOOK_EVERY = 2.0  # seconds between looks of an owner at the disk, as it works
+
+
+class ClaimLost(Interrupted):
+    """Another worker has taken over what this one was doing: it writes nothing more of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Owner:
+    """Who has claimed something: a process on a host. `seconds` is how long it may be silent."""
+
+    process: str = ""
+    host: str = ""
+    pid: int = 0
+    since: float = 0.0  # seconds since 1970, by the owner's clock
+    seconds: float = SECONDS
+    free: bool = False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}" if self.host else "a worker that has not said who it is"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Files:
+    """The files of one claim; their numbers only go up."""
+
+    folder: pathlib.Path
+    name: str
+
+    def file(self, number: int) -> pathlib.Path:
+        return self.folder / f"{self.name}.{number}"
+
+    def numbers(self) -> list[int]:
+        found = (path.name.rpartition(".")[2] for path in self.folder.glob(f"{self.name}.*"))
+        return sorted(int(number) for number in found if number.isdigit())
+
+    def make(self, number: int, owner: Owner) -> bool:
+        """Makes a file that nobody has made; returns whether nobody had."""
+        path = self.file(number)
+        with writing(path):
+            try:
+                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            except FileExistsError:
+                return False
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(json.dumps(dataclasses.asdict(owner)))
+        return True
+
+    def read(self, number: int) -> Owner | None:
+        """Returns whose a file is, None if it is gone. Who is just making it, or was ended there, is not known."""
+        try:
+            return Owner(**json.loads(self.file(number).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError):
+            return Owner()
+
+    def remove_before(self, number: int) -> None:
+        for old in self.numbers():
+            if old < number:
+                self.file(old).unlink(missing_ok=True)
+
+
+class Claim:
+    """Something that this worker has claimed."""
+
+    def __init__(self, files: _Files, number: int, seconds: float):
+        self.name = files.name
+        self._files, self._number, self._seconds = files, number, seconds
+        self._looked = self._renewed = time.time()
+        self._lost = False
+        self._lock = threading.Lock()
+
+    def renew(self) -> None:
+        """Says that the owner is there. Raises ClaimLost if it is not the owner any more."""
+        with self._lock:
+            self._looked = time.time()
+            try:
+                os.utime(self._files.file(self._number))
+                self._renewed = self._looked
+                self._lost = self._lost or self._files.numbers()[-1:] != [self._number]
+            except OSError as error:  # removed by who has taken over; or the disk does not answer
+                gone = error.errno in (errno.ENOENT, errno.ESTALE)
+                self._lost = self._lost or gone or self._looked - self._renewed > self._seconds
+        self._tell()
+
+    def check(self) -> None:
+        """Raises ClaimLost as `renew` does. It is cheap: the disk is asked every few seconds."""
+        self._tell()
+        if not 0 <= time.time() - self._looked < LOOK_EVERY:  # or the machine was stopped, and its clock set
+            self.renew()
+
+    def give_back(self) -> None:
+        """Says that it is free. Does nothing if it was lost; if the disk is full, it is free once it is too old."""
+        with contextlib.suppress(ClaimLost, OSError, DiskError):
+            self.renew()
+            if self._files.make(self._number + 1, Owner(free=True)):
+                self._files.remove_before(self._number + 1)
+
+    def _tell(self) -> None:
+        if self._lost:
+            raise ClaimLost(
+                f"Another worker has taken over '{self.name}', because this one was silent for {self._seconds:g} s.\n"
+                "Nothing more of it is written here. --claim_seconds says how long a worker may be silent."
+            )
+
+
+class Claims:
+    """What this worker has claimed in a folder; a thread says that it is there."""
+
+    def __init__(self, workdir: pathlib.Path, seconds: float = SECONDS):
+        """Claims nothing yet. `seconds`: how long this worker may be silent."""
+        self._folder, self._seconds = workdir / FOLDER, seconds
+        self._mine: dict[str, Claim] = {}
+        self._watched: dict[pathlib.Path, tuple[int, float]] = {}
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Claims":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        threading.Thread(target=self._live, name="claims", daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._over.set()
+        for claim in list(self._mine.values()):
+            self.give_back(claim)
+        (self._folder / f".{me()}").unlink(missing_ok=True)
+
+    def take(self, name: str) -> Claim | None:
+        """Returns the claim to something, None if another worker has it, or was quicker."""
+        files = _Files(self._folder, name)
+        last = max(files.numbers(), default=-1)
+        if last >= 0 and not self._is_open(files, last):
+            return None
+        claim = Claim(files, last + 1, self._seconds)
+        if not files.make(last + 1, Owner(me(), socket.gethostname(), os.getpid(), time.time(), self._seconds)):
+            return None
+        if files.numbers()[-1:] != [
+            last + 1
+        ]:  # while we looked, it was taken, given back, and what we looked at removed
+            files.file(last + 1).unlink(missing_ok=True)
+            return None
+        files.remove_before(last + 1)
+        with self._lock:
+            self._mine[name] = claim
+        return claim
+
+    def give_back(self, claim: Claim) -> None:
+        """Says that something is free again."""
+        with self._lock:
+            self._mine.pop(claim.name, None)
+        claim.give_back()
+
+    def owner(self, name: str) -> Owner | None:
+        """Returns who has something, None if it is free."""
+        files = _Files(self._folder, name)
+        found = next((files.read(number) for number in files.numbers()[-1:]), None)
+        return None if found is None or found.free else found
+
+    def _is_open(self, files: _Files, number: int) -> bool:
+        """Whether a claim may be taken: it is free, or its owner has ended, or was silent for too long."""
+        owner, file = files.read(number), files.file(number)
+        if owner is None:
+            return False
+        if owner.free or is_gone(owner.process):
+            return True
+        try:
+            stamped = file.stat().st_mtime_ns
+        except FileNotFoundError:  # another worker has taken it
+            return False
+        before, since = self._watched.get(file, (0, 0.0))
+        if before != stamped:
+            since = time.monotonic()
+            self._watched[file] = stamped, since
+        silent = self._disk_time() - stamped / 1e9
+        return silent > owner.seconds and time.monotonic() - since >= 2 * owner.seconds / BEATS
+
+    def _disk_time(self) -> float:
+        """Returns the time, in seconds since 1970, of the clock that stamps files."""
+        path = self._folder / f".{me()}"
+        with writing(path):
+            path.touch()
+        return path.stat().st_mtime
+
+    def _live(self) -> None:
+        while not self._over.wait(self._seconds / BEATS):
+            with self._lock:
+                mine = list(self._mine.values())
+            for claim in mine:
+                with contextlib.suppress(ClaimLost):  # whoever does the work is told when it asks
+                    claim.renew()

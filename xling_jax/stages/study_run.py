@@ -1,0 +1,492 @@
+"""Runs a study: what is ready of all its experiments, beside other workers of the same folder. Rerunning is recovering.
+
+A stage that fails is told of at the end; what does not depend on it is done.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import fnmatch
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
+
+import jax
+
+from xling_jax.errors import DiskError, HostError, Interrupted, XlingError
+from xling_jax.experiment import digest
+from xling_jax.goodput import goodput
+from xling_jax.ledger import TIME, Ledger, now, worker_ledger
+from xling_jax.partitioning import hosts
+from xling_jax.stages.cells import Cells
+from xling_jax.stages.claims import SECONDS, Claim, ClaimLost, Claims
+from xling_jax.stages.plan import Plan
+from xling_jax.stages.programs import Programs
+from xling_jax.stages.record import hold, stage_folder, write_experiment, write_submissions
+from xling_jax.stages.run import (
+    AGAIN,
+    check_alone,
+    check_batches,
+    checked_jobs,
+    default_jobs,
+    make_programs,
+    prepare_cells,
+)
+from xling_jax.stages.stage import StageRunner, is_done
+from xling_jax.stages.study import StudyPlan, Unit
+from xling_jax.stages.study_record import (
+    Failure,
+    check_folder,
+    clear_failure,
+    failures,
+    read_failure,
+    write_failure,
+    write_study,
+)
+from xling_jax.study import Study
+from xling_jax.train.compiling import watch_compiling
+from xling_jax.train.writer import Display
+
+LOOK_EVERY = 2.0  # seconds between looks at what other workers have done
+TELL_EVERY = 60.0  # seconds between lines about waiting for them
+SHOWN = 20  # lines of what has failed, and names of what waits
+
+
+class StudyFailed(XlingError):
+    """Some of a study has failed; everything else is done. The exit code is that of the first failure."""
+
+    def __init__(self, text: str, exit_code: int):
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """How a study is run.
+
+    `only`: patterns of what to do. `most`: stages to train at most, None for all. `jobs`: stages at once, 0 for the
+    default. `began`: when the process did.
+    """
+
+    only: tuple[str, ...] = ()
+    most: int | None = None
+    jobs: int = 0
+    claim_seconds: float = SECONDS
+    skip_damaged: bool = False
+    began: float | None = None
+
+
+class Shelf:
+    """What experiments have in common, made once: cells and programs by what decides them."""
+
+    def __init__(self, study: StudyPlan, display: Display):
+        self._study, self._display = study, display
+        self._cells: dict[tuple, Cells] = {}
+        self._programs: dict[tuple, Programs] = {}
+        self._ready: set[str] = set()
+        self._lock = threading.RLock()
+
+    def _cells_key(self, plan: Plan) -> tuple:
+        experiment = plan.experiment
+        limits = tuple(sorted(experiment.limits.items()))
+        return plan.vocabulary, experiment.source_language, limits, experiment.eval_batch_size
+
+    def _programs_key(self, plan: Plan) -> tuple:
+        experiment = plan.experiment
+        way = experiment.dtype, experiment.mesh, experiment.strategy, experiment.remat
+        return plan.row, plan.vocabulary, experiment.source_language, way
+
+    def has(self, plan: Plan) -> bool:
+        """Whether the programs of an experiment are here."""
+        return self._programs_key(plan) in self._programs
+
+    def take(self, plan: Plan, ledger: Ledger, stop: Callable[[], bool]) -> tuple[Cells, Programs]:
+        """Returns the cells of an experiment, prepared, and its programs."""
+        name, experiment = plan.experiment.name, plan.experiment
+        with self._lock:
+            if (key := self._cells_key(plan)) not in self._cells:
+                where = self._study.workdir, self._study.data_dir, self._study.vocabularies[name]
+                self._cells[key] = Cells(experiment, *where, self._study.checksums)
+            cells = self._cells[key]
+            if name not in self._ready:
+                with ledger.event("prepare"):
+                    prepare_cells(plan, cells, self._display, stop)
+                self._ready.add(name)
+            if (key := self._programs_key(plan)) not in self._programs:
+                with ledger.event("prepare"):
+                    self._programs[key] = make_programs(plan, cells)
+            check_batches(plan, self._programs[key])
+            return cells, self._programs[key]
+
+    def keep(self, plans: Sequence[Plan]) -> None:
+        """Drops what none of some experiments needs: a study of several models does not hold all of them."""
+        with self._lock:
+            cells = {self._cells_key(plan) for plan in plans}
+            programs = {self._programs_key(plan) for plan in plans}
+            self._cells = {key: made for key, made in self._cells.items() if key in cells}
+            self._programs = {key: made for key, made in self._programs.items() if key in programs}
+
+
+class StudyRun:
+    """A study in one folder, and one of the workers that run it."""
+
+    def __init__(self, study: Study, workdir: pathlib.Path, data_dir: pathlib.Path | None, command: str = ""):
+        """Lays out the plans; reads the sources' checksums, and writes nothing."""
+        self._began = now()
+        self.plan = StudyPlan(study, workdir, data_dir)
+        self.study, self.workdir, self._command = study, workdir, command
+        self.display, self.ledger = Display(), Ledger()
+        self._shelf = Shelf(self.plan, self.display)
+        self.broken: dict[str, XlingError] = dict(self.plan.absent)  # experiments that cannot begin
+        self.failed: dict[str, Failure] = {}
+        self._finished: set[str] = set()
+        self._ending = threading.Event()
+        self._errors: list[BaseException] = []
+        self._held: dict[str, Claim] = {}
+        self._trained = 0
+        self._told: tuple[str, float] = ("", 0.0)
+        self._planned = now()
+
+    def __call__(self, stop_asked: Callable[[], bool], how: How, report: Callable[[], None] = lambda: None) -> None:
+        """Does what is left, beside other workers.
+
+        Args:
+          stop_asked: whether to save and leave.
+          how: what of it, and how.
+          report: is called at the end, if all that was asked for is done.
+
+        Raises:
+          StudyFailed: something failed; everything else is done.
+          XlingError: whatever ends a run. What was finished stays; running again goes on.
+        """
+        self._how, self._stop_asked = how, stop_asked
+        check_alone(how.skip_damaged)
+        self._jobs = checked_jobs(how.jobs or default_jobs())
+        self._select()
+        hosts.check_same("plan", digest(list(self._all), list(self._left), sorted(self.broken)))
+        hosts.first_does(
+            "the claim to the work folder", lambda: check_folder(self.workdir, self.study, self.plan.plans.values())
+        )
+        with hold(self.workdir, shared=not how.skip_damaged):  # what is set aside must not be in use elsewhere
+            write_study(self.workdir, self.study, self._command)
+            self._write(self.plan.plans.values())
+            later = self._from_here()
+            for name in self._asked(self.broken):
+                if name not in later:
+                    self._fail(name, self.broken[name])
+            if not self._left and not later:
+                self._finish_experiments()
+                self._conclude(report)
+                return
+            with self._open_ledger(), self._open_claims() as self._claims:
+                self._go()
+                self._conclude(report)
+            self._tell_time()
+
+    def _select(self) -> None:
+        """Finds what is asked for, and what is left of it: `_open` are all stages of the study that are not done."""
+        self._all, self._every = self.plan.units(self._how.only), self.plan.units()
+
+        def found():
+            return [hash_ for hash_, unit in self._every.items() if not self.plan.is_done(unit)]
+
+        self._open = set(hosts.first_does("the stages to do", found))
+        self._left = {hash_: unit for hash_, unit in self._all.items() if hash_ in self._open}
+        self._known = failures(self.workdir)  # these are tried again, after everything else
+
+    def _asked(self, experiments: Iterable[str]) -> list[str]:
+        """Returns those of some experiments that --only asks for, or something of them."""
+        patterns = [pattern.partition("/")[0] for pattern in self._how.only] or ["*"]
+        return [name for name in experiments if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+
+    def _from_here(self) -> list[str]:
+        """Returns the experiments that start from a stage of this study, which is still to be done."""
+        return self._asked(self.plan.made_here())
+
+    @contextlib.contextmanager
+    def _open_ledger(self) -> Generator[None]:
+        jax.devices()  # who asks for them first waits for them
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(worker_ledger(self.workdir)) if hosts.first() else None
+            self.ledger = stack.enter_context(Ledger(path))
+            if self._how.began is not None:
+                self.ledger.record("startup", self._how.began, self._began)
+            self.ledger.record("plan", self._began, self._planned)
+            self.ledger.record("startup", self._planned, now())
+            watch_compiling()
+            yield
+
+    def _open_claims(self) -> contextlib.AbstractContextManager[Any]:
+        if not hosts.first():
+            return contextlib.nullcontext()
+        return Claims(self.workdir, self._how.claim_seconds)
+
+    def _tell_time(self) -> None:
+        found = goodput(self.workdir / TIME) if hosts.first() else None
+        if found is not None:
+            self.display.say(found.text())
+
+    def _stop(self) -> bool:
+        return self._ending.is_set() or self._stop_asked()
+
+    # What to do next: on the main thread, decided by host 0.
+
+    def _go(self) -> None:
+        """Runs stages as they become ready, until nothing is left that can be."""
+        running: dict[concurrent.futures.Future, str] = {}
+        with concurrent.futures.ThreadPoolExecutor(self._jobs) as pool:
+            while True:
+                slots, busy = self._jobs - len(running), set(running.values())
+                look = hosts.first_does("the next stages", lambda slots=slots, busy=busy: self._look(slots, busy))
+                self._learn(look)
+                for hash_ in look["start"]:
+                    unit = self._left[hash_]
+                    self.display.say(f"[{len(self._all) - len(self._left) + 1}/{len(self._all)}] {unit.node.folder}")
+                    running[pool.submit(self._do, unit)] = hash_
+                if running:
+                    wait = None if len(running) == self._jobs else LOOK_EVERY
+                    done, _ = concurrent.futures.wait(running, wait, concurrent.futures.FIRST_COMPLETED)
+                    for future in done:
+                        self._ended(self._all[running.pop(future)], future.exception())
+                elif look["stop"]:
+                    return
+                elif look["held"]:
+                    self._wait(look["held"])
+                elif not look["done"] and not self._open_more():
+                    return
+
+    def _look(self, slots: int, busy: set[str]) -> dict[str, Any]:
+        """Returns what other workers have done and failed in, what to start, and who has what else is ready."""
+        found: dict[str, Any] = {"done": [], "failed": [], "start": [], "held": {}, "stop": self._stop()}
+        found["failed"] = [text for name, text in failures(self.workdir).items() if text != self._known.get(name)]
+        if found["stop"]:
+            return found
+        failed = {read_failure(text).name for text in found["failed"]} | set(self.failed)
+        for unit in self._ready(failed, busy):
+            if self._is_done(unit):
+                found["done"].append(unit.node.hash)
+            elif len(found["start"]) < slots and not (self._trains(unit) and self._enough(len(found["start"]))):
+                claim = self._claims.take(unit.node.hash)
+                if claim is None:
+                    found["held"][unit.node.folder] = str(self._claims.owner(unit.node.hash) or "another worker")
+                elif self._is_done(unit):  # by another worker, while we looked
+                    self._claims.give_back(claim)
+                    found["done"].append(unit.node.hash)
+                else:
+                    self._held[unit.node.hash] = claim
+                    found["start"].append(unit.node.hash)
+        return found
+
+    def _ready(self, failed: set[str], busy: set[str]) -> list[Unit]:
+        """Returns the stages that nothing is missing for: what failed before last, what has its programs here first."""
+        ready = [
+            unit
+            for hash_, unit in self._left.items()
+            if hash_ not in busy
+            and unit.parent not in self._left
+            and unit.node.folder not in failed
+            and any(name not in self.broken for name in unit.experiments)
+            and not (unit.node.parent and unit.node.parent.folder in failed)
+        ]
+        return sorted(ready, key=lambda unit: (unit.node.folder in self._known, not self._shelf.has(unit.plans[0])))
+
+    def _is_done(self, unit: Unit) -> bool:
+        """Whether nothing of a stage is left that can be done."""
+        plans = [plan for plan in unit.plans if plan.experiment.name not in self.broken]
+        return all(is_done(self.workdir, plan, unit.node) for plan in plans)
+
+    def _trains(self, unit: Unit) -> bool:
+        return not unit.node.imported and not (stage_folder(self.workdir, unit.node.folder) / "DONE").exists()
+
+    def _enough(self, starting: int) -> bool:
+        return self._how.most is not None and self._trained + starting >= self._how.most
+
+    def _learn(self, look: dict[str, Any]) -> None:
+        """Takes up what host 0 has found."""
+        for text in look["failed"]:
+            failure = read_failure(text)
+            if failure.name not in self.failed:
+                self.display.say(f"failed elsewhere: {failure.line}")
+                self.failed[failure.name] = failure
+        for hash_ in look["done"]:
+            self._done(self._left[hash_])
+        for hash_ in look["start"]:
+            self._trained += self._trains(self._left[hash_])
+
+    def _wait(self, held: dict[str, str]) -> None:
+        """Waits for other workers, and says for whom: at first, and every minute."""
+        whom = "; ".join(f"{owner} ({folder})" for folder, owner in held.items())
+        if whom != self._told[0] or time.monotonic() - self._told[1] >= TELL_EVERY:
+            self._told = whom, time.monotonic()
+            self.display.say(f"waiting for {whom}; {len(self._left)} stages are left")
+        hosts.first_does("the next look", self._pause)
+
+    def _pause(self) -> None:
+        until = time.monotonic() + LOOK_EVERY
+        while time.monotonic() < until and not self._stop():
+            time.sleep(0.1)
+
+    def _open_more(self) -> bool:
+        """Opens experiments whose checkpoint is a stage of this study, and is there by now. Returns whether it did."""
+        before = set(self.plan.plans)
+        self.plan.open(self._from_here())
+        new = [name for name in self.plan.plans if name not in before]
+        for name in new:
+            self.broken.pop(name, None)
+        if new:
+            self._select()
+            self._write(self.plan.plans.values())
+        return bool(new)
+
+    # One stage: on a thread of its own.
+
+    def _do(self, unit: Unit) -> None:
+        """Does what is left of a stage for each of its plans, as long as its claim is ours."""
+        claim = self._held.pop(unit.node.hash, None)  # host 0 has it
+
+        def stop() -> bool:
+            if claim is not None:
+                claim.check()
+            return self._stop()
+
+        try:
+            for plan in unit.plans:
+                if self._is_left(unit, plan) and self._can_begin(plan, stop):
+                    self._runner(plan, stop, claim)(unit.node, stop)
+        finally:
+            if claim is not None:
+                self._claims.give_back(claim)
+
+    def _is_left(self, unit: Unit, plan: Plan) -> bool:
+        name = f"{unit.node.folder} of {plan.experiment.name}"
+        return not hosts.first_does(name, lambda: is_done(self.workdir, plan, unit.node))
+
+    def _can_begin(self, plan: Plan, stop: Callable[[], bool]) -> bool:
+        """Whether an experiment's cells and programs are here, making them; if that fails, the experiment does."""
+        name = plan.experiment.name
+        if name in self.broken:
+            return False
+        try:
+            self._shelf.take(plan, self.ledger, stop)
+        except (DiskError, HostError, Interrupted):
+            raise
+        except XlingError as error:
+            if hosts.count() > 1:
+                raise
+            self.broken[name] = error
+            self._fail(name, error)
+        return name not in self.broken
+
+    def _runner(self, plan: Plan, stop: Callable[[], bool], claim: Claim | None) -> StageRunner:
+        cells, programs = self._shelf.take(plan, self.ledger, stop)
+        return StageRunner(
+            plan,
+            self.workdir,
+            cells,
+            programs,
+            self.display,
+            alone=self._jobs == 1,
+            skip_damaged=self._how.skip_damaged,
+            ledger=self.ledger,
+            before_done=lambda node: claim.renew() if claim is not None else None,
+        )
+
+    # What has happened: on the main thread.
+
+    def _ended(self, unit: Unit, error: BaseException | None) -> None:
+        """Takes up how a stage ended."""
+        if error is None and not set(unit.experiments) <= set(self.broken):
+            self._done(unit)
+        elif error is None:  # none of its experiments can begin
+            return
+        elif isinstance(error, ClaimLost) and hosts.count() == 1:
+            self.display.say(f"  {unit.node.name} was taken over: {error.args[0].splitlines()[0]}")
+        elif isinstance(error, XlingError) and not isinstance(error, (Interrupted, DiskError, HostError)):
+            self._fail(unit.node.folder, error)
+            if hosts.count() > 1:  # the others may have seen it, or not
+                self._end(error)
+        else:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """Ends the run: what is under way saves and stops."""
+        self._ending.set()
+        self._errors.append(error)
+
+    def _done(self, unit: Unit) -> None:
+        self._left.pop(unit.node.hash, None)
+        if not set(unit.experiments) & set(self.broken):
+            self._open.discard(unit.node.hash)
+        clear_failure(self.workdir, unit.node.folder)
+        try:
+            self._write(unit.plans)
+            self._finish_experiments()
+        except DiskError as error:
+            self._end(error)
+
+    def _fail(self, name: str, error: XlingError) -> None:
+        self.failed[name] = write_failure(self.workdir, name, error)
+        self.display.say(f"failed: {self.failed[name].line}")
+
+    def _write(self, plans: Iterable[Plan]) -> None:
+        for plan in plans:
+            write_experiment(self.workdir, plan, self._command, self.study.name)
+
+    def _finish_experiments(self) -> None:
+        """Finishes each experiment of which no stage is left, once, and drops what only those needed."""
+        needed = {name for hash_ in self._open for name in self._every[hash_].experiments}
+        for name, plan in self.plan.plans.items():
+            if name not in needed and name not in self._finished and name not in self.broken:
+                self._finished.add(name)
+                self._finish(plan)
+        left = {name for unit in self._left.values() for name in unit.experiments}
+        self._shelf.keep([plan for name, plan in self.plan.plans.items() if name in left])
+
+    def _finish(self, plan: Plan) -> None:
+        """Is called for each experiment after its last stage, by every worker that comes to know of that."""
+        write_submissions(self.workdir, plan, plan.experiment.name)
+
+    def _conclude(self, report: Callable[[], None]) -> None:
+        """Says what is left, and raises what there is to raise; else reports."""
+        # What stopped because of another stage's failure is not the news.
+        for error in sorted(self._errors, key=lambda error: isinstance(error, Interrupted)):
+            raise error
+        if self._stop():
+            raise Interrupted(f"Stopped with {len(self._left)} stages to do.\n{AGAIN}")
+        for name in self._from_here():
+            self._fail(name, self.broken[name])
+        still = hosts.first_does("what has failed", lambda: list(failures(self.workdir)))
+        self.failed = {name: failure for name, failure in self.failed.items() if name in still}
+        if self.failed:
+            raise self._failure()
+        if self._left:
+            names = [unit.node.folder for unit in self._left.values()]
+            self.display.say(f"{self._trained} stages were trained, as --max_stages says. {_left(names)}")
+            return
+        if hosts.first():
+            with self.ledger.event("report"):
+                report()
+
+    def _failure(self) -> StudyFailed:
+        left = [unit.node.folder for unit in self._left.values() if unit.node.folder not in self.failed]
+        lines = [failure.line for failure in self.failed.values()]
+        shown = [
+            *lines[:SHOWN],
+            *([f"and {len(lines) - SHOWN} more, see {self.workdir / 'failed'}"] if lines[SHOWN:] else []),
+        ]
+        waiting = f"{_left(left)}\n" if left else ""
+        said = "\n".join(f"  {line}" for line in shown)
+        code = next(iter(self.failed.values())).exit_code
+        return StudyFailed(
+            f"{len(lines)} of study '{self.study.name}' failed, everything that does not need it is done:\n{said}\n"
+            f"{waiting}Whole errors are in {self.workdir / 'failed'}; run the same command again to try again.",
+            code,
+        )
+
+
+def _left(names: Sequence[str]) -> str:
+    """Returns which stages are left to do."""
+    more = f" ... ({len(names)})" if len(names) > SHOWN else ""
+    return f"Left to do: {' '.join(names[:SHOWN])}{more}."
