@@ -220,6 +220,7 @@ def check_model(experiment: "Experiment", row: Model) -> None:
                 f"Allowed: {' '.join(kinds)}.\n"
                 "Families are rows of xling_jax/tables/models.py."
             )
+    _check_watched(experiment, row)
     for where, stage in _stages(experiment):
         _check_lengths(stage.lengths(), f"stage '{where}'", row.positions)
         check_optim(stage.optim, where, row)
@@ -299,8 +300,85 @@ def check(experiment: "Experiment") -> None:
         check_model(experiment, model(experiment.model))
     _check_unseen(experiment)
     _check_remembered(experiment)
+    _check_watch(experiment, positions)
+    _check_clock(experiment)
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)
+
+
+def _check_watch(experiment: "Experiment", positions: int) -> None:
+    """Raises ConfigError for what cannot be watched."""
+    watch = experiment.watch
+    if watch.every < 0 or watch.count < 0 or watch.count == 1 or (watch.every and not watch.cells):
+        raise ConfigError(
+            f"'config.watch' has every={watch.every}, count={watch.count} and {len(watch.cells)} cells.\n"
+            f"Allowed: every so many steps, 0 for never; 2 or more sentences, 0 for all; cells where it is not off.\n"
+            f"{WHERE}"
+        )
+    found = [cell for text in watch.cells for cell in parse_cells(text, "'config.watch'")]
+    for cell in found:
+        if not KINDS[cell.row.kind].parallel:
+            raise ConfigError(
+                f"'config.watch' has {cell}, of kind '{cell.row.kind}', which has no parallel text.\n"
+                f"Allowed: tasks of the kinds {' '.join(row.name for row in KINDS.values() if row.parallel)}, sentences "
+                f"with their translations, for example tatoeba.test.de.\n{WHERE}"
+            )
+    languages = [cell.language for cell in found]
+    for code in languages:
+        if languages.count(code) > 1:
+            raise ConfigError(
+                f"'config.watch' has {languages.count(code)} cells in language '{code}'.\n"
+                f"Allowed: one of each language, as curves are named by them.\n{WHERE}"
+            )
+    if watch.on:
+        _check_lengths((watch.max_length,), "'config.watch'", positions)
+
+
+def _check_watched(experiment: "Experiment", row: Model) -> None:
+    """Raises ConfigError for hidden states that a model does not have, and for a pooling that says nothing of it."""
+    watch, pooling = experiment.watch, FAMILIES[row.family].pooling
+    if not watch.on:
+        return
+    _check_lengths((watch.max_length,), "'config.watch'", row.positions)
+    if watch.pooling not in pooling or not all(0 <= layer <= row.layers for layer in watch.layers):
+        raise ConfigError(
+            f"'config.watch' has pooling='{watch.pooling}' and layers={watch.layers}, and model '{row.name}' is of "
+            f"family '{row.family}'.\nAllowed: {' '.join(pooling)}; layers from 0 to {row.layers}, or none for all.\n"
+            f"{WHERE}"
+        )
+
+
+def _check_clock(experiment: "Experiment") -> None:
+    """Raises ConfigError for what inference cannot be measured on."""
+    clock = experiment.clock
+    if not clock.target:
+        return
+    if clock.target not in experiment.targets:
+        raise unknown(
+            "target", clock.target, experiment.targets, "Targets are declared in the config.", "'config.clock'"
+        )
+    target = experiment.targets[clock.target]
+    code = clock.language or experiment.source_language
+    if len(cells(target.task, target.split, code, "'config.clock'")) != 1:
+        raise ConfigError(f"'config.clock' has language='{code}'.\nAllowed: one language.\n{WHERE}")
+    if clock.repeats < 1 or clock.examples < 0 or min(clock.batches, default=0) < 1:
+        raise ConfigError(
+            f"'config.clock' has batches={clock.batches}, repeats={clock.repeats} and examples={clock.examples}.\n"
+            f"Allowed: batches of 1 or more examples, 1 or more repeats, examples of 1 or more or 0 for all.\n{WHERE}"
+        )
+    row = mesh(experiment.mesh, "'config.mesh'")
+    check_divided(experiment, max(row.data, 1) * max(row.fsdp, 1))
+
+
+def check_divided(experiment: "Experiment", devices: int) -> None:
+    """Raises ConfigError for a batch of the clock that a mesh cannot split over so many devices."""
+    wrong = [size for size in experiment.clock.batches if size % devices]
+    if experiment.clock.target and wrong:
+        raise ConfigError(
+            f"'config.clock' has batches of {', '.join(map(str, wrong))}, and mesh '{experiment.mesh}' splits a batch "
+            f"over {devices} devices.\n"
+            f"Allowed: multiples of {devices}, or another mesh (xling_jax/tables/meshes.py).\n{WHERE}"
+        )
 
 
 def _check_mesh(experiment: "Experiment") -> None:

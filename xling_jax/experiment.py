@@ -215,6 +215,45 @@ class Vocabulary:
 
 
 @dataclasses.dataclass(frozen=True)
+class Watch:
+    """What is looked at while stages are trained: how near translations lie to each other, layer by layer.
+
+    It is measured on parallel text without labels, decides nothing of what a stage computes, and must select nothing.
+    Vectors are taken as a `Protocol` takes them: the mean of the tokens that are not special, for example, less the
+    mean vector of the language.
+    """
+
+    cells: tuple[str, ...] = ()  # of kinds with parallel text, each language once
+    every: int = 0  # steps; 0 for off
+    count: int = 500  # sentences of a cell at most; 0 for all
+    max_length: int = 128
+    layers: tuple[int, ...] = ()  # hidden states, 0 the embeddings; () for all
+    pooling: str = "mean"
+    centre: bool = True
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is watched."""
+        return bool(self.cells) and self.every > 0
+
+    def parts(self) -> tuple[Part, ...]:
+        """Returns what is watched."""
+        cells = (cell for text in self.cells for cell in parse_cells(text)) if self.on else ()
+        return tuple(Part(cell, 0, self.count, self.max_length) for cell in cells)
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """How fast inference is measured after training: a target's own program on examples of one language."""
+
+    target: str = ""  # "" for off
+    language: str = ""  # "" for the source language
+    batches: tuple[int, ...] = (1, 8, 32, 128)  # examples of a batch
+    repeats: int = 10  # passes over the examples, after one that is not measured
+    examples: int = 512  # the first so many; 0 for all
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """A pretrained model, arms, targets, seeds: everything that decides the numbers.
 
@@ -239,6 +278,8 @@ class Experiment:
     arms: Mapping[str, Arm] = dataclasses.field(default_factory=dict)
     targets: Mapping[str, Target] = dataclasses.field(default_factory=dict)
     remember: tuple[str, ...] = ()  # cells, one language each, that every stage after the task's own is asked again
+    watch: Watch = dataclasses.field(default_factory=Watch)
+    clock: Clock = dataclasses.field(default_factory=Clock)
     eval_batch_size: int = 128
     probabilities: bool = False  # write how sure the model is of its answers, beside them
     source_language: str = "en"
@@ -251,6 +292,15 @@ class Experiment:
     mesh: str = "any"
     dtype: str = "float32"
     remat: str = "none"  # none | dots | full: what of a layer is computed again for its gradient (models/layers.py)
+
+    def timed(self) -> Part | None:
+        """Returns what inference is measured on, None if it is not."""
+        if not self.clock.target:
+            return None
+        target, language = self.targets[self.clock.target], self.clock.language or self.source_language
+        (cell,) = cells(target.task, target.split, language)
+        part = target.part(cell, self.limits)
+        return dataclasses.replace(part, count=min(filter(None, (part.count, self.clock.examples)), default=0))
 
 
 CHOICES = {

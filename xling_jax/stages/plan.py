@@ -131,6 +131,7 @@ class Plan:
         for target in targets:
             each = (cell for own in target.cells() for cell in (own, *others_of(own, target)))
             parts += [target.part(cell, limits) for cell in each]
+        parts += [*self.experiment.watch.parts(), *filter(None, [self.experiment.timed()])]
         return list(dict.fromkeys(parts))
 
 

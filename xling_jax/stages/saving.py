@@ -9,7 +9,7 @@ from xling_jax.train.checkpoint import HISTORY, Checkpoints
 
 
 class Saver:
-    """Saves states, and judges each before it is saved: a checkpoint has its own score and those of all before it.
+    """Judges states, each before it is saved, and saves them: a checkpoint has its own score and those of all before it.
 
     So a run that goes on from a checkpoint selects what it would have selected, and stops where it would have stopped.
     """
@@ -31,11 +31,17 @@ class Saver:
         else:
             self._tidy(before)
 
+    def judge(self, step: int, state: Any) -> float | None:
+        """Returns the score of a state that is about to be saved, None if it is no candidate or nothing is judged."""
+        if self._judge is None or not self._candidates([step]):
+            return None
+        score = self._judge(state["params"])
+        self._history.append((step, score))
+        return score
+
     def __call__(self, step: int, state: Any) -> None:
         """Starts to save a state. The checkpoint before it stays until this one is whole, whatever is selected."""
         selection, before = self._stage.selection, self._checkpoints.steps()
-        if self._judge is not None and self._candidates([step]):
-            self._history.append((step, self._judge(state["params"])))
         self._checkpoints.save(step, state, self._history)
         if selection != Selection():  # then Orbax removes the one before
             self._tidy(before)

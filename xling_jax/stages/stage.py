@@ -42,6 +42,7 @@ from xling_jax.stages.saving import Saver
 from xling_jax.stages.start import check_labels
 from xling_jax.stages.telemetry import Asked, Telemetry
 from xling_jax.stages.transfer import BODY, head_part, named_here, plan_loading, source_tree, with_adapters
+from xling_jax.stages.watching import Watcher, dev_key
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS, tasks_of_head
 from xling_jax.train.checkpoint import (
@@ -223,8 +224,15 @@ class StageRunner:
                 loss = next(value for name, value in values.items() if name.endswith("/loss"))
                 bar.advance(step, f"loss {loss:.3f}")
 
+            watcher = Watcher(self._examiner, training.log, lambda: self.telemetry.doing("evaluate", node))
+
             def save(step, state):
-                with training.saving(step):
+                score = saver.judge(step, state)
+                if score is not None:
+                    training.log(step, {dev_key(stage): score})
+                if step == steps or saver.enough():
+                    watcher(step, state)
+                with training.saving(step):  # last, for what is written before is kept as soon as this is whole
                     saver(step, state)
 
             return train(
@@ -244,6 +252,8 @@ class StageRunner:
                 enough=saver.enough,
                 meter=training.meter,
                 trace=training.trace,
+                watch=watcher,
+                watch_every=watcher.every,
             )
 
     def _judge(self, node: Node) -> Callable[[Any], float] | None:

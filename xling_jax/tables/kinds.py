@@ -37,6 +37,7 @@ class Kind:
     they come from elsewhere.
     `packs`: several examples can stand in one row of a batch, each a segment of its own. `length` is the longest input,
     in tokens, of the published recipes of XTREME: what a checkpoint is evaluated with, if nothing else is said.
+    `parallel`: an example is a sentence and its translation into the pivot language.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Kind:
     evaluated: bool = True
     packs: bool = False
     length: int = 128
+    parallel: bool = False
 
 
 _ROWS = (
@@ -55,7 +57,7 @@ _ROWS = (
     Kind("span_qa", ("question", "context", "answers"), ("f1", "exact_match"), packs=True, length=384),
     Kind("tagging", ("tokens", "tags"), ("f1", "accuracy"), packs=True),
     Kind("multiple_choice", ("text", "choices", "label"), ("accuracy",)),
-    Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False, length=512),
+    Kind("retrieval", ("text", "text_pair"), ("accuracy",), trained=False, length=512, parallel=True),
     Kind("mining", ("text", "side", "gold"), ("f1",), trained=False, length=512),
     Kind("dual_encoder", ("text", "side", "gold"), ("map@20",), training=("text", "text_pair"), length=256),
 )

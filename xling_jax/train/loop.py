@@ -60,6 +60,8 @@ def train(
     enough: Callable[[], bool] = lambda: False,
     meter: Meter | None = None,
     trace: Trace | None = None,
+    watch: Callable[[int, Any], None] = lambda step, state: None,
+    watch_every: int = 0,
 ) -> tuple[Any, int]:
     """Trains from step `start` to `steps`, or until it is enough, and returns the last state and its step.
 
@@ -83,6 +85,9 @@ def train(
       enough: whether training is over; asked after each save.
       meter: measures how fast steps are; by default their time alone.
       trace: profiles steps; by default none.
+      watch: looks at (step, state), and changes nothing: at the start of a training that begins, and then before a save
+        at the same step, so that what it writes down is neither lost nor written twice.
+      watch_every: steps between two looks; 0 for none.
 
     Raises:
       Diverged: a loss was not finite.
@@ -97,6 +102,9 @@ def train(
             waited = not metrics["bad_step"].is_ready()
             log(at, _fetched(at, head, metrics, rate, identify) | meter.values(window, waited))
 
+    if watch_every and not start:
+        watch(0, state)
+        meter.restart()
     for step in range(start, steps):
         done = step + 1
         with meter.input():
@@ -110,15 +118,19 @@ def train(
         trace.after(done, metrics)
         leave = stop_asked()
         due = leave or done == steps or (save_every > 0 and done % save_every == 0)
-        if due or done % log_every == 0:
+        look = watch_every > 0 and done % watch_every == 0
+        if due or look or done % log_every == 0:
             flush()
             pending = (done, head, metrics | {"learning_rate": learning_rate}, meter.cut())
-        if due:  # read the metrics first, because a state after a bad step is not worth saving
+        if due or look:  # read the metrics first, because a state after a bad step is not worth saving
             flush()
             pending = None
-            save(done, state)
+            if look:
+                watch(done, state)
+            if due:
+                save(done, state)
             meter.restart()
-            if enough():
+            if due and enough():
                 return state, done
         if leave and done < steps:
             raise Interrupted(f"Stopped at step {done} of {steps}, saved.\nRun the same command again to go on.")

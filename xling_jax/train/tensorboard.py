@@ -99,10 +99,13 @@ class EventFile:
     """Writes the scalars of a training that begins or goes on at a step."""
 
     def __init__(self, folder: pathlib.Path, start: int):
-        """Opens a new file; from those that are there, records of later steps are removed, as they come again."""
+        """Opens a new file; from those that are there, records of later steps are removed, as they come again.
+
+        Of a training that begins everything comes again, what it begins with (step 0) too.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"{NAME}.*"):
-            _forget(path, start)
+            _forget(path, start) if start else path.unlink()
         now = time.time()
         name = f"{NAME}.{now:.6f}.{socket.gethostname()}.{os.getpid()}"  # the order of names is that of files
         self._path = folder / name

@@ -22,12 +22,14 @@ PLAIN_EVERY = 10.0  # seconds between lines when the output is not a terminal
 def open_metrics(path: pathlib.Path, start: int) -> TextIO:
     """Opens a metrics file to append to, without the lines of steps after `start`, which come again.
 
+    To a training that begins all of them do: a line of step 0 is of the state it begins with.
+
     What hosts but the first append is lost: all have the same metrics.
     """
     if not hosts.first():
         return open(os.devnull, "a", encoding="utf-8")
     kept = []
-    if path.exists():
+    if start and path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= start:

@@ -1,0 +1,96 @@
+"""Alignment while a stage is trained: where English training begins to damage the space that languages share.
+
+Lines of their own in metrics.jsonl, of the state after a step, of step 0 that of which the stage begins:
+
+    {"step": 100, "align/qdt/sentences": 500, "align/qdt/layer0/accuracy": 61.2, "align/qdt/layer0/similarity": 0.31, ...}
+
+Accuracy is in percent, the mean of both directions of retrieval; similarity is a difference of cosines (see
+`eval/alignment.py`).
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from xling_jax.data.batches import in_order
+from xling_jax.errors import DataError
+from xling_jax.eval.alignment import FEWEST, alignments
+from xling_jax.eval.predict import predict
+from xling_jax.experiment import Part, Stage, Target, Watch
+from xling_jax.models.lora import merge_lora
+from xling_jax.protocol import ALL, Protocol
+from xling_jax.stages.evaluation import Examiner
+from xling_jax.stages.plan import judge
+from xling_jax.tables.kinds import KINDS
+
+
+class Watcher:
+    """Measures the alignment of one stage under way, each step once."""
+
+    def __init__(
+        self,
+        examiner: Examiner,
+        log: Callable[[int, Mapping[str, float]], None],
+        doing: Callable[[], contextlib.AbstractContextManager],
+    ):
+        """Computes nothing yet.
+
+        Args:
+          examiner: has the experiment, its cells and programs.
+          log: gets (step, values).
+          doing: a context in which time is that of evaluation.
+        """
+        self._examiner, self._log, self._doing = examiner, log, doing
+        self._watch: Watch = examiner.experiment.watch
+        self._last: int | None = None
+
+    @property
+    def every(self) -> int:
+        """Returns the steps between two looks, 0 for none."""
+        return self._watch.every if self._watch.on else 0
+
+    def __call__(self, step: int, state: Any) -> None:
+        """Measures the state after a step, if that is not done and anything is watched."""
+        if not self.every or step == self._last:
+            return
+        with self._doing():
+            params = merge_lora(state["params"])
+            values = {name: value for part in self._watch.parts() for name, value in self._of(part, params)}
+        self._log(step, values)
+        self._last = step
+
+    def _of(self, part: Part, params: Any) -> Iterator[tuple[str, float]]:
+        """Yields the keys of a cell and their values."""
+        cells, programs = self._examiner.cells, self._examiner.programs
+        prepared = cells.prepare(part)
+        if prepared.examples < FEWEST:
+            raise DataError(
+                f"{part.cell} is watched, and has {prepared.examples} pairs.\nAllowed: {FEWEST} or more. `watch.cells` "
+                "is a field of xling_jax/experiment.py."
+            )
+        function = programs.output((), watched_target(self._watch))
+        batches = in_order(prepared, self._examiner.experiment.eval_batch_size, (self._watch.max_length,))
+        outputs = predict(
+            lambda batch: function(params, batch), batches, programs.place, prepared.example_N, prepared.examples
+        )
+        names = [f"{part.cell}#{number}" for number in range(prepared.examples)]
+        how: dict[str, Any] = {"centre": self._watch.centre, "layers": self._watch.layers, "mesh": programs.mesh}
+        yield f"align/{part.cell.language}/sentences", prepared.examples
+        for layer, found in alignments(outputs.stack("vectors"), names, **how).items():
+            yield f"align/{part.cell.language}/layer{layer}/accuracy", found.accuracy
+            yield f"align/{part.cell.language}/layer{layer}/similarity", found.similarity
+
+
+def watched_target(watch: Watch) -> Target:
+    """Returns what is asked of a model: all states of pairs. One program does it for all cells, heads and stages.
+
+    It is compiled for the first cell's task; nothing of it depends on which one that is.
+    """
+    task = watch.parts()[0].cell.task
+    return Target(task, protocol=Protocol(layer=ALL, pooling=watch.pooling))
+
+
+def dev_key(stage: Stage) -> str:
+    """Returns the key of the score of a stage's judged checkpoints: dev/mnli.dev.en/accuracy."""
+    (cell,) = judge(stage).cells()
+    return f"dev/{cell}/{KINDS[cell.row.kind].metrics[0]}"
