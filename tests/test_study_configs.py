@@ -120,6 +120,8 @@ def test_every_study_has_its_sizes(path):
         assert study.name == path.stem and study.size == size.partition("_")[0]
         assert study.synthetic == (study.size in ("world", "test"))
         assert bool(study.topology) == (study.size == "pod")
+        assert all(one.watch.on == study.synthetic for one in study.experiments.values())
+        assert all(bool(one.clock.target) == (path.stem == "model_size") for one in study.experiments.values())
         assert all(len(one.seeds) >= 2 for one in study.experiments.values())
 
 
@@ -172,6 +174,7 @@ def test_a_pod_size_resolves_and_is_divided(path, size):
             rows = node.stage.batch_size // node.stage.accumulate
             assert node.imported or rows % ways == 0, f"{name}: {node.name} has {rows} examples for {ways} ways"
         assert one.eval_batch_size % ways == 0 and one.dtype == "bfloat16"
+        assert not one.clock.target or all(batch % ways == 0 for batch in one.clock.batches)
 
 
 def draws(stage):

@@ -51,13 +51,18 @@ def world_target(name: str, languages: str, source: str = SOURCE, **more: Any) -
 
 
 def world(languages: str = SIX, *, steps: int, limits: Mapping[str, int], model: str = "world", **more: Any) -> Fields:
-    """Returns an experiment on an encoder that is pretrained on the text of the world's languages for some steps."""
+    """Returns an experiment on an encoder that is pretrained on the text of the world's languages for some steps.
+
+    How near translations lie to the source language is looked at in every stage.
+    """
+    others = "+".join(code for code in languages.split("+") if code != SOURCE)
     return {
         "synthetic": True,
         "model": model,
         "vocabulary": {"kind": "world"},
         "limits": limits,
         "pretrain": world_stage("world_text", languages, 3e-3, steps=steps, save_every=500),
+        "watch": {"cells": (f"world_parallel.dev.{others}",), "every": 100, "count": 128, "max_length": 16},
         "eval_batch_size": 32,
         "source_language": SOURCE,
         "baseline": "none",

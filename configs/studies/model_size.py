@@ -34,12 +34,12 @@ def factors(model):
     return {"model": model, "weights": weights(model)}
 
 
-def compared(arm, target):
-    """Returns the fields that say what is compared with what, on a target."""
-    return {"comparisons": ((arm, "none"),), "headline": (arm, "none", target)}
+def compared(arm, target, clock):
+    """Returns the fields that say what is compared with what, on a target, and how its inference is timed."""
+    return {"comparisons": ((arm, "none"),), "headline": (arm, "none", target), "clock": {"target": target, **clock}}
 
 
-def on_world(*, models, steps, seeds, limits):
+def on_world(*, models, steps, clock, seeds, limits):
     """Returns the experiments on the generated world: QA in all six languages, then the second QA and POS tags."""
     pretrain, intermediate, qa2, pos = steps
     arm = world_stage("world_qa", SIX, steps=intermediate)
@@ -56,14 +56,15 @@ def on_world(*, models, steps, seeds, limits):
                 "pos": world_target("world_pos", SIX, steps=pos),
                 "retrieval": world_target("world_parallel", SIX),
             },
+            remember=("world_qa.dev.qen",),
             language_groups=SIX_GROUPS,
-            **compared("multilingual", "qa2"),
+            **compared("multilingual", "qa2", clock),
         )
         for model in models
     }
 
 
-def on_files(*, models, pieces, pretrain, epochs, seeds):
+def on_files(*, models, pieces, pretrain, epochs, clock, seeds):
     """Returns the experiments on encoders that are trained from nothing: names in English, then POS tags."""
     names, tags = epochs
     arm = real_stage("panx.train.en", rate=1e-3, epochs=names)
@@ -78,13 +79,13 @@ def on_files(*, models, pieces, pretrain, epochs, seeds):
             arms={"none": {}, "names": {"stage": arm}},
             targets={"udpos": {"task": "udpos", "languages": POS, "stage": tag}},
             remember=("panx.dev.en",),
-            **compared("names", "udpos"),
+            **compared("names", "udpos", clock),
         )
         for model in models
     }
 
 
-def on_pods(*, examples, models):
+def on_pods(*, examples, models, clock):
     """Returns the experiments on published checkpoints: NLI in 15 languages, then XTREME."""
     others = "+".join(code for code in XNLI.split() if code != "en")
 
@@ -95,7 +96,7 @@ def on_pods(*, examples, models):
             factors=factors(pod.model),
             arms={"none": {}, "multilingual": {"stage": arm}},
             targets=pod.targets("xtreme", "bucc2018"),  # whose test labels are withheld
-            **compared("multilingual", "xnli"),
+            **compared("multilingual", "xnli", clock),
         )
 
     return {model: experiment(PODS[model]) for model in models}
@@ -108,12 +109,24 @@ PUBLISHED += tuple(f"mt5_{size}" for size in ("small", "base", "large", "xl", "x
 SIZES = {
     "world": (
         on_world,
-        {"models": WORLD, "steps": (2000, 400, 200, 150), "seeds": (0, 1), "limits": {"train": 8000}},
+        {
+            "models": WORLD,
+            "steps": (2000, 400, 200, 150),
+            "clock": {"examples": 256},
+            "seeds": (0, 1),
+            "limits": {"train": 8000},
+        },
         "",
     ),
     "test": (
         on_world,
-        {"models": WORLD[:2], "steps": (10, 4, 2, 2), "seeds": (0, 1), "limits": {"train": 200, "test": 20}},
+        {
+            "models": WORLD[:2],
+            "steps": (10, 4, 2, 2),
+            "clock": {"batches": (1, 4), "repeats": 1, "examples": 8},
+            "seeds": (0, 1),
+            "limits": {"train": 200, "test": 20},
+        },
         "",
     ),
     "real": (
@@ -123,6 +136,7 @@ SIZES = {
             "pieces": 16_000,
             "pretrain": 20_000,
             "epochs": (3.0, 5.0),
+            "clock": {},
             "seeds": (0, 1, 2),
         },
         "",
@@ -134,11 +148,13 @@ SIZES = {
             "pieces": 8000,
             "pretrain": 4000,
             "epochs": (0.5, 0.5),
+            "clock": {},
             "seeds": (0, 1),
         },
         "",
     ),
-    "pod": (on_pods, {"examples": 360_000, "models": PUBLISHED}, "v5e-64"),
+    # A slice splits each batch, so that nothing is said of one example's latency there.
+    "pod": (on_pods, {"examples": 360_000, "models": PUBLISHED, "clock": {"batches": (64, 256)}}, "v5e-64"),
 }
 
 
