@@ -5,8 +5,8 @@
     xling run --config=configs/pods.py:xlmr_xxl --workdir=work/run --data_dir=$XLING_DATA
 
 The argument is the model. Which slices each one fits, time bounds and chip-hours are in docs/pods.md. Each is divided
-as was found the fastest for 64 chips of v5e, whose memory is the least: so it fits 64 of the others, too. For others,
---config.mesh=DATAxFSDPxTENSOR and --config.remat=full, as `xling plan --search` says.
+(xling_jax/recipes.py) as was found the fastest for 64 chips of v5e, whose memory is the least: so it fits 64 of the
+others, too. For others, --config.mesh=DATAxFSDPxTENSOR and --config.remat=full, as `xling plan --search` says.
 
 Encoders are fine-tuned as XLM-R's authors fine-tuned it on XNLI (batches of 128, a rate of 5e-6, AdamW), with the
 epochs and lengths that the study's authors released (jiant: guides/projects/xstilts.md, scripts/benchmarks/xtreme); mT5
@@ -20,65 +20,44 @@ from ml_collections import ConfigDict
 
 from xling_jax.errors import choose
 from xling_jax.experiment import complete
+from xling_jax.recipes import PODS, TRAINING
+from xling_jax.tables.tasks import task
 
-XLMR = {"learning_rate": 5e-6, "warmup": 0.1, "weight_decay": 0.01}
-LLAMA = {"learning_rate": 2e-5, "warmup": 0.1, "weight_decay": 0.1, "b2": 0.95}
-ADAFACTOR = {"name": "adafactor", "learning_rate": 1e-3, "schedule": "constant"}
-ADAFACTOR |= {"warmup": 0.0, "weight_decay": 0.0, "clip": 0.0}
-# size: (model, optimiser, mesh of 64 chips, what of a layer is computed again, the layer of retrieval's vectors: two
-# thirds of the way up)
-SIZES = {
-    "xlmr_xl": ("xlmr_xl", XLMR, "1x32x2", "none", 24),
-    "xlmr_xxl": ("xlmr_xxl", XLMR, "2x16x2", "dots", 32),
-    "mt5_xl": ("mt5_xl", ADAFACTOR, "1x32x2", "none", 16),
-    "mt5_xxl": ("mt5_xxl", ADAFACTOR, "1x16x4", "dots", 16),
-    "llama2_7b": ("llama2_7b", LLAMA, "1x32x2", "none", 21),
-    "llama2_13b": ("llama2_13b", LLAMA, "2x16x2", "dots", 27),
-    "test": ("xlmr_xxl", XLMR, "2x16x2", "dots", 32),
-}
+SIZES = {name: PODS[name] for name in ("xlmr_xl", "xlmr_xxl", "mt5_xl", "mt5_xxl", "llama2_7b", "llama2_13b")}
+SIZES |= {"test": PODS["xlmr_xxl"]}
 SHARE = {"test": 0.01}  # of the recipe's epochs
-BATCH, SEEDS = 128, (0, 1, 2)
-# target: (task, trained on, epochs, longest input, longest answer in words)
 TARGETS = {
-    "xnli": ("xnli", "mnli.train.en", 2, 256, 8),
-    "pawsx": ("pawsx", "pawsx.train.en", 5, 256, 8),
-    "pos": ("udpos", "udpos.train.en", 10, 256, 192),
-    "ner": ("panx", "panx.train.en", 10, 256, 192),
-    "xquad": ("xquad", "squad.train.en", 2, 384, 64),
-    "mlqa": ("mlqa", "squad.train.en", 2, 384, 64),
-    "tydiqa": ("tydiqa", "tydiqa.train.en", 2, 384, 64),
+    "xnli": "xnli",
+    "pawsx": "pawsx",
+    "pos": "udpos",
+    "ner": "panx",
+    "xquad": "xquad",
+    "mlqa": "mlqa",
+    "tydiqa": "tydiqa",
 }
-MNLI = ("mnli.train.en", 3, 256, 8)
-BUCKETS = {256: (64, 128, 256), 384: (128, 256, 384)}
 
 
 def get_config(size: str = "xlmr_xxl") -> ConfigDict:
     """Returns the config of a model."""
-    row, optim, mesh, remat, layer = choose("size", size, SIZES, "Sizes are rows of SIZES in the config file.")
+    pod = choose("size", size, SIZES, "Sizes are rows of SIZES in the config file.")
 
-    def stage(data, epochs, length, answer):
-        sizes = {"batch_size": BATCH, "max_length": length, "buckets": BUCKETS[length], "answer_length": answer}
-        return {"data": (data,), "epochs": epochs * SHARE.get(size, 1), **sizes, "optim": optim, "save_every": 500}
+    def stage(*data, epochs, **more):
+        return pod.stage(*data, epochs=epochs * SHARE.get(size, 1), save_every=500, **more)
+
+    def target(row):
+        how = TRAINING[row]
+        made = stage(*task(row).train_from.split(), epochs=how.epochs, length=how.length, answer=how.answer)
+        return {"task": row, "stage": made}
 
     return ConfigDict(
         complete(
-            {
-                "name": f"pods_{row}",
-                "question": f"Does MNLI as an intermediate task help {row} zero-shot?",
-                "checkpoint": f"work/{row}",
-                "seeds": SEEDS,
-                "arms": {"none": {}, "mnli": {"stage": stage(*MNLI)}},
-                "targets": {name: {"task": task, "stage": stage(*how)} for name, (task, *how) in TARGETS.items()}
-                | {"tatoeba": {"task": "tatoeba", "max_length": 128, "protocol": {"layer": layer}}},
-                "eval_batch_size": 256,
-                "source_language": "en",
-                "baseline": "none",
-                "comparisons": (("mnli", "none"),),
-                "headline": ("mnli", "none", "xnli"),
-                "dtype": "bfloat16",
-                "strategy": "fsdp_tensor",
-                "mesh": mesh,
-                "remat": remat,
-            }
+            pod.experiment(
+                name=f"pods_{pod.model}",
+                question=f"Does MNLI as an intermediate task help {pod.model} zero-shot?",
+                arms={"none": {}, "mnli": {"stage": stage("mnli.train.en", epochs=3)}},
+                targets={name: target(row) for name, row in TARGETS.items()} | {"tatoeba": pod.target("tatoeba")},
+                comparisons=(("mnli", "none"),),
+                headline=("mnli", "none", "xnli"),
+            )
         )
     )

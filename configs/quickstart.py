@@ -11,19 +11,10 @@ from ml_collections import ConfigDict
 
 from xling_jax.errors import choose
 from xling_jax.experiment import complete
+from xling_jax.recipes import SHAPES, SIX, SIX_GROUPS
 
 QUESTION = "Does a multilingual intermediate task help zero-shot transfer more than an English-only one?"
-LANGUAGES = "qen+qnd+qnr+qms+qda+qdt"
 INTERMEDIATE_EXAMPLES = 7_200
-
-# task: (longest input in tokens, batch size). One compiled shape a task, little padding.
-SHAPES = {
-    "world_text": (28, 64),
-    "world_qa": (44, 32),
-    "world_qa2": (44, 32),
-    "world_pos": (18, 32),
-    "world_nli": (32, 32),
-}
 
 # size: (steps of each kind of stage, seeds, limits of splits)
 SIZES = {
@@ -59,7 +50,7 @@ def get_config(size: str = "default") -> ConfigDict:
         return {"stage": stage("world_qa", languages, 1e-3, examples=min(INTERMEDIATE_EXAMPLES, limits["train"]))}
 
     def fine_tune(task):
-        return {"task": task, "languages": LANGUAGES, "stage": stage(task, "qen", 1e-3)}
+        return {"task": task, "languages": SIX, "stage": stage(task, "qen", 1e-3)}
 
     return ConfigDict(
         complete(
@@ -70,12 +61,12 @@ def get_config(size: str = "default") -> ConfigDict:
                 "model": "world",
                 "vocabulary": {"kind": "world"},
                 "limits": limits,
-                "pretrain": stage("world_text", LANGUAGES, 3e-3, save_every=500),
+                "pretrain": stage("world_text", SIX, 3e-3, save_every=500),
                 "seeds": seeds,
                 "arms": {
                     "none": {},
                     "english": intermediate("qen"),
-                    "multilingual": intermediate(LANGUAGES),
+                    "multilingual": intermediate(SIX),
                 },
                 "targets": {
                     "qa2": fine_tune("world_qa2"),
@@ -83,14 +74,14 @@ def get_config(size: str = "default") -> ConfigDict:
                     "nli": fine_tune("world_nli"),
                     "retrieval": {
                         "task": "world_parallel",
-                        "languages": LANGUAGES,
+                        "languages": SIX,
                         "max_length": 16,
                         "protocol": {"layer": 1},
                     },
                 },
                 "eval_batch_size": 32,
                 "source_language": "qen",
-                "language_groups": (("near", ("qnd", "qnr")), ("middle", ("qms",)), ("distant", ("qda", "qdt"))),
+                "language_groups": SIX_GROUPS,
                 "baseline": "none",
                 "comparisons": (("multilingual", "english"), ("english", "none"), ("multilingual", "none")),
                 "headline": ("multilingual", "english", "qa2"),

@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 
 from xling_jax.errors import choose
 from xling_jax.experiment import complete
+from xling_jax.recipes import TEXT
 
-TEXT = ("xnli_text.dev.ar+bg+de+el+en+es+fr+hi+ru+sw+th+tr+ur+vi+zh",)
 POS = "af ar bg el en es et eu fa fi fr he hi hu id it ja kk ko mr nl pt ru ta te th tl tr ur vi yo zh"
 PANX_TEST = "de en es nl pl ru"
 PANX_DEV = (

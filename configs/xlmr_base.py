@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from xling_jax.errors import choose
 from xling_jax.experiment import complete
+from xling_jax.recipes import BUCKETS, JIANT
 
 # size: (seeds, share of the recipe's epochs, limits of splits)
 SIZES = {
@@ -31,7 +32,6 @@ TARGETS = {
 }
 ARMS = {"mnli": ("mnli.train.en", 32, 256), "squad": ("squad.train.en", 32, 256)}
 TATOEBA_LAYER = 8  # two thirds of the way up, as layer 14 of XLM-R large's 24 is nearly
-BUCKETS = {256: (64, 128, 256), 384: (128, 256, 384)}
 
 
 def get_config(size: str = "default") -> ConfigDict:
@@ -39,9 +39,8 @@ def get_config(size: str = "default") -> ConfigDict:
     seeds, share, limits = choose("size", size, SIZES, "Sizes are rows of SIZES in the config file.")
 
     def stage(data, epochs, batch, length):
-        optim = {"learning_rate": 1e-5, "warmup": 0.1, "weight_decay": 0.01}
         sizes = {"batch_size": batch, "max_length": length, "buckets": BUCKETS[length]}
-        return {"data": (data,), "epochs": epochs * share, **sizes, "optim": optim, "save_every": 2000}
+        return {"data": (data,), "epochs": epochs * share, **sizes, "optim": dict(JIANT), "save_every": 2000}
 
     targets = {
         name: {"task": task, "stage": stage(data, epochs, batch, length)}

@@ -16,7 +16,7 @@ from xling_jax.tables.models import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
-CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))  # of experiments; those of studies are in test_study_configs.py
 
 
 def load(path):

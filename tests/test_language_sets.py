@@ -113,6 +113,8 @@ def test_arms_have_controls_of_equal_size():
     assert arms["per_language_2_o1"]["stage"]["data"] == ("world_qa.train.qen+qdt",)
     assert arms["per_language_2_o1"]["stage"]["examples"] == 60
     assert arms["total_4_o0"]["stage"]["examples"] == 120
+    assert arms["total_4_o1"]["factors"] == {"languages": 4.0, "regime": "total", "order": 1.0}
+    assert all(("factors" in fields) == (name not in dict(comparisons).values()) for name, fields in arms.items())
 
 
 @pytest.mark.parametrize("sizes", [(), (0, 2), (2, 5)])

@@ -30,8 +30,8 @@ _ROWS = (
     Group("package", "xling_jax", "", outside=""),
     Group(
         "words",
-        "axes checks disk errors experiment flops goodput language_sets ledger mixing optim processes protocol results "
-        "scoring selection study tables typology world",
+        "axes checks disk errors experiment flops goodput language_sets ledger mixing optim processes protocol recipes "
+        "results scoring selection study tables typology world",
         "",
         outside="numpy",
     ),

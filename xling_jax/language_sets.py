@@ -99,8 +99,9 @@ def nested_arms(
 ) -> tuple[dict[str, dict[str, Any]], tuple[tuple[str, str], ...]]:
     """Returns (arms, comparisons of each with its control) of nested language sets.
 
-    An arm is named `regime_size_order`, a control `source_examples`. Where regimes or sizes ask for the same number
-    of examples, their control is the same.
+    An arm is named `regime_size_order` and has these three as its factors, so that a study can tell a set's size from
+    the order it is a part of; a control, `source_examples`, has none. Where regimes or sizes ask for the same number of
+    examples, their control is the same.
 
     Args:
       name: task.split of the intermediate task.
@@ -122,6 +123,7 @@ def nested_arms(
                 data = stage_data(name, order[:size], regime, count, elsewhere)
                 alone = stage_data(name, [source], "total", data["examples"], elsewhere)
                 arm, control = f"{regime}_{size}_o{number}", f"{source}_{data['examples']}"
-                arms |= {arm: {"stage": {**stage, **data}}, control: {"stage": {**stage, **alone}}}
+                factors = {"languages": float(size), "regime": regime, "order": float(number)}
+                arms |= {arm: {"stage": {**stage, **data}, "factors": factors}, control: {"stage": {**stage, **alone}}}
                 comparisons.append((arm, control))
     return arms, tuple(comparisons)

@@ -137,7 +137,12 @@ _ROWS = (
     _qwen3("qwen3_14b", 40, 5120, 40, 17408, params=14_768_307_200, source="Qwen/Qwen3-14B-Base"),
     # Pretrained here. Dropout costs random numbers, and these models see too little data to overfit it.
     Model("world", layers=3, width=64, heads=2, mlp=128, positions=64, gelu="tanh", dropout=0.0),
+    Model("world_small", layers=2, width=48, heads=2, mlp=96, positions=64, gelu="tanh", dropout=0.0),
+    Model("world_large", layers=4, width=96, heads=3, mlp=192, positions=64, gelu="tanh", dropout=0.0),
+    Model("mini", layers=2, width=48, heads=2, mlp=128, positions=128, gelu="tanh", dropout=0.0),
     Model("small", layers=3, width=96, heads=4, mlp=256, positions=128, gelu="tanh", dropout=0.0),
+    Model("midi", layers=4, width=128, heads=4, mlp=384, positions=128, gelu="tanh", dropout=0.0),
+    Model("maxi", layers=8, width=256, heads=8, mlp=1024, positions=128, gelu="tanh", dropout=0.0),
     Model("tiny", layers=2, width=16, heads=2, mlp=32, positions=64),
     _t5("tiny_mt5", 2, 16, 2, 32, 64, decoder_layers=3, head_width=6, buckets=8, longest=20),
     _t5("tiny_umt5", 2, 16, 2, 32, 64, decoder_layers=3, head_width=6, buckets=8, longest=20, relative="layer"),
