@@ -1,0 +1,39 @@
+"""What inference with an experiment's model costs, by batch size, as it was measured.
+
+    WORKDIR/clock/<experiment>.json     {"device": ..., "batches": [{"batch": 1, "latency_ms": 12.3, ...}, ...], ...}
+"""
+
+import dataclasses
+import json
+import pathlib
+
+from xling_jax.errors import DataError
+from xling_jax.report.record import build, build_all
+
+RENEW = "Delete it, and measure again: the study's own command does."
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """One batch size. `padding` is a share in percent; FLOPs are of one example; None is what was not measured."""
+
+    batch: int
+    latency_ms: float
+    examples_per_second: float
+    tokens_per_second: float | None = None
+    padding: float | None = None
+    flops_per_example: float | None = None
+    parameter_bytes: float | None = None
+    peak_bytes: float | None = None
+    device: str = ""
+
+
+def read_clock(path: pathlib.Path) -> tuple[Clock, ...]:
+    """Returns what a file of the clock says, by batch size; nothing if there is none."""
+    if not path.exists():
+        return ()
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not JSON ({error}).\n{RENEW}") from error
+    return build_all(Clock, fields, str(path), RENEW)
