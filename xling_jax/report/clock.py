@@ -1,6 +1,6 @@
 """What inference with an experiment's model costs, by batch size, as it was measured.
 
-    WORKDIR/clock/<experiment>.json     {"device": ..., "batches": [{"batch": 1, "latency_ms": 12.3, ...}, ...], ...}
+WORKDIR/clock/<experiment>.json     {"device": ..., "batches": [{"batch": 1, "latency_ms": 12.3, ...}, ...], ...}
 """
 
 import dataclasses
@@ -8,7 +8,7 @@ import json
 import pathlib
 
 from xling_jax.errors import DataError
-from xling_jax.report.record import build, build_all
+from xling_jax.report.record import build_all
 
 RENEW = "Delete it, and measure again: the study's own command does."
 

@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -28,7 +28,13 @@ from xling_jax.results import Result, read_results
 from xling_jax.selection import STEP
 
 ROUNDING = 0.01  # points; a row may be rounded to two decimals
-RATES = {"examples": "rate/examples", "tokens": "rate/tokens", "padded": "rate/padded_tokens", "mfu": "share/mfu"}
+RATES = {
+    "examples": "rate/examples",
+    "tokens": "rate/tokens",
+    "padded": "rate/padded_tokens",
+    "mfu": "share/mfu",
+    "flops": "rate/flops",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +70,10 @@ class Collected:
     memo: dict[tuple, dict[str, Draws]] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
 
-def collect(workdirs: Sequence[pathlib.Path]) -> list[Collected]:
-    """Returns the experiments of all work folders, sorted by name."""
+def collect(
+    workdirs: Sequence[pathlib.Path], apart: Mapping[pathlib.Path, Collection[str]] | None = None
+) -> list[Collected]:
+    """Returns the experiments of all work folders, sorted by name; `apart` are those of a folder that are left out."""
     found: dict[str, pathlib.Path] = {}
     collected: list[Collected] = []
     for workdir in workdirs:
@@ -78,9 +86,10 @@ def collect(workdirs: Sequence[pathlib.Path]) -> list[Collected]:
                     "A report holds one experiment of a name; report the folders apart, or rename one."
                 )
             found[record.name] = path
-            records.append(record)
+            if record.name not in (apart or {}).get(workdir, ()):
+                records.append(record)
         collected += collect_folder(workdir, records)
-    if not found:
+    if not found and not apart:
         places = ", ".join(str(workdir / "experiments") for workdir in workdirs)
         raise DataError(
             f"No experiment to report.\nFound no *.json in {places}.\n`xling run` writes one per experiment."
@@ -162,8 +171,8 @@ def read_curves(path: pathlib.Path) -> dict[str, Curve]:
 def read_speed(path: pathlib.Path) -> dict[str, float]:
     """Returns what the steps of a stage took and did, added up over its lines; nothing where they do not say.
 
-    By name: seconds, steps, examples, tokens, padded (tokens with padding), input (seconds), and mfu, in seconds, too:
-    how long the steps would take at the devices' peak.
+    By name: seconds, steps, examples, tokens, padded (tokens with padding), input (seconds), flops (of one device), and
+    mfu, in seconds, too: how long the steps would take at the devices' peak.
     """
     total: dict[str, float] = {}
     before = 0

@@ -1,9 +1,9 @@
 """Reads a study's folder: its record, its experiments, and what belongs to the folder and to no single experiment.
 
-    WORKDIR/study.json                  see `study_record.py`
-    WORKDIR/experiments/<name>.json     of each experiment that has begun; others of the folder are no part of the study
-    WORKDIR/clock/<experiment>.json     what inference costs, see `clock.py`
-    WORKDIR/stages/<dir>/metrics.jsonl  what was watched, see `watched.py`
+WORKDIR/study.json                  see `study_record.py`
+WORKDIR/experiments/<name>.json     of each experiment that has begun; others of the folder are no part of the study
+WORKDIR/clock/<experiment>.json     what inference costs, see `clock.py`
+WORKDIR/stages/<dir>/metrics.jsonl  what was watched, see `watched.py`
 """
 
 import collections

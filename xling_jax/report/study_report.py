@@ -23,6 +23,7 @@ class Claim:
     verdict: str  # of answer.SIGNS
     number: Number
     adjusted: float | None = None
+    needed: str = ""  # of an undecided claim: what would settle it
 
 
 @dataclasses.dataclass(frozen=True)

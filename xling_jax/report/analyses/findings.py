@@ -1,0 +1,133 @@
+"""What an analysis finds: claims with their numbers, the sentence that answers, tables and drawings."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+
+from xling_jax.report.analyses.evidence import Estimate, Judged, estimates, judge
+from xling_jax.report.analyses.weights import Weights, seeds_of, whole_seeds
+from xling_jax.report.answer import UNANSWERED, UNDECIDED, Answer
+from xling_jax.report.collect_study import CollectedStudy
+from xling_jax.report.study_report import Claim, Section
+from xling_jax.report.table import Column, Number, Row, Table, count
+
+ONE_MODEL = "One set of models: the interval speaks of the test items, not of training again."
+GAIN, VALUE, MEASURE = "gain", "value", "measure"  # kinds of columns
+
+
+@dataclasses.dataclass(frozen=True)
+class Draft:
+    """A claim before it is decided: that a sum of scores lies above 0, or no further below than a margin.
+
+    `unit` is that of the sum. `least_p`: what its p-value is at least, where another test has one.
+    """
+
+    text: str
+    weights: Weights
+    unit: str = "points"
+    margin: float = 0.0
+    least_p: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What an analysis has to say. `missing` are sentences on what it could not say, and why."""
+
+    answer: Answer
+    claims: tuple[Claim, ...] = ()
+    sections: tuple[Section, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+def decide(study: CollectedStudy, drafts: Sequence[Draft]) -> tuple[Claim, ...]:
+    """Returns claims with their verdicts, corrected for the number of those that are decided together."""
+    found = estimates(study, [draft.weights for draft in drafts])
+    judged = judge(found, [draft.margin for draft in drafts], [draft.least_p for draft in drafts])
+    pairs = zip(drafts, found, judged, strict=True)
+    return tuple(claim_of(draft.text, estimate, judged) for draft, estimate, judged in pairs)
+
+
+def claim_of(text: str, estimate: Estimate, judged: Judged) -> Claim:
+    """Returns a claim as the page shows it."""
+    return Claim(text, judged.verdict, estimate.number, judged.adjusted, judged.needed)
+
+
+def answer_of(study: CollectedStudy, draft: Draft, claim: Claim, remarks: Iterable[str] = ()) -> Answer:
+    """Returns the sentence of a claim: what, its number and interval, seeds, verdict; and what goes with it."""
+    number, seeds = claim.number, seeds_of(study, draft.weights)
+    if number.value is None or number.low is None or number.high is None:
+        why = f"Missing: {number.note}." if number.note else "Nothing is measured yet."
+        return Answer(f"{claim.text}: cannot be said yet, cells are missing.", UNANSWERED, number, (why, *remarks))
+    sentence = f"{claim.text}: {said(number, draft.unit)}, {count(seeds, 'seed')}: {claim.verdict}."
+    needed = [f"{claim.needed.capitalize()}."] if claim.verdict == UNDECIDED and claim.needed else []
+    return Answer(sentence, claim.verdict, number, (*needed, *without_collapsed(study, draft), *remarks))
+
+
+def summary(draft: Draft, claim: Claim) -> str:
+    """Returns a claim as a remark: what, its number and interval, the verdict."""
+    if claim.number.value is None or claim.number.low is None:
+        return f"{claim.text}: cannot be said yet, cells are missing."
+    return f"{claim.text}: {said(claim.number, draft.unit)}: {claim.verdict}."
+
+
+def said(number: Number, unit: str = "points") -> str:
+    """Returns "+3.4 points, 95% interval [1.2, 5.6]"."""
+    digits = number.digits
+    return f"{number.value:+.{digits}f} {unit}, 95% interval [{number.low:.{digits}f}, {number.high:.{digits}f}]"
+
+
+def without_collapsed(study: CollectedStudy, draft: Draft) -> tuple[str, ...]:
+    """Returns what a number is without the seeds of which any run collapsed; nothing if none did."""
+    seeds, left = seeds_of(study, draft.weights), whole_seeds(study, draft.weights)
+    if left == seeds:
+        return ()
+    gone = ", ".join(str(seed) for seed in seeds if seed not in left)
+    which = f"Collapsed in some arm: seed{'s' if len(seeds) - len(left) > 1 else ''} {gone}."
+    (rest,) = estimates(study, [draft.weights], left) if left else (None,)
+    if rest is None or rest.number.value is None or rest.number.low is None:
+        return (f"{which} No other seed is left.",)
+    return (f"{which} Without: {said(rest.number, draft.unit)}.",)
+
+
+def collapsed_table(study: CollectedStudy, drafts: Sequence[Draft], claims: Sequence[Claim]) -> Table:
+    """Returns the claims that rest on a collapsed seed, with and without such seeds."""
+    rows = []
+    for draft, claim in zip(drafts, claims, strict=True):
+        left = whole_seeds(study, draft.weights)
+        if left == seeds_of(study, draft.weights):
+            continue
+        numbers = [estimate.number for estimate in estimates(study, [draft.weights], left)] if left else []
+        rows.append(Row(draft.text, VALUE, (claim.number, *(numbers or [Number(None, state="none")]))))
+    note = (
+        "A seed that gives one answer to practically all items of the source language has collapsed. The claims keep "
+        "it, as leaving it out would be a choice made after the scores are known."
+    )
+    columns = (Column("all seeds", "", (), GAIN), Column("without collapsed seeds", "", (), GAIN))
+    return Table("collapsed", "Claims without collapsed seeds", note, columns, tuple(rows), names="claim")
+
+
+def grid(
+    name: str,
+    title: str,
+    note: str,
+    rows: Mapping[str, Mapping[str, Number]],
+    *,
+    kind: str = GAIN,
+    kinds: Mapping[str, str] | None = None,
+    names: str = "name",
+) -> Table:
+    """Returns a table of rows by columns, each by its label; columns in the order they are met, gaps as "–".
+
+    Args:
+      name: of the table in files.
+      title: above it.
+      note: below its title.
+      rows: by label, their numbers by the label of the column.
+      kind: of all columns, if `kinds` does not say another for one.
+      kinds: of single columns, by label.
+      names: what the rows are.
+    """
+    labels = list(dict.fromkeys(label for numbers in rows.values() for label in numbers))
+    columns = tuple(Column(label, "", (), (kinds or {}).get(label, kind)) for label in labels)
+    empty = Number(None, state="none")
+    made = tuple(Row(row, VALUE, tuple(found.get(label, empty) for label in labels)) for row, found in rows.items())
+    return Table(name, title, note, columns, made, names=names)

@@ -1,0 +1,355 @@
+"""Whether the gain from a source language falls with its distance from the language it is asked in.
+
+A pair is a source language and another one that is evaluated. Its gain is that of the arm with this source over the
+baseline; where the source is the experiment's, that of the analysis's pair of arms, or the score itself. The slope's
+interval speaks of items and seeds with these languages; whether it would be found with others is asked by permutation:
+the languages change places in the table of distances, and the slope is taken again (Mantel 1967).
+
+English is a source that most data were made in, so a good source may be good for its data and not for its place among
+languages: the slope is also taken with each source's own gain, at home, removed, and with the means of sources and of
+languages removed.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from xling_jax.report.analyses.crossfit import with_experiment
+from xling_jax.report.analyses.evidence import bounds, estimates
+from xling_jax.report.analyses.findings import Draft, Findings, answer_of, collapsed_table, decide, grid, summary
+from xling_jax.report.analyses.weights import (
+    Side,
+    Weights,
+    answering,
+    gain_of,
+    line,
+    mean_of,
+    sides,
+    slope,
+    target_of,
+    total,
+)
+from xling_jax.report.answer import UNASKED, Answer
+from xling_jax.report.collect import Collected
+from xling_jax.report.collect_study import CollectedStudy
+from xling_jax.report.figures import Drawing
+from xling_jax.report.items import Items
+from xling_jax.report.study_figures import Band, Plane, Point, regression_plot
+from xling_jax.report.study_report import Section
+from xling_jax.report.table import Number, Table
+from xling_jax.typology import distances, grammar_features
+from xling_jax.world.typology import WORLD_LANGUAGES
+
+STEP = 0.1  # of distance, that slopes are given for
+EXACT = 5040  # permutations that are all tried; of more, DRAWS at random
+DRAWS = 9999
+FINE = 25  # points of a fitted line
+GRAMMAR = "grammar"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A source language, the language that is asked, the gain there and at home; home is empty if it is not asked."""
+
+    source: str
+    language: str
+    distance: float
+    gain: Weights
+    home: Weights
+
+
+def answer(study: CollectedStudy) -> Findings:
+    """Returns the gains by distance, the slope of the line through them, and its controls."""
+    study, same = at_equal_items(study)
+    apart, lacking = distances_of(study)
+    found = pairs(study, apart)
+    missing = tuple(f"No distance of {source} and {code} is known: the pair is left out." for source, code in lacking)
+    if len({pair.distance for pair in found}) < 2:
+        none = f"Less than two distances of '{study.record.analysis.distance}' have gains yet."
+        return Findings(Answer(none, UNASKED, None, missing), missing=missing)
+    values = [estimate.number.value for estimate in estimates(study, [pair.gain for pair in found])]
+    p = permuted(found, values, apart)
+    drafts = _drafts(study, found, p)
+    claims = decide(study, drafts)
+    collapsed = collapsed_table(study, drafts, claims)
+    sections = (
+        Section("Gain by distance", (source_table(study, found),), _drawing(study, found), same),
+        Section("Slopes", (slope_table(study, found, p),)),
+        Section("Collapsed seeds", (collapsed,)),
+    )
+    remarks = [same, *([] if p is None else [_permuted(p)])]
+    remarks += [summary(draft, claim) for draft, claim in zip(drafts[1:], claims[1:], strict=True)]
+    return Findings(answer_of(study, drafts[0], claims[0], remarks), claims, sections, missing)
+
+
+def pairs(study: CollectedStudy, apart: Mapping[tuple[str, str], float]) -> list[Pair]:
+    """Returns all pairs of a source and another language whose distance is known."""
+    found = []
+    for source, record, first, second in _sources(study):
+        target = target_of(record, answering(study, record))
+        codes = target.languages if target else ()
+        name = target.name if target else ""
+        score = {code: _score(first, second, name, code) for code in codes}
+        for code in codes:
+            # Languages that the target was trained in are no zero-shot languages, whatever the source was.
+            if code not in (source, record.source_language) and (source, code) in apart:
+                found.append(Pair(source, code, apart[source, code], score[code], score.get(source, {})))
+    return found
+
+
+def _sources(study: CollectedStudy) -> Iterator[tuple]:
+    """Yields (source language, record, arm, arm it is compared with or None) of all that have the factor."""
+    x, pair = study.record.analysis.x, study.record.analysis.pair
+    for side in sides(study):
+        record = study.experiments[side.experiment].record
+        own = record.arm_factors.get(side.arm, {}).get(x)
+        if own is not None and side.arm != record.baseline:
+            yield str(own), record, side, Side(record.name, record.baseline)
+    for record in study.records:
+        if x in record.factors:
+            arms = pair or (record.headline.comparison if record.headline else (record.baseline,))
+            one, other = (*arms, None)[:2]
+            yield str(record.factors[x]), record, Side(record.name, one), Side(record.name, other) if other else None
+
+
+def _score(first: Side, second: Side | None, target: str, code: str) -> Weights:
+    return gain_of(first, second, target, (code,)) if second else mean_of(first, target, (code,))
+
+
+def distances_of(study: CollectedStudy) -> tuple[dict[tuple[str, str], float], list[tuple[str, str]]]:
+    """Returns the distances of all pairs of languages that are known, and the pairs of the study that lack one.
+
+    They stand in the study's record. Those of generated languages, if not, are computed of their grammar.
+    """
+    codes = _codes(study)
+    written = study.record.distances
+    if not written and study.record.analysis.distance == GRAMMAR and all(code in WORLD_LANGUAGES for code in codes):
+        apart_GxG = distances(grammar_features(codes))
+        written = {a: dict(zip(codes, map(float, row), strict=True)) for a, row in zip(codes, apart_GxG, strict=True)}
+    apart = {(a, b): written[a][b] for a in written for b in written[a]}
+    apart |= {(b, a): value for (a, b), value in apart.items() if (b, a) not in apart}
+    lacking = []
+    for source, record, *_ in _sources(study):
+        target = target_of(record, answering(study, record))
+        lacking += [(source, code) for code in (target.languages if target else ()) if code != source]
+    return apart, sorted({pair for pair in lacking if pair not in apart})
+
+
+def _codes(study: CollectedStudy) -> list[str]:
+    found: dict[str, None] = {}
+    for source, record, *_ in _sources(study):
+        target = target_of(record, answering(study, record))
+        found |= dict.fromkeys((source, *(target.languages if target else ())))
+    return list(found)
+
+
+def at_equal_items(study: CollectedStudy) -> tuple[CollectedStudy, str]:
+    """Returns the study on the items that all languages of the target have, if they are parallel; and what was done.
+
+    Languages of other items would be compared by items, too. They are parallel if each has half of the items of all.
+    """
+    names = {record.name: answering(study, record) for record in study.records}
+    ids: set[str] | None = None
+    every = [
+        items
+        for name, collected in study.experiments.items()
+        for (_, _, target, _), items in collected.items.items()
+        if target == names[name]
+    ]
+    for items in every:
+        ids = set(items.ids) if ids is None else ids & set(items.ids)
+    if not every or not ids:
+        return study, "The languages have no items in common: differences between them are of their items, too."
+    least = min(len(ids) / len(items.ids) for items in every)
+    if least == 1:
+        return study, "All languages are asked the same items."
+    if least < 0.5:
+        return (
+            study,
+            "The languages have less than half of their items in common: they are compared on all of their own.",
+        )
+    for name, collected in study.experiments.items():
+        study = with_experiment(study, _restricted(collected, names[name], ids))
+    return study, f"On the {len(ids)} items that all languages have."
+
+
+def _restricted(collected: Collected, target: str, ids: set[str]) -> Collected:
+    items = {key: _only(cell, ids) if key[2] == target else cell for key, cell in collected.items.items()}
+    return dataclasses.replace(collected, items=items)
+
+
+def _only(items: Items, ids: set[str]) -> Items:
+    kept_N = np.array([name in ids for name in items.ids])
+    ranking = None if items.ranking_NxC is None else items.ranking_NxC[kept_N]
+    names = tuple(name for name in items.ids if name in ids)
+    arrays = {field: getattr(items, field)[kept_N] for field in ("num_N", "den_N", "right_N")}
+    return dataclasses.replace(items, ids=names, ranking_NxC=ranking, **arrays)
+
+
+def permuted(
+    found: Sequence[Pair], values: Sequence[float | None], apart: Mapping[tuple[str, str], float]
+) -> float | None:
+    """Returns the share of permutations of languages whose slope is at least as steep; None if a number is missing.
+
+    All permutations are tried where there are few; of many, some at random, and the one that is observed is counted.
+    """
+    codes = sorted({code for pair in found for code in (pair.source, pair.language)})
+    table = [[0.0 if a == b else apart.get((a, b), math.nan) for b in codes] for a in codes]
+    apart_GxG = np.array(table)
+    if any(value is None for value in values) or np.isnan(apart_GxG).any():
+        return None
+    y_N = np.array(values, float)
+    y_N = y_N - y_N.mean()
+    from_N, to_N = (np.array([codes.index(getattr(pair, name)) for pair in found]) for name in ("source", "language"))
+    steep = [_steepness(apart_GxG[np.ix_(order, order)][from_N, to_N], y_N) for order in _orders(len(codes))]
+    return float(np.mean(np.array(steep) >= steep[0] - 1e-12))
+
+
+def _orders(count: int) -> Iterator[Sequence[int]]:
+    """Yields permutations, the one that changes nothing first."""
+    if math.factorial(count) <= EXACT:
+        yield from itertools.permutations(range(count))
+        return
+    rng = np.random.default_rng(0)
+    yield range(count)
+    yield from (rng.permutation(count) for _ in range(DRAWS))
+
+
+def _steepness(x_N: np.ndarray, y_N: np.ndarray) -> float:
+    apart_N = x_N - x_N.mean()
+    square = float(apart_N @ apart_N)
+    return abs(float(apart_N @ y_N)) / square if square > 0 else 0.0
+
+
+def slopes(found: Sequence[Pair]) -> dict[str, Weights]:
+    """Returns the slopes of the gain by distance, plain and with its controls; those that cannot be told are left out.
+
+    Means of sources and of languages are removed by regression on one indicator for each, which leaves what neither
+    explains.
+    """
+    made = {"plain": slope([pair.distance for pair in found], [pair.gain for pair in found])}
+    homely = [pair for pair in found if pair.home]
+    if len({pair.distance for pair in homely}) > 1:
+        parts = [total([(1.0, pair.gain), (-1.0, pair.home)]) for pair in homely]
+        made["gain at home removed"] = slope([pair.distance for pair in homely], parts)
+    rest_N = _residual(found)
+    if (rest_N**2).sum() > 1e-9:
+        weights = rest_N / (rest_N**2).sum()
+        parts = zip(map(float, weights), (pair.gain for pair in found), strict=True)
+        made["means of sources and languages removed"] = total(parts)
+    return {name: total([(STEP, weights)]) for name, weights in made.items()}
+
+
+def _residual(found: Sequence[Pair]) -> np.ndarray:
+    """Returns what is left of the distances once the means of sources and of languages are taken from them."""
+    columns = [[1.0] * len(found)]
+    for field in ("source", "language"):
+        names = sorted({getattr(pair, field) for pair in found})
+        columns += [[float(getattr(pair, field) == name) for pair in found] for name in names[1:]]
+    design_NxC, x_N = np.array(columns).T, np.array([pair.distance for pair in found])
+    return x_N - design_NxC @ np.linalg.lstsq(design_NxC, x_N, rcond=None)[0]
+
+
+def slope_table(study: CollectedStudy, found: Sequence[Pair], p: float | None) -> Table:
+    """Returns the slopes, and the p-value of the permutation."""
+    asked = slopes(found)
+    rows = {
+        name: {f"points a {STEP:g} of distance": estimate.number}
+        for name, estimate in zip(asked, estimates(study, [*asked.values()]), strict=True)
+    }
+    if p is not None:
+        rows["plain"]["p by permutation"] = Number(p, digits=3)
+    note = (
+        "Least-squares slopes with 95% intervals over items and seeds, with these languages. Permutation: the share of "
+        "orders of the languages in the table of distances that give a slope as steep."
+    )
+    return grid("slopes", "Slopes", note, rows, kinds={"p by permutation": "value"}, names="slope")
+
+
+def source_table(study: CollectedStudy, found: Sequence[Pair]) -> Table:
+    """Returns the gains by source and language, each source's mean and its mean distance."""
+    rows: dict[str, dict[str, Number]] = {}
+    numbers = estimates(study, [pair.gain for pair in found])
+    for pair, estimate in zip(found, numbers, strict=True):
+        rows.setdefault(_repeated(found, pair), {})[pair.language] = estimate.number
+    for source in dict.fromkeys(_repeated(found, pair) for pair in found):
+        mine = [pair for pair in found if _repeated(found, pair) == source]
+        (mean,) = estimates(study, [total([(1 / len(mine), pair.gain) for pair in mine])])
+        rows[source]["mean"] = mean.number
+        rows[source]["mean distance"] = Number(float(np.mean([pair.distance for pair in mine])), digits=2)
+    note = (
+        "In points, with 95% intervals: by source language, in each other language. Languages that the target was "
+        "trained in are left out, as they are no zero-shot languages."
+    )
+    return grid("sources", "Gains by source language", note, rows, kinds={"mean distance": "value"}, names="source")
+
+
+def _repeated(found: Sequence[Pair], pair: Pair) -> str:
+    """Returns the source of a pair; with its arm where several arms have that source."""
+    arms = sorted(
+        {place[:2] for one in found if one.source == pair.source for place in one.gain if one.gain[place] > 0}
+    )
+    mine = next(place[:2] for place, weight in pair.gain.items() if weight > 0)
+    return pair.source if len(arms) == 1 else f"{pair.source} ({': '.join(mine)})"
+
+
+def _drafts(study: CollectedStudy, found: Sequence[Pair], p: float | None) -> list[Draft]:
+    """Returns the claims: the gain falls with distance, plain and with its controls; another source gives more."""
+    unit = f"points a {STEP:g} of {study.record.analysis.distance} distance"
+    drafts = []
+    for name, weights in slopes(found).items():
+        text = "The gain falls with distance" + ("" if name == "plain" else f", {name}")
+        drafts.append(Draft(text, total([(-1.0, weights)]), unit, least_p=p if name == "plain" else None))
+    return [*drafts, *_best_source(study, found)]
+
+
+def _best_source(study: CollectedStudy, found: Sequence[Pair]) -> list[Draft]:
+    """Returns, for each other source, the claim that it gives more than the first experiment's own source does.
+
+    On the languages that both are asked in, so that neither has an easier set.
+    """
+    home = study.records[0].source_language
+    by_source: dict[str, dict[str, Weights]] = {}
+    for pair in found:
+        by_source.setdefault(pair.source, {}).setdefault(pair.language, pair.gain)
+    drafts = []
+    for source, gains in by_source.items() if home in by_source else ():
+        both = [code for code in gains if code in by_source[home]]
+        if source != home and both:
+            parts = [(sign / len(both), by[code]) for code in both for sign, by in ((1, gains), (-1, by_source[home]))]
+            text = f"{source} as a source gives more than {home} in the {len(both)} languages that are neither"
+            drafts.append(Draft(text, total(parts)))
+    return drafts
+
+
+def _drawing(study: CollectedStudy, found: Sequence[Pair]) -> tuple[Drawing, ...]:
+    """Returns the gain of each pair against its distance, and the line with its interval."""
+    xs, parts = [pair.distance for pair in found], [pair.gain for pair in found]
+    points = [
+        Point(
+            f"{pair.source}→{pair.language}",
+            pair.distance,
+            estimate.number.value,
+            estimate.number.low,
+            estimate.number.high,
+        )
+        for pair, estimate in zip(found, estimates(study, parts), strict=True)
+        if estimate.number.value is not None
+    ]
+    if len(points) < 2:
+        return ()
+    fine_N = np.linspace(min(xs), max(xs), FINE)
+    fitted = bounds(estimates(study, [line(xs, parts, float(at)) for at in fine_N]))
+    band = Band(fine_N, *fitted) if np.isfinite(fitted[0]).all() else None
+    plane = Plane(f"{study.record.analysis.distance} distance", "gain in points", zero=True)
+    caption = (
+        "Gain of each source language (before the arrow) in each other language, with 95% intervals, and the line."
+    )
+    return (regression_plot(f"{study.record.name}-distance", caption, points, band, plane),)
+
+
+def _permuted(p: float) -> str:
+    return f"Of all orders of the languages in the table of distances {100 * p:.1f}% give a slope as steep."
