@@ -1,7 +1,9 @@
 """Pieces of the page: elements, tables, figures. Text is escaped where it enters an element."""
 
+import dataclasses
 import html
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 from xling_jax.report.answer import SIGNS, Answer
@@ -11,6 +13,9 @@ from xling_jax.report.table import VERDICT, Column, Number, Row, Table
 from xling_jax.tables.languages import LANGUAGES
 
 PLAIN = ("ok", "language", "source", "none", "value", "measure", VERDICT)  # look like any other number
+
+
+ON_PAPER = 12  # columns that fit on A4 across
 
 
 class Markup(str):
@@ -34,13 +39,36 @@ def section(table: Table, level: int) -> Iterable[Markup]:
 
 
 def table_element(table: Table) -> Markup:
+    """Returns a table that sorts; one that is wider than paper is printed in pieces, the last with the means."""
+    classes = "scores pinned" if table.columns[-1].kind == "mean" else "scores"
+    pieces = list(_pieces(table))
+    if len(pieces) == 1:
+        return scroll(_table(table, classes), table.title)
+    printed = [element("div", _table(piece, "scores"), class_="paper") for piece in pieces]
+    return Markup("".join([scroll(_table(table, classes), table.title, "scroll screen"), *printed]))
+
+
+def _pieces(table: Table) -> Iterable[Table]:
+    """Yields the table with some of its columns after the others, as many as paper has room for."""
+    count = math.ceil(len(table.columns) / ON_PAPER)
+    size = math.ceil(len(table.columns) / count)
+    for first in range(0, len(table.columns), size):
+        here = slice(first, first + size)
+        rows = tuple(dataclasses.replace(row, numbers=row.numbers[here]) for row in table.rows)
+        yield dataclasses.replace(table, columns=table.columns[here], rows=rows)
+
+
+def _table(table: Table, classes: str) -> Markup:
     """Returns a table of numbers: groups and columns in the head, bounds in the foot."""
     groups = [
         element("th", *([element("span", group)] if group else []), colspan=str(len(list(members))), scope="colgroup")
         for group, members in itertools.groupby(column.group for column in table.columns)
     ]
     top = [element("tr", element("td", ""), *groups, class_="group")] if any(c.group for c in table.columns) else []
-    heads = [head(column.label, title=language_name(column.label)) for column in table.columns]
+    heads = [
+        head(column.label, title=language_name(column.label), class_="left" if column.kind == VERDICT else None)
+        for column in table.columns
+    ]
     body = [_row(row, table) for row in table.rows if row.kind != "bound"]
     foot = [_row(row, table) for row in table.rows if row.kind == "bound"]
     inside = (
@@ -48,8 +76,7 @@ def table_element(table: Table) -> Markup:
         element("tbody", *body),
         *([element("tfoot", *foot)] if foot else []),
     )
-    classes = "scores pinned" if table.columns[-1].kind == "mean" else "scores"
-    return scroll(element("table", *inside, class_=classes), table.title)
+    return element("table", *inside, class_=classes)
 
 
 def head(label: str, title: str | None = None, class_: str | None = None) -> Markup:
@@ -57,9 +84,9 @@ def head(label: str, title: str | None = None, class_: str | None = None) -> Mar
     return element("th", element("button", label, type="button", title=title), scope="col", class_=class_)
 
 
-def scroll(inside: Markup, label: str) -> Markup:
+def scroll(inside: Markup, label: str, class_: str = "scroll") -> Markup:
     """Returns a box that scrolls sideways where what is inside is wider than the page, by keyboard, too."""
-    return element("div", inside, class_="scroll", tabindex="0", role="region", aria_label=label)
+    return element("div", inside, class_=class_, tabindex="0", role="region", aria_label=label)
 
 
 def answer_element(answer: Answer) -> Markup:
@@ -109,7 +136,7 @@ def _number(number: Number, row: Row, column: Column) -> Markup:
     small = [element("small", below.replace("[-", "[−").replace(" -", " −"))] if below else []
     hint = number.note if number.constant else None
     if column.kind == VERDICT:
-        return element("td", *_signed(number.state), *small, class_=f"text {classes}", data_value=_rank(number.state))
+        return element("td", *_signed(number.state), *small, class_=f"left {classes}", data_value=_rank(number.state))
     value = None if number.value is None else f"{number.value:.6f}"
     text = value_text(number, kind).replace("-", "−")
     return element("td", text, *small, class_=classes or None, data_value=value, title=hint)

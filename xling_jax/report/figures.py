@@ -42,6 +42,7 @@ VARIABLES = {
 }
 BARS = 8  # of time, the longest ones
 PIXELS = 110  # CSS pixels an inch: the text of figures is then nearly as large as the page's
+LEAST = 0.7  # of its width: smaller text would be hard to read
 DOTS = 200  # an inch of a PNG
 POINTS = 300  # of a curve; more are averaged in bins, as they would lie on each other
 
@@ -83,9 +84,8 @@ class Drawing:
         svg = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg)
         svg = re.sub(r" <metadata>.*?</metadata>\n", "", svg, flags=re.DOTALL)
         svg = svg.replace("fill: #ffffff", "fill: none")
-        least = round(0.75 * self.width)  # smaller text would be hard to read: the box scrolls instead
-        style = f"max-width:{self.width}px;min-width:{least}px"
-        size = f'width="100%" style="{style}" role="img" aria-label="{self.name}"'
+        least = round(LEAST * self.width)  # its box scrolls where there is no room even for that
+        size = f'style="width:{self.width}px;max-width:100%;min-width:{least}px" role="img" aria-label="{self.name}"'
         return re.sub(r'width="[^"]*" height="[^"]*"', size, svg, count=1)
 
 

@@ -174,7 +174,7 @@ def _study_facts(study: StudyReport) -> dict[str, str]:
     trained = sum(origin.trained for origin in study.origins)
     shared = sum(origin.shared for origin in study.origins)
     waiting = sum(origin.waiting for origin in study.origins)
-    stages = f"{trained} trained, {shared} times one of them was used again by another experiment"
+    stages = f"{trained} trained; experiments shared {shared} of them with others"
     found = {"study": study.name, "size": study.size, "date": study.date, "machine": study.machine}
     found |= {"versions": _versions(study.versions), "stages": stages + (f", {waiting} not done" if waiting else "")}
     return found | _time(study.time, study.cost)

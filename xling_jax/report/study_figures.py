@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
-from matplotlib.transforms import Bbox, ScaledTranslation
+from matplotlib.transforms import ScaledTranslation
 
 from xling_jax.report.figures import (
     BLUE,
@@ -34,6 +33,7 @@ from xling_jax.report.figures import (
     bare,
     painted,
 )
+from xling_jax.report.labels import name_points
 from xling_jax.report.table import Table
 
 # Lengths without a common factor: twenty lines have no two alike in all three.
@@ -102,7 +102,8 @@ def transfer_matrix(name: str, table: Table, supported: Collection[tuple[str, st
     `supported`: (row, column) labels of the claims that hold after correction for the number of all; a frame
     and a star mark them.
     """
-    cells = [(row, column, number) for row in table.rows for column, number in _zip(table, row)]
+    rows = [row for row in table.rows if row.kind != "bound"]
+    cells = [(row, column, number) for row in rows for column, number in zip(table.columns, row.numbers, strict=True)]
     largest = max([abs(number.value) for _, _, number in cells if number.value is not None] + [1e-9])
 
     def draw(figure: Figure) -> None:
@@ -120,17 +121,17 @@ def transfer_matrix(name: str, table: Table, supported: Collection[tuple[str, st
             if value is not None:
                 text = f"{value:+.{number.digits}f}".replace("-", "−") + "*" * marked
             axes.text(x + 0.5, y + 0.52, text, ha="center", va="center", color=MUTED if value is None else INK)
-        axes.set(xlim=(0, len(table.columns)), ylim=(len(table.rows), 0))
+        axes.set(xlim=(0, len(table.columns)), ylim=(len(rows), 0))
         axes.set_xticks([x + 0.5 for x in range(len(table.columns))], [column.label for column in table.columns])
-        axes.set_yticks([y + 0.5 for y in range(len(table.rows))], [row.label for row in table.rows])
+        axes.set_yticks([y + 0.5 for y in range(len(rows))], [row.label for row in rows])
         if max(len(column.label) for column in table.columns) > 9:
             axes.tick_params(axis="x", rotation=35)
             for label in axes.get_xticklabels():
                 label.set(ha="left", rotation_mode="anchor")
         bare(axes)
 
-    longest = max(len(row.label) for row in table.rows)
-    inches = (0.4 + 0.08 * longest + 0.78 * len(table.columns), 0.9 + 0.36 * len(table.rows))
+    longest = max(len(row.label) for row in rows)
+    inches = (0.4 + 0.08 * longest + 0.78 * len(table.columns), 0.9 + 0.36 * len(rows))
     star = " A frame and * mark the claims that are supported after correction for their number." if supported else ""
     return painted(name, f"{table.title}. {table.note}{star}", inches, draw)
 
@@ -146,7 +147,7 @@ def curve_plot(name: str, caption: str, series: Sequence[Series], plane: Plane) 
         if len(series) > 1:
             _legend(figure, axes, across=min(3, len(series)))
 
-    return painted(name, caption, (4.9, 3.4 + 0.2 * _lines(series, 3)), draw)
+    return painted(name, caption, (4.25, 3.1 + 0.2 * _lines(series, 3)), draw)
 
 
 def panels(
@@ -206,7 +207,7 @@ def pareto_plot(name: str, caption: str, points: Sequence[Point], plane: Plane) 
             _draw_point(axes, point, "o" if on else "s", BLUE_LINE if on else VERMILION_LINE, filled=on)
         axes.margins(x=0.12, y=0.14)
         corners = [(q.x, p.y) for p, q in itertools.pairwise(best)]
-        _name_points(
+        name_points(
             figure,
             axes,
             points,
@@ -214,7 +215,7 @@ def pareto_plot(name: str, caption: str, points: Sequence[Point], plane: Plane) 
         )
 
     note = " Filled circles and the line of steps: the front; open squares cost more than one that scores as much."
-    return painted(name, caption + note, (5.6, 3.9), draw)
+    return painted(name, caption + note, (5.4, 3.9), draw)
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -235,17 +236,13 @@ def regression_plot(name: str, caption: str, points: Sequence[Point], fit: Band 
             _draw_band(axes, fit, BLUE_LINE, "-")
         for point in points:
             _draw_point(axes, point, "o", INK, filled=True)
-        _name_points(figure, axes, points, list(zip(fit.x_N, fit.y_N, strict=True)) if fit else [])
+        name_points(figure, axes, points, list(zip(fit.x_N, fit.y_N, strict=True)) if fit else [])
 
-    return painted(name, caption, (5.2, 3.8), draw)
+    return painted(name, caption, (4.25, 3.4), draw)
 
 
 def _at(point: Point) -> tuple[float, float]:
     return point.x, point.y
-
-
-def _zip(table: Table, row: Any) -> Any:
-    return zip(table.columns, row.numbers, strict=True)
 
 
 def _lines(series: Sequence[Series], across: int) -> int:
@@ -270,12 +267,12 @@ def _draw_plane(axes: Axes, plane: Plane, series: Sequence[Series], small: bool 
         axes.xaxis.set_major_locator(
             FixedLocator(values.tolist()) if few else LogLocator(10, subs=(1, 2, 5) if _near(values) else (1,))
         )
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4 if small else 6, steps=ROUND, min_n_ticks=3))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
 def _apart(values: np.ndarray, share: float) -> bool:
@@ -288,7 +285,7 @@ def _near(values: np.ndarray) -> bool:
     return len(values) > 0 and values[-1] < 100 * values[0]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Returns 12, 0.05, 3k, 1.5M, 2B: what fits under a tick."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
@@ -305,7 +302,8 @@ def _draw_series(axes: Axes, one: Series, place: int, dodge: float, small: bool 
     moved: dict[str, Any] = {}
     if one.low_N is not None and one.high_N is not None:
         moved = {"transform": axes.transData + ScaledTranslation(dodge / 72, 0, axes.figure.dpi_scale_trans)}
-        axes.vlines(x_N, one.low_N[known_N], one.high_N[known_N], color=colour, lw=1.0 if small else 1.3, **moved)
+        ends = axes.vlines(x_N, one.low_N[known_N], one.high_N[known_N], color=colour, lw=1.0 if small else 1.3)
+        ends.set(**moved)  # only now: axes make no room for lines that are moved from the start
     if one.fit:
         _draw_band(axes, one.fit, colour, dash)
     style: dict[str, Any] = {"ls": "none"} if one.fit else {"ls": dash, "lw": 1.1 if small else 1.4}
@@ -343,79 +341,3 @@ def _legend(figure: Figure, *axes: Axes, across: int) -> None:
         columnspacing=1.4,
         borderaxespad=0.2,
     )
-
-
-def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], line: Sequence[tuple[float, float]]) -> None:
-    """Writes each point's label beside it where it meets no other label, no point, no interval, no line and no edge.
-
-    Places are tried in order, close ones first; a label far from its point has a thin line to it. Where none is free,
-    the one that covers least is taken.
-    """
-    canvas = FigureCanvasAgg(figure)
-    figure.draw_without_rendering()  # axes have their place from here on
-    inside, renderer = axes.get_window_extent(), canvas.get_renderer()
-    unit = figure.dpi / 72
-    taken = [*(_around(axes, point, unit) for point in points), *_along(axes, line, unit)]
-    for point in sorted(points, key=lambda p: (p.x, p.y, p.label)):
-        at = axes.transData.transform((point.x, point.y))
-        label = axes.annotate(
-            point.label, (point.x, point.y), (0, 0), textcoords="offset points", color=INK, fontsize=8
-        )
-        label.set_in_layout(False)
-        size = label.get_window_extent(renderer)
-        tried = [(_box(at, x, y, size, unit), x, y) for x, y in _offsets()]
-        box, x, y = min(tried, key=lambda place: _covered(place[0], taken, inside))  # of equals the first
-        taken.append(box)
-        label.set(ha="left", va="bottom")
-        label.set_position(((box.x0 - at[0]) / unit, (box.y0 - at[1]) / unit))
-        if math.hypot(x, y) > 14:
-            axes.annotate(
-                "",
-                (point.x, point.y),
-                (x, y),
-                textcoords="offset points",
-                arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.6, "shrinkA": 1, "shrinkB": 4},
-            ).set_in_layout(False)
-
-
-def _offsets() -> list[tuple[float, float]]:
-    """Returns where a label may stand, in points from what it names: around it, then in wider circles."""
-    turns = [0, 180, 90, 270, 45, 135, 315, 225]
-    return [
-        (far * math.cos(math.radians(t)), far * math.sin(math.radians(t))) for far in (6, 11, 18, 27, 38) for t in turns
-    ]
-
-
-def _box(at: np.ndarray, x: float, y: float, size: Bbox, unit: float) -> Bbox:
-    """Returns where a label lies whose nearest edge or corner has an offset from its point."""
-    left = at[0] + x * unit - size.width * (0.5 - 0.5 * np.sign(round(x, 6)))
-    low = at[1] + y * unit - size.height * (0.5 - 0.5 * np.sign(round(y, 6)))
-    return Bbox.from_bounds(left, low, size.width, size.height)
-
-
-def _around(axes: Axes, point: Point, unit: float) -> Bbox:
-    """Returns what a point and its interval cover."""
-    ends = [y for y in (point.low, point.high) if y is not None] or [point.y]
-    ys = [axes.transData.transform((point.x, y)) for y in (*ends, point.y)]
-    x, low, high = ys[0][0], min(y for _, y in ys), max(y for _, y in ys)
-    half = 3.2 * unit
-    return Bbox.from_extents(x - half, low - half * (len(ends) == 1), x + half, high + half * (len(ends) == 1))
-
-
-def _along(axes: Axes, line: Sequence[tuple[float, float]], unit: float) -> list[Bbox]:
-    """Returns what a line through these points covers, in small pieces."""
-    corners = [axes.transData.transform(xy) for xy in line]
-    found = []
-    for start, end in itertools.pairwise(corners):
-        pieces = max(1, math.ceil(math.hypot(*(end - start)) / (3 * unit)))
-        middles = [start + (end - start) * (piece + 0.5) / pieces for piece in range(pieces)]
-        found += [Bbox.from_extents(x - unit, y - unit, x + unit, y + unit) for x, y in middles]
-    return found
-
-
-def _covered(box: Bbox, taken: Sequence[Bbox], inside: Bbox) -> float:
-    """Returns how much of what is drawn a label would cover, and how much of it would lie outside, in square dots."""
-    met = [Bbox.intersection(box, other) for other in taken]
-    within = Bbox.intersection(box, inside)
-    outside = box.width * box.height - (within.width * within.height if within else 0)
-    return round(sum(both.width * both.height for both in met if both) + 10 * outside, 3)

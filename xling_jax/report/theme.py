@@ -57,6 +57,7 @@ button {{ font:inherit; color:inherit; background:none; border:0; padding:0; cur
 .note, figcaption, .answer .remark {{ color:var(--muted); font-size:.88rem; }}
 .scroll {{ overflow-x:auto; margin:.6rem 0 1rem; }}
 figure .scroll {{ margin:0; }}
+.paper {{ display:none; }}
 table {{ border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.93rem; overflow-wrap:normal; }}
 th, td {{ padding:.38rem .48rem; text-align:right; vertical-align:top; white-space:nowrap; }}
 th:first-child, td:first-child {{ text-align:left; padding-left:0; position:sticky; left:0; background:var(--paper); }}
@@ -68,7 +69,7 @@ tbody tr + tr > * {{ border-top:1px solid var(--line); }}
 tbody th {{ font-weight:500; }}
 tfoot th, tfoot td {{ color:var(--muted); font-weight:400; border-top:1px solid var(--line); }}
 td small {{ display:block; color:var(--muted); font-size:.76rem; line-height:1.35; }}
-th.text, td.text {{ text-align:left; }}
+th.text, td.text, th.left, td.left {{ text-align:left; }}
 td.mean {{ font-weight:650; }}
 td .sign {{ display:inline-block; width:1.1em; font-weight:650; text-align:center; }}
 td.supported .sign {{ color:var(--blue); }}
@@ -99,7 +100,7 @@ summary {{ cursor:pointer; }}
   body {{ padding:1rem 1rem 3rem; }}
   h1 {{ font-size:1.35rem; }}
   th, td {{ padding:.35rem .5rem; }}
-  th:first-child {{ white-space:normal; overflow-wrap:anywhere; min-width:6.5rem; max-width:8rem; }}
+  th:first-child {{ white-space:normal; overflow-wrap:break-word; min-width:6.5rem; max-width:8rem; }}
   .pinned th:last-child, .pinned td:last-child {{ position:static; }}
   dl {{ grid-template-columns:1fr; gap:0; }}
   dd {{ margin-bottom:.5rem; }}
@@ -110,15 +111,19 @@ summary {{ cursor:pointer; }}
   body {{ max-width:none; padding:0; font-size:10pt; }}
   #theme {{ display:none; }}
   .scroll {{ overflow:visible; }}
+  .screen {{ display:none; }}
+  .paper {{ display:block; margin-bottom:1rem; }}
   th, td {{ position:static !important; box-shadow:none !important; }}
   table {{ font-size:8.5pt; }}
   th, td {{ padding:.2rem .4rem; }}
   thead {{ display:table-header-group; }}
+  th button {{ display:contents; }}  /* Chromium draws no button when it repeats the head */
   tfoot {{ display:table-row-group; }}
   tr, figure, .answer {{ break-inside:avoid; }}
   details::details-content {{ content-visibility:visible; block-size:auto; }}
   figure svg {{ min-width:0 !important; }}
   td small, thead .group th {{ font-size:7pt; }}
+  th:first-child, td small {{ white-space:normal; }}
   h2, h3, h4, h5, h3 + p.note, h4 + p.note, h5 + p.note, summary {{ break-after:avoid; }}
   .legend {{ break-inside:avoid; }}
 }}
