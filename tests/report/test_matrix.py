@@ -135,7 +135,7 @@ def test_several_tasks_against_the_best_single_one(tmp_path):
     def truth(experiment, arm, seed, target, language):
         return 50.0 + {"qa": 5.0, "nli": 1.0, "multi": 11.0}.get(arm, 0.0) + drawn(arm, seed).normal(0, 0.5)
 
-    arms = dict.fromkeys(config["arms"], {})
+    arms = {arm: {} for arm in config["arms"]}
     declared = experiment(arms=arms, comparisons=[], config=config, targets=[target_fields("qa2")])
     findings = matrix.answer(StudyFolder(tmp_path, {"method": "matrix"}, {"mine": declared}, truth).write())
     found = claim(findings.claims, "multi over the best single task")

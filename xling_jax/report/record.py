@@ -149,8 +149,8 @@ def build(cls: Any, fields: Any, where: str, renew: str = WHERE) -> Any:
     names = [field.name for field in dataclasses.fields(cls)]
     needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     lacking = [name for name in needed if not isinstance(fields, dict) or name not in fields]
-    if lacking:
-        raise DataError(f"{where}: lacks {', '.join(lacking)}.\nNeeded: {' '.join(needed)}.\n{renew}")
+    if lacking or not isinstance(fields, dict):
+        raise DataError(f"{where}: lacks {', '.join(lacking) or 'its fields'}.\nNeeded: {' '.join(needed)}.\n{renew}")
     found = {name: fields[name] for name in names if name in fields}
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 

@@ -155,11 +155,7 @@ def comparisons(study: CollectedStudy, best: Sequence[Candidate]) -> list[Draft]
     pair, within = f"{study.record.analysis.x} {large.x:g} against {small.x:g}", study.record.analysis.within
     drafts = [
         Draft(f"Large batches lose zero-shot score: {pair}", loss),
-        Draft(
-            f"Large batches keep the zero-shot score within {within:g} points: {pair}",
-            total([(-1.0, loss)]),
-            margin=within,
-        ),
+        Draft(f"They keep it within {within:g} points: {pair}", total([(-1.0, loss)]), margin=within),
     ]
     at_home = [_source(study, one) for one in (small, large)]
     if all(at_home):

@@ -178,17 +178,17 @@ def _drafts(study: CollectedStudy, key: tuple[str, str], found: Sequence[Level])
 
 def gain_table(study: CollectedStudy, curves: Mapping[str, Sequence[Level]], title: str) -> Table:
     """Returns the gains by x and kind of languages, and the slope of the line through them."""
-    asked: list[tuple[str, str, Weights]] = []
-    x = study.record.analysis.x
+    x, asked = study.record.analysis.x, []
+    rows: dict[str, dict[str, Number]] = {
+        f"{x} {at:g}": {} for at in sorted({level.x for found in curves.values() for level in found})
+    }
     for kind, found in curves.items():
-        asked += [(f"{level.x:g} {x}", kind, level.weights) for level in found]
+        asked += [(f"{x} {level.x:g}", kind, level.weights) for level in found]
         xs, unit = scale([level.x for level in found])
         if len(found) > 1:
             asked.append((f"a {unit}", kind, slope(xs, [level.weights for level in found])))
-    places = sorted({row for row, *_ in asked}, key=lambda row: (row.startswith("a "), _number(row)))
-    rows: dict[str, dict[str, Number]] = {row: {} for row in places}
     for (row, kind, _), estimate in zip(asked, estimates(study, [weights for *_, weights in asked]), strict=True):
-        rows[row][kind] = estimate.number
+        rows.setdefault(row, {})[kind] = estimate.number
     kinds = "; ".join(f"{kind}: {LANGUAGES[kind]}" for kind in curves)
     note = (
         f"Points over each arm's control, with 95% intervals; the last rows are slopes of the least-squares line. "
@@ -211,7 +211,7 @@ def replicate_table(study: CollectedStudy, curves: Mapping[str, Sequence[Level]]
                 number = Number(None, state="missing")
                 if len(known) == len(values):
                     number = Number(float(np.mean(known)), min(known), max(known))
-                row = f"{level.x:g} {study.record.analysis.x}, {len(level.replicates)} replicates"
+                row = f"{study.record.analysis.x} {level.x:g}, {len(level.replicates)} replicates"
                 rows.setdefault(row, {})[kind] = number
     note = "Points over each arm's control: mean of the replicates, and below it the lowest and the highest."
     return grid("replicates", f"{title}: replicates", note, rows, kind="value", names=study.record.analysis.x)
@@ -271,7 +271,3 @@ def _examples(record: Record, arm: str) -> float | None:
 
 def _said(factor: Factor) -> str:
     return factor if isinstance(factor, str) else f"{factor:g}"
-
-
-def _number(row: str) -> float:
-    return 0.0 if row.startswith("a ") else float(row.partition(" ")[0])

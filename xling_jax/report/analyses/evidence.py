@@ -1,4 +1,4 @@
-"""Numbers of an analysis: sums of scores with their intervals, and what they say together. The only caller of statistics."""
+"""Numbers of an analysis: sums of scores with their intervals, and what claims on them say together."""
 
 import dataclasses
 import math
@@ -7,91 +7,112 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
+from xling_jax.report import claims, statistics
 from xling_jax.report.analyses.weights import Weights, models, seeds_of
-from xling_jax.report.answer import NOT_SUPPORTED, SUPPORTED, UNANSWERED, UNDECIDED
+from xling_jax.report.answer import UNANSWERED
+from xling_jax.report.claims import UNDECIDED
 from xling_jax.report.collect_study import CollectedStudy
-from xling_jax.report.table import Number, listed
+from xling_jax.report.intervals import lacking, measured, number
+from xling_jax.report.power import MOST_SEEDS, advice, seeds_needed
+from xling_jax.report.statistics import LEVEL, contrast
+from xling_jax.report.table import NO_SEED, NONE, Number, listed
 
-LEVEL = 0.95
+RATE = 1 - LEVEL
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    number: Number
-    degrees: float
-    runs: int
+    """A sum of scores as a table shows it, what it rests on, and how many different sets of models its seeds are.
 
-    def p(self, null: float) -> float | None:
-        if self.number.value is None or not self.number.error:
-            return None
-        return float(2 * stats.t.sf(abs(self.number.value - null) / self.number.error, self.degrees))
+    `found` is None where a cell is missing.
+    """
+
+    number: Number
+    found: statistics.Estimate | None
+    runs: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
+    """The verdict on a claim, its p-value and its interval, corrected for the claims that it was judged with.
+
+    `needed`: of an undecided claim, how many seeds would see what is estimated; `advice` says it in a sentence.
+    """
+
     verdict: str
     adjusted: float | None
-    needed: str
+    number: Number
+    needed: Number = NONE
+    advice: str = ""
 
 
 def estimates(study: CollectedStudy, asked: Sequence[Weights], seeds: Sequence[int] | None = None) -> list[Estimate]:
-    return [_estimate(study, weights, seeds) for weights in asked]
+    """Returns sums of scores, each with its own 95% interval, over all seeds or those that are given."""
+    return [_estimate(study, weights, seeds_of(study, weights) if seeds is None else seeds) for weights in asked]
 
 
-def _estimate(study, weights, seeds):
-    seeds = seeds_of(study, weights) if seeds is None else seeds
-    if not weights or not seeds:
-        return Estimate(Number(None, state="none"), 1, 0)
-    lacking = [
-        f"{e}: {a} seed {s} {c}"
-        for (e, a, t, c) in weights
-        for s in seeds
-        if (a, s, t, c) not in study.experiments[e].items
-    ]
-    if lacking:
-        return Estimate(Number(None, state="missing", note=listed(lacking)), 1, 0)
-    by_seed = [
-        sum(w * study.experiments[e].items[a, s, t, c].score for (e, a, t, c), w in weights.items()) for s in seeds
-    ]
-    value = float(np.mean(by_seed))
-    n = len(seeds)
-    error = float(np.std(by_seed, ddof=1) / math.sqrt(n)) if n > 1 else 1.0
-    error = math.hypot(error, 0.3)
-    df = max(1, n - 1)
-    half = error * stats.t.ppf(0.975, df)
-    return Estimate(Number(value, value - half, value + half, error), df, models(study, weights, seeds))
+def _estimate(study: CollectedStudy, weights: Weights, seeds: Sequence[int]) -> Estimate:
+    if not weights:
+        return Estimate(NONE, None, 0)
+    if not seeds:
+        return Estimate(Number(None, state="none", note=NO_SEED), None, 0)
+    experiments = [study.experiments[name] for name in dict.fromkeys(place[0] for place in weights)]
+    lacks = lacking(experiments, weights, seeds)
+    if lacks:
+        state = "not finite" if all(lacks.values()) else "missing"
+        return Estimate(Number(None, state=state, note=listed([*lacks])), None, 0)
+    found = contrast(measured(experiments, weights, seeds), weights)
+    return Estimate(number(found), found, models(study, weights, seeds))
 
 
-def judge(found, margins=(), least=()):
+def judge(found: Sequence[Estimate], margins: Sequence[float] = (), alone: bool = False) -> list[Judged]:
+    """Returns the verdicts on claims that sums lie above 0, or above minus a margin.
+
+    Args:
+      found: the sums.
+      margins: one for each; () for none.
+      alone: the first is the headline, and judged alone; the others are a family (see `report/claims.py`).
+    """
     margins = margins or [0.0] * len(found)
-    least = least or [None] * len(found)
-    ps = [e.p(-m) for e, m in zip(found, margins)]
-    ps = [p if l is None or p is None else max(p, l) for p, l in zip(ps, least)]
-    known = [p for p in ps if p is not None]
-    adjusted = iter(stats.false_discovery_control(known)) if known else iter(())
-    out = []
-    for e, m, p in zip(found, margins, ps):
-        a = float(next(adjusted)) if p is not None else None
-        if a is None:
-            out.append(Judged(UNANSWERED if e.number.value is None else UNDECIDED, None, ""))
-        elif e.runs < 2 or a >= 0.05:
-            out.append(Judged(UNDECIDED, a, "about 9 seeds would settle it"))
-        else:
-            out.append(Judged(SUPPORTED if e.number.value > -m else NOT_SUPPORTED, a, ""))
-    return out
+    moved = {
+        n: dataclasses.replace(estimate.found, value=estimate.found.value + margin)
+        for n, (estimate, margin) in enumerate(zip(found, margins, strict=True))
+        if estimate.found
+    }
+    families = [[n for n in moved if n == 0], [n for n in moved if n]] if alone else [[*moved]]
+    judged: dict[int, claims.Judged] = {}
+    for family in families:
+        runs = {n: found[n].runs for n in family}
+        judged |= claims.judge_family({n: moved[n] for n in family}, runs) if family else {}
+    return [
+        _judged(estimate, judged[n], margins[n]) if n in judged else Judged(UNANSWERED, None, estimate.number)
+        for n, estimate in enumerate(found)
+    ]
 
 
-def bounds(found):
-    return tuple(
-        np.array([math.nan if getattr(e.number, f) is None else getattr(e.number, f) for e in found])
-        for f in ("value", "low", "high")
-    )
+def _judged(estimate: Estimate, judged: claims.Judged, margin: float) -> Judged:
+    own, found = estimate.number, estimate.found
+    assert found is not None, "what is judged was estimated"
+    shown = dataclasses.replace(own, low=judged.low - margin, high=judged.high - margin)
+    if judged.verdict != UNDECIDED or estimate.runs < 2:
+        return Judged(judged.verdict, judged.adjusted, shown)
+    gain = found.value + margin
+    seeds = seeds_needed(gain, found.noise, level=judged.level)
+    needed = Number(None, state=f"over {MOST_SEEDS}") if seeds is None else Number(float(seeds), digits=0)
+    return Judged(judged.verdict, judged.adjusted, shown, needed, advice(gain, found.noise, judged.level))
+
+
+def bounds(found: Sequence[Estimate]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns values and both ends of their intervals; NaN where a cell is missing."""
+    numbers = [(e.number.value, e.number.low, e.number.high) for e in found]
+    value_N, low_N, high_N = np.array(numbers, float).reshape(-1, 3).T  # None becomes NaN
+    return value_N, low_N, high_N
 
 
 def from_seeds(values: Mapping[int, float]) -> Number:
-    """Returns the mean of one number for each seed with its interval by Student's t; without one of a single seed."""
+    """Returns the mean of one number for each seed with its interval by Student's t; of one seed, without."""
     if not values:
-        return Number(None, state="none")
+        return NONE
     value = float(np.mean([*values.values()]))
     if len(values) < 2:
         return Number(value)

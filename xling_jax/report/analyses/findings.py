@@ -3,9 +3,10 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from xling_jax.report.analyses.evidence import Estimate, Judged, estimates, judge
-from xling_jax.report.analyses.weights import Weights, seeds_of, whole_seeds
-from xling_jax.report.answer import UNANSWERED, UNDECIDED, Answer
+from xling_jax.report.analyses.evidence import RATE, Judged, estimates, judge
+from xling_jax.report.analyses.weights import Weights, models, seeds_of, whole_seeds
+from xling_jax.report.answer import UNANSWERED, Answer
+from xling_jax.report.claims import UNDECIDED
 from xling_jax.report.collect_study import CollectedStudy
 from xling_jax.report.study_report import Claim, Section
 from xling_jax.report.table import Column, Number, Row, Table, count
@@ -39,16 +40,18 @@ class Findings:
 
 
 def decide(study: CollectedStudy, drafts: Sequence[Draft]) -> tuple[Claim, ...]:
-    """Returns claims with their verdicts, corrected for the number of those that are decided together."""
+    """Returns claims with their verdicts: the first is the headline and stands alone, the others are a family."""
     found = estimates(study, [draft.weights for draft in drafts])
-    judged = judge(found, [draft.margin for draft in drafts], [draft.least_p for draft in drafts])
-    pairs = zip(drafts, found, judged, strict=True)
-    return tuple(claim_of(draft.text, estimate, judged) for draft, estimate, judged in pairs)
+    judged = judge(found, [draft.margin for draft in drafts], alone=True)
+    return tuple(_claim(*pair) for pair in zip(drafts, judged, strict=True))
 
 
-def claim_of(text: str, estimate: Estimate, judged: Judged) -> Claim:
-    """Returns a claim as the page shows it."""
-    return Claim(text, judged.verdict, estimate.number, judged.adjusted, judged.needed)
+def _claim(draft: Draft, judged: Judged) -> Claim:
+    verdict, adjusted = judged.verdict, judged.adjusted
+    if draft.least_p is not None and adjusted is not None:
+        adjusted = max(adjusted, draft.least_p)
+        verdict = UNDECIDED if adjusted > RATE else verdict
+    return Claim(draft.text, verdict, judged.number, adjusted, judged.needed, judged.advice)
 
 
 def answer_of(study: CollectedStudy, draft: Draft, claim: Claim, remarks: Iterable[str] = ()) -> Answer:
@@ -58,15 +61,17 @@ def answer_of(study: CollectedStudy, draft: Draft, claim: Claim, remarks: Iterab
         why = f"Missing: {number.note}." if number.note else "Nothing is measured yet."
         return Answer(f"{claim.text}: cannot be said yet, cells are missing.", UNANSWERED, number, (why, *remarks))
     sentence = f"{claim.text}: {said(number, draft.unit)}, {count(seeds, 'seed')}: {claim.verdict}."
-    needed = [f"{claim.needed.capitalize()}."] if claim.verdict == UNDECIDED and claim.needed else []
-    return Answer(sentence, claim.verdict, number, (*needed, *without_collapsed(study, draft), *remarks))
+    runs = models(study, draft.weights, seeds)
+    few = [ONE_MODEL] if runs < 2 else [claim.advice] if claim.advice else []
+    return Answer(sentence, claim.verdict, number, (*few, *without_collapsed(study, draft), *remarks))
 
 
 def summary(draft: Draft, claim: Claim) -> str:
-    """Returns a claim as a remark: what, its number and interval, the verdict."""
-    if claim.number.value is None or claim.number.low is None:
+    """Returns a claim as a remark: what, its number and its corrected interval, the verdict."""
+    number = claim.number
+    if number.value is None or number.low is None or number.high is None:
         return f"{claim.text}: cannot be said yet, cells are missing."
-    return f"{claim.text}: {said(claim.number, draft.unit)}: {claim.verdict}."
+    return f"{claim.text}: {number.value:+.1f} {draft.unit} [{number.low:.1f}, {number.high:.1f}]: {claim.verdict}."
 
 
 def said(number: Number, unit: str = "points") -> str:

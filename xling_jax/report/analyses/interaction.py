@@ -133,8 +133,9 @@ def consistency(study: CollectedStudy, level: Level) -> dict[str, dict[int, floa
             for seed in collected.record.seeds:
                 cells = [measured.agreements.get((arm, seed, code)) for code in measured.parallel]
                 values = [cell.observed if measured.ranked else cell.kappa for cell in cells if cell]
-                if cells and len(values) == len(cells) and None not in values:
-                    by_seed[seed] = float(np.mean(values))
+                known = [value for value in values if value is not None]
+                if known and len(known) == len(cells):
+                    by_seed[seed] = float(np.mean(known))
             parts.setdefault(arm, []).append(by_seed)
     return {
         arm: {seed: float(np.mean([one[seed] for one in each])) for seed in each[0] if all(seed in one for one in each)}

@@ -134,8 +134,10 @@ def comparisons(study: CollectedStudy, names: Sequence[str]) -> list[Draft]:
     found = []
     for record in study.records:
         asked = [name for name in ([named] if named else names) if transferred(record, name)]
-        for arms in dict.fromkeys([*([pair] if pair else []), *record.comparisons]) if asked else ():
-            one, other = (Side(record.name, arm) for arm in arms)
+        arms = [arm for arm in record.arms if arm != record.baseline]
+        only = [(arms[0], record.baseline)] if len(arms) == 1 else []  # no best arm to be found
+        for arms_of in dict.fromkeys([*([pair] if pair else []), *record.comparisons, *only]) if asked else ():
+            one, other = (Side(record.name, arm) for arm in arms_of)
             weights = average([gain_of(one, other, name, transferred(record, name)) for name in asked])
             found.append(Draft(f"{label(study, one)} over {other.arm} on {_on(asked)}", weights))
     return found

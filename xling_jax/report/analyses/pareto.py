@@ -6,6 +6,7 @@ change it.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from xling_jax.report.aggregate import mean_score
@@ -70,7 +71,7 @@ def answer(study: CollectedStudy) -> Findings:
     scored = [model for model in found if model.score.value is not None]
     untimed = [model.name for model in found if not any(model.costs.values())]
     missing = tuple(f"{name}: what inference costs was not measured." for name in untimed)
-    best = max(scored, key=lambda model: model.score.value, default=None)
+    best = max(scored, key=_points, default=None)
     drafts = _drafts(study, scored, best) if best else []
     claims = decide(study, drafts)
     collapsed = collapsed_table(study, drafts, claims)
@@ -193,6 +194,10 @@ def _devices(study: CollectedStudy) -> str:
     return f"Inference was timed on {', '.join(devices)}." if devices else ""
 
 
+def _points(model: Model) -> float:
+    return -math.inf if model.score.value is None else model.score.value
+
+
 def _size(model: Model) -> float:
     """Returns what makes a model small: its parameters, or its FLOPs; infinite where neither is known."""
-    return next((v for cost in (COSTS[SIZE], COSTS[2]) if (v := model.costs[cost.name]) is not None), float("inf"))
+    return next((v for cost in (COSTS[SIZE], COSTS[2]) if (v := model.costs[cost.name]) is not None), math.inf)

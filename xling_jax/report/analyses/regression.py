@@ -111,8 +111,8 @@ def _sources(study: CollectedStudy) -> Iterator[tuple]:
     for record in study.records:
         if x in record.factors:
             arms = pair or (record.headline.comparison if record.headline else (record.baseline,))
-            one, other = (*arms, None)[:2]
-            yield str(record.factors[x]), record, Side(record.name, one), Side(record.name, other) if other else None
+            one, *others = (Side(record.name, arm) for arm in arms)
+            yield str(record.factors[x]), record, one, next(iter(others), None)
 
 
 def _score(first: Side, second: Side | None, target: str, code: str) -> Weights:
@@ -126,7 +126,12 @@ def distances_of(study: CollectedStudy) -> tuple[dict[tuple[str, str], float], l
     """
     codes = _codes(study)
     written = study.record.distances
-    if not written and study.record.analysis.distance == GRAMMAR and all(code in WORLD_LANGUAGES for code in codes):
+    if (
+        codes
+        and not written
+        and study.record.analysis.distance == GRAMMAR
+        and all(code in WORLD_LANGUAGES for code in codes)
+    ):
         apart_GxG = distances(grammar_features(codes))
         written = {a: dict(zip(codes, map(float, row), strict=True)) for a, row in zip(codes, apart_GxG, strict=True)}
     apart = {(a, b): written[a][b] for a in written for b in written[a]}
@@ -208,13 +213,13 @@ def permuted(
     return float(np.mean(np.array(steep) >= steep[0] - 1e-12))
 
 
-def _orders(count: int) -> Iterator[Sequence[int]]:
+def _orders(count: int) -> Iterator[np.ndarray]:
     """Yields permutations, the one that changes nothing first."""
     if math.factorial(count) <= EXACT:
-        yield from itertools.permutations(range(count))
+        yield from map(np.array, itertools.permutations(range(count)))
         return
     rng = np.random.default_rng(0)
-    yield range(count)
+    yield np.arange(count)
     yield from (rng.permutation(count) for _ in range(DRAWS))
 
 
