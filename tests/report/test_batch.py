@@ -41,7 +41,13 @@ def folder(path, loss=0.0, curves=None, **more):
                 top = 80.0 if rate == BEST[size] else 70.0
                 dev = (curves or dev_curve)(size, top)
                 lines = {step: {"dev/world_qa.dev.qen/f1": score} for step, score in dev.items()}
-                lines[1000] |= {"time/step": 0.1, "time/input": 0.0, "rate/tokens": 1.0, "rate/flops": 2e9}
+                lines[1000] |= {
+                    "time/step": 0.1,
+                    "time/input": 0.0,
+                    "rate/tokens": 1.0,
+                    "rate/padded_tokens": 2.0,
+                    "rate/flops": 2e9,
+                }
                 made.watch(made.stage("mine", f"b{size}r{rate:g}", seed), lines)
     return made
 

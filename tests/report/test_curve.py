@@ -72,7 +72,7 @@ def test_a_planted_slope_is_found(findings):
     assert findings.answer.verdict == "supported"
     assert "points a doubling of languages" in findings.answer.sentence
     assert claim(findings.claims, "More languages help unseen").number.value == pytest.approx(1.0, abs=0.4)
-    assert claim(findings.claims, "More languages help source").verdict != "supported"
+    assert claim(findings.claims, "More languages help the source").verdict != "supported"
 
 
 def test_no_slope_is_no_claim(tmp_path):
@@ -114,7 +114,7 @@ def test_whether_it_still_grows(findings):
 def test_source_alone_at_equal_data(tmp_path):
     stages = {arm: {"stage": {"examples": 800}} for arm in arms()}
     findings = curve.answer(folder(tmp_path, rising, config={"arms": stages}).write())
-    found = claim(findings.claims, "n4o0 over the source language alone (english), at equal data")
+    found = claim(findings.claims, "4 languages over the source language alone at equal data (regime total)")
     assert found.verdict == "supported"
 
 

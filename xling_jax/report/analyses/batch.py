@@ -176,11 +176,10 @@ def critical_batch(study: CollectedStudy, best: Sequence[Candidate]) -> str:
     if len(known) < 2:
         return f"The critical {x} cannot be said: less than two values reach a dev score of {goal:g}.{late}"
     size, beyond = critical(known)
-    most = f"at least {size:g}, the largest that reaches the goal" if not beyond else f"about {size:,.0f}"
-    return (
-        f"Critical {x}: {most}, by {100 * EXCESS:.0f}% more examples than at {min(known):g} to a dev score of {goal:g}."
-        f"{late}"
-    )
+    more = f"{100 * EXCESS:.0f}% more examples than at {min(known):g} to a dev score of {goal:g}"
+    if beyond:
+        return f"Critical {x}: about {size:,.0f}; from there on it takes over {more}.{late}"
+    return f"Critical {x}: at least {size:g}, the largest that reaches the goal; it does not take {more}.{late}"
 
 
 def steps_to(one: Candidate, goal: float) -> float | None:

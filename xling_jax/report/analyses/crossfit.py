@@ -102,7 +102,7 @@ def _half(items: Items, places: Mapping[str, int]) -> np.ndarray:
 
 
 def _joined(parts: Sequence[Items], places: Mapping[str, int]) -> Items:
-    """Returns the even items of the first and the odd ones of the second."""
+    """Returns the even items of the first and the odd ones of the second; constant if either is."""
     first, second = parts
     order = {name: n for n, name in enumerate(second.ids)}
     other_N = np.array([order[name] for name in first.ids])
@@ -111,4 +111,5 @@ def _joined(parts: Sequence[Items], places: Mapping[str, int]) -> Items:
         field: np.where(odd_N, getattr(second, field)[other_N], getattr(first, field))
         for field in ("num_N", "den_N", "right_N")
     }
-    return dataclasses.replace(first, **mixed, ranking_NxC=None, share=None)
+    shares = [part.share for part in parts if part.share is not None]
+    return dataclasses.replace(first, **mixed, ranking_NxC=None, share=max(shares, default=None))

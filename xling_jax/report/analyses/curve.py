@@ -20,7 +20,6 @@ from xling_jax.report.analyses.weights import (
     answering,
     average,
     gain_of,
-    label,
     line,
     sides,
     slope,
@@ -44,17 +43,20 @@ LANGUAGES = {
     SOURCE: "the source language",
 }
 DOUBLINGS = 4.0  # how many times the smallest x the largest is, from which on a line is fitted to log2 x
+NAMES = {kind: f"{kind} languages" for kind in (ALL, SEEN, UNSEEN)}
+NAMES |= {NEVER: "languages never seen", SOURCE: "the source language"}
 FINE = 25  # points of a fitted line
 
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """An arm at its x, its control, and the curve it belongs to."""
+    """An arm at its x, its control, the curve it belongs to, and which replicate it is of those at its x."""
 
     side: Side
     control: Side
     x: float
     curve: str
+    replicate: tuple[tuple[str, Factor], ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Level:
 
     x: float
     weights: Weights
-    replicates: tuple[Weights, ...]
+    replicates: Mapping[tuple, Weights]
 
 
 def answer(study: CollectedStudy) -> Findings:
@@ -75,7 +77,7 @@ def answer(study: CollectedStudy) -> Findings:
         if curves.get((name, NEVER)) == curves.get((name, UNSEEN)):
             curves.pop((name, NEVER), None)
     drafts = [draft for key, those in curves.items() for draft in _drafts(study, key, those)]
-    drafts += source_only(study, found)
+    drafts = unique([*drafts[:1], *source_only(study, found), *drafts[1:]])
     claims = decide(study, drafts)
     collapsed = collapsed_table(study, drafts, claims)
     sections = [_section(study, curves, name) for name in _names(found) if any(key[0] == name for key in curves)]
@@ -92,7 +94,8 @@ def points(study: CollectedStudy) -> list[Point]:
         x, control = factors.get(analysis.x), control_of(record, side.arm)
         if isinstance(x, int | float) and control != side.arm:
             curve = ", ".join(f"{name} {_said(factors[name])}" for name in analysis.by if name in factors)
-            found.append(Point(side, Side(side.experiment, control), float(x), curve))
+            rest = tuple(sorted((k, v) for k, v in factors.items() if k not in (analysis.x, *analysis.by)))
+            found.append(Point(side, Side(side.experiment, control), float(x), curve, rest))
     return found
 
 
@@ -120,13 +123,14 @@ def languages(study: CollectedStudy, found: Sequence[Point], point: Point, kind:
 
 def levels(study: CollectedStudy, found: Sequence[Point], name: str, kind: str) -> tuple[Level, ...]:
     """Returns a curve's gains over a kind of languages, by x; an arm that has none of them is left out."""
-    by_x: dict[float, list[Weights]] = {}
+    by_x: dict[float, dict[tuple, Weights]] = {}
     for point in found:
         codes = languages(study, found, point, kind)
         if point.curve == name and codes:
             record = study.experiments[point.side.experiment].record
-            by_x.setdefault(point.x, []).append(gain_of(point.side, point.control, answering(study, record), codes))
-    return tuple(Level(x, average(parts), tuple(parts)) for x, parts in sorted(by_x.items()))
+            gain = gain_of(point.side, point.control, answering(study, record), codes)
+            by_x.setdefault(point.x, {})[point.side.experiment, point.side.arm, *point.replicate] = gain
+    return tuple(Level(x, average([*parts.values()]), parts) for x, parts in sorted(by_x.items()))
 
 
 def scale(xs: Sequence[float]) -> tuple[Sequence[float], str]:
@@ -137,24 +141,30 @@ def scale(xs: Sequence[float]) -> tuple[Sequence[float], str]:
 
 
 def source_only(study: CollectedStudy, found: Sequence[Point]) -> list[Draft]:
-    """Returns, for the largest x of each curve, the gain over arms that had labels in the source language alone."""
-    drafts: dict[str, Draft] = {}
-    for name in _names(found):
-        mine = [point for point in found if point.curve == name]
-        for point in (one for one in mine if one.x == max(other.x for other in mine)):
-            record = study.experiments[point.side.experiment].record
-            codes, alone = languages(study, found, point, ALL), (record.source_language,)
-            seen = {arm: tuple(those) for arm, those in record.seen_languages.items()}
-            others = [second for first, second in record.comparisons if first == point.side.arm]
-            if not codes or seen.get(point.side.arm, ()) in ((), alone):
-                continue
-            for other in others:
-                if seen.get(other) == alone:
-                    pair, data = (point.side, Side(record.name, other)), _examples(record, other)
-                    equal = "at equal data, " if data and data == _examples(record, point.side.arm) else ""
-                    text = f"{label(study, pair[0])} over the source language alone ({other}), {equal}zero-shot"
-                    drafts[text] = Draft(text, gain_of(*pair, answering(study, record), codes))
-    return list(drafts.values())
+    """Returns, for the largest x of each curve, the gain over arms that had labels in the source language alone.
+
+    They are those of the declared comparisons; replicates are averaged.
+    """
+    parts: dict[str, list[Weights]] = {}
+    for point in found:
+        if point.x < max(other.x for other in found if other.curve == point.curve):
+            continue
+        record = study.experiments[point.side.experiment].record
+        codes, alone = languages(study, found, point, ALL), {record.source_language}
+        for first, second in record.comparisons if codes and set(_seen(study, point)) - alone else ():
+            if first == point.side.arm and set(record.seen_languages.get(second, ())) == alone:
+                data = _examples(record, second)
+                equal = " at equal data" if data and data == _examples(record, first) else ""
+                where = f" ({point.curve})" if point.curve else ""
+                text = f"{point.x:g} {study.record.analysis.x} over the source language alone{equal}{where}"
+                gain = gain_of(point.side, Side(record.name, second), answering(study, record), codes)
+                parts.setdefault(text, []).append(gain)
+    return [Draft(text, average(gains)) for text, gains in parts.items()]
+
+
+def unique(drafts: Sequence[Draft]) -> list[Draft]:
+    """Returns drafts of different sums, of those with the same one the first; what is one claim is counted once."""
+    return list({frozenset(draft.weights.items()): draft for draft in reversed(drafts)}.values())[::-1]
 
 
 def _drafts(study: CollectedStudy, key: tuple[str, str], found: Sequence[Level]) -> list[Draft]:
@@ -166,13 +176,13 @@ def _drafts(study: CollectedStudy, key: tuple[str, str], found: Sequence[Level])
     drafts = []
     if len(found) > 1:
         per = f"points a {unit} of {x}"
-        drafts.append(Draft(f"More {x} help {kind} languages{where}", slope(xs, parts), per))
+        drafts.append(Draft(f"More {x} help {NAMES[kind]}{where}", slope(xs, parts), per))
     if len(found) > 2 and kind == ALL:
         end = total([(1 / (xs[-1] - xs[-2]), parts[-1]), (-1 / (xs[-1] - xs[-2]), parts[-2])])
-        text = f"From {found[-2].x:g} to {found[-1].x:g} {x} the gain in {kind} languages still grows{where}"
+        text = f"From {found[-2].x:g} to {found[-1].x:g} {x} the gain in {NAMES[kind]} still grows{where}"
         drafts.append(Draft(text, end, f"points a {unit} of {x}"))
     if kind in (ALL, UNSEEN):
-        drafts.append(Draft(f"Gain at {found[-1].x:g} {x} in {kind} languages{where}", parts[-1]))
+        drafts.append(Draft(f"Gain at {found[-1].x:g} {x} in {NAMES[kind]}{where}", parts[-1]))
     return drafts
 
 

@@ -12,7 +12,8 @@ from xling_jax.report.study_report import Claim, Section
 from xling_jax.report.table import Column, Number, Row, Table, count
 
 ONE_MODEL = "One set of models: the interval speaks of the test items, not of training again."
-GAIN, VALUE, MEASURE = "gain", "value", "measure"  # kinds of columns
+GAIN, VALUE = "gain", "value"  # kinds of columns
+POINTS = "points"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Draft:
 
     text: str
     weights: Weights
-    unit: str = "points"
+    unit: str = POINTS
     margin: float = 0.0
     least_p: float | None = None
 
@@ -39,10 +40,13 @@ class Findings:
     missing: tuple[str, ...] = ()
 
 
-def decide(study: CollectedStudy, drafts: Sequence[Draft]) -> tuple[Claim, ...]:
-    """Returns claims with their verdicts: the first is the headline and stands alone, the others are a family."""
+def decide(study: CollectedStudy, drafts: Sequence[Draft], headline: bool = True) -> tuple[Claim, ...]:
+    """Returns claims with their verdicts. The first, if it was declared to be the headline, stands alone.
+
+    The others are a family: what is chosen among them to answer was not declared before.
+    """
     found = estimates(study, [draft.weights for draft in drafts])
-    judged = judge(found, [draft.margin for draft in drafts], alone=True)
+    judged = judge(found, [draft.margin for draft in drafts], alone=headline)
     return tuple(_claim(*pair) for pair in zip(drafts, judged, strict=True))
 
 
@@ -51,7 +55,8 @@ def _claim(draft: Draft, judged: Judged) -> Claim:
     if draft.least_p is not None and adjusted is not None:
         adjusted = max(adjusted, draft.least_p)
         verdict = UNDECIDED if adjusted > RATE else verdict
-    return Claim(draft.text, verdict, judged.number, adjusted, judged.needed, judged.advice)
+    text = draft.text if draft.unit == POINTS else f"{draft.text}, in {draft.unit}"
+    return Claim(text, verdict, judged.number, adjusted, judged.needed, judged.advice)
 
 
 def answer_of(study: CollectedStudy, draft: Draft, claim: Claim, remarks: Iterable[str] = ()) -> Answer:
@@ -59,8 +64,8 @@ def answer_of(study: CollectedStudy, draft: Draft, claim: Claim, remarks: Iterab
     number, seeds = claim.number, seeds_of(study, draft.weights)
     if number.value is None or number.low is None or number.high is None:
         why = f"Missing: {number.note}." if number.note else "Nothing is measured yet."
-        return Answer(f"{claim.text}: cannot be said yet, cells are missing.", UNANSWERED, number, (why, *remarks))
-    sentence = f"{claim.text}: {said(number, draft.unit)}, {count(seeds, 'seed')}: {claim.verdict}."
+        return Answer(f"{draft.text}: cannot be said yet, cells are missing.", UNANSWERED, number, (why, *remarks))
+    sentence = f"{draft.text}: {said(number, draft.unit)}, {count(seeds, 'seed')}: {claim.verdict}."
     runs = models(study, draft.weights, seeds)
     few = [ONE_MODEL] if runs < 2 else [claim.advice] if claim.advice else []
     return Answer(sentence, claim.verdict, number, (*few, *without_collapsed(study, draft), *remarks))
@@ -70,11 +75,11 @@ def summary(draft: Draft, claim: Claim) -> str:
     """Returns a claim as a remark: what, its number and its corrected interval, the verdict."""
     number = claim.number
     if number.value is None or number.low is None or number.high is None:
-        return f"{claim.text}: cannot be said yet, cells are missing."
-    return f"{claim.text}: {number.value:+.1f} {draft.unit} [{number.low:.1f}, {number.high:.1f}]: {claim.verdict}."
+        return f"{draft.text}: cannot be said yet, cells are missing."
+    return f"{draft.text}: {number.value:+.1f} {draft.unit} [{number.low:.1f}, {number.high:.1f}]: {claim.verdict}."
 
 
-def said(number: Number, unit: str = "points") -> str:
+def said(number: Number, unit: str = POINTS) -> str:
     """Returns "+3.4 points, 95% interval [1.2, 5.6]"."""
     digits = number.digits
     return f"{number.value:+.{digits}f} {unit}, 95% interval [{number.low:.{digits}f}, {number.high:.{digits}f}]"

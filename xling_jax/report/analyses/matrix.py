@@ -22,7 +22,8 @@ from xling_jax.report.analyses.weights import (
     targets,
     transferred,
 )
-from xling_jax.report.answer import NOT_SUPPORTED, SUPPORTED, UNASKED, Answer
+from xling_jax.report.answer import UNASKED, Answer
+from xling_jax.report.claims import NOT_SUPPORTED, SUPPORTED
 from xling_jax.report.collect_study import CollectedStudy
 from xling_jax.report.record import Record
 from xling_jax.report.study_figures import transfer_matrix

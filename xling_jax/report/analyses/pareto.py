@@ -13,7 +13,8 @@ from xling_jax.report.aggregate import mean_score
 from xling_jax.report.analyses.evidence import estimates
 from xling_jax.report.analyses.findings import VALUE, Draft, Findings, answer_of, collapsed_table, decide, grid
 from xling_jax.report.analyses.weights import Side, Weights, answering, mean_of, target_of, total, transferred
-from xling_jax.report.answer import NOT_SUPPORTED, SUPPORTED, UNASKED, Answer
+from xling_jax.report.answer import UNASKED, Answer
+from xling_jax.report.claims import NOT_SUPPORTED, SUPPORTED
 from xling_jax.report.clock import Clock
 from xling_jax.report.collapse import Runs
 from xling_jax.report.collect_study import CollectedStudy
@@ -73,7 +74,7 @@ def answer(study: CollectedStudy) -> Findings:
     missing = tuple(f"{name}: what inference costs was not measured." for name in untimed)
     best = max(scored, key=_points, default=None)
     drafts = _drafts(study, scored, best) if best else []
-    claims = decide(study, drafts)
+    claims = decide(study, drafts, headline=False)
     collapsed = collapsed_table(study, drafts, claims)
     sections = (
         Section("Score and cost", (model_table(study, found),), _drawings(study, scored), _devices(study)),

@@ -40,7 +40,7 @@ from xling_jax.report.items import Items
 from xling_jax.report.study_figures import Band, Plane, Point, regression_plot
 from xling_jax.report.study_report import Section
 from xling_jax.report.table import Number, Table
-from xling_jax.typology import distances, grammar_features
+from xling_jax.typology import distance_table
 from xling_jax.world.typology import WORLD_LANGUAGES
 
 STEP = 0.1  # of distance, that slopes are given for
@@ -48,6 +48,7 @@ EXACT = 5040  # permutations that are all tried; of more, DRAWS at random
 DRAWS = 9999
 FINE = 25  # points of a fitted line
 GRAMMAR = "grammar"
+FALLS = "The gain falls with distance"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +82,8 @@ def answer(study: CollectedStudy) -> Findings:
         Section("Collapsed seeds", (collapsed,)),
     )
     remarks = [same, *([] if p is None else [_permuted(p)])]
-    remarks += [summary(draft, claim) for draft, claim in zip(drafts[1:], claims[1:], strict=True)]
+    others = list(zip(drafts, claims, strict=True))[1:]
+    remarks += [summary(*pair) for pair in others if pair[0].text.startswith(FALLS)]
     return Findings(answer_of(study, drafts[0], claims[0], remarks), claims, sections, missing)
 
 
@@ -126,14 +128,9 @@ def distances_of(study: CollectedStudy) -> tuple[dict[tuple[str, str], float], l
     """
     codes = _codes(study)
     written = study.record.distances
-    if (
-        codes
-        and not written
-        and study.record.analysis.distance == GRAMMAR
-        and all(code in WORLD_LANGUAGES for code in codes)
-    ):
-        apart_GxG = distances(grammar_features(codes))
-        written = {a: dict(zip(codes, map(float, row), strict=True)) for a, row in zip(codes, apart_GxG, strict=True)}
+    generated = bool(codes) and all(code in WORLD_LANGUAGES for code in codes)
+    if generated and not written and study.record.analysis.distance == GRAMMAR:
+        written = distance_table(codes, GRAMMAR)
     apart = {(a, b): written[a][b] for a in written for b in written[a]}
     apart |= {(b, a): value for (a, b), value in apart.items() if (b, a) not in apart}
     lacking = []
@@ -306,7 +303,7 @@ def _drafts(study: CollectedStudy, found: Sequence[Pair], p: float | None) -> li
     unit = f"points a {STEP:g} of {study.record.analysis.distance} distance"
     drafts = []
     for name, weights in slopes(found).items():
-        text = "The gain falls with distance" + ("" if name == "plain" else f", {name}")
+        text = FALLS + ("" if name == "plain" else f", {name}")
         drafts.append(Draft(text, total([(-1.0, weights)]), unit, least_p=p if name == "plain" else None))
     return [*drafts, *_best_source(study, found)]
 
