@@ -93,12 +93,12 @@ def test_steps_to_the_goal_by_hand(findings):
     assert [number(steps, row.label, "% of the smallest's").value for row in steps.rows] == [100, 100, 200]
 
 
-def test_the_critical_batch_by_hand():
-    """Examples double from 32 to 128: they pass a fifth more at log2 1.2 of the way."""
-    size, passed = batch.critical({8: 400.0, 32: 100.0, 128: 50.0})
-    assert passed
-    assert size == pytest.approx(32 * 4**0.2630, rel=1e-3)
-    assert batch.critical({8: 400.0, 32: 110.0}) == (32, False)
+def test_the_critical_batch_size_is_said(findings):
+    """400, 100, 50 steps at 8, 32, 128: a + b / B bends between the last two."""
+    (said,) = [remark for remark in findings.answer.remarks if remark.startswith("Critical batch: about ")]
+    size = float(said.removeprefix("Critical batch: about ").partition(",")[0])
+    assert 8 < size < 128
+    assert "20% more steps than linear scaling from 8" in said and "over seeds" in said
 
 
 def test_what_does_not_reach_the_goal_is_censored(tmp_path):
@@ -109,7 +109,7 @@ def test_what_does_not_reach_the_goal_is_censored(tmp_path):
     last = number(table(findings, "steps"), "128, rate 0.01", "steps")
     assert (last.value, last.state) == (None, "censored") and "in 100 steps" in last.note
     assert any("The goal was not reached in every seed at batch 128" in remark for remark in findings.answer.remarks)
-    assert any("at least 32" in remark for remark in findings.answer.remarks)
+    assert any("The critical batch cannot be said: less than 3" in remark for remark in findings.answer.remarks)
 
 
 def test_costs_of_training_and_of_inference(findings):
@@ -124,3 +124,15 @@ def test_without_dev_scores_nothing_is_judged(tmp_path):
     findings = batch.answer(StudyFolder(tmp_path, analysis, {"mine": experiment()}, truth(0.0)).write())
     assert findings.answer.verdict == "scores only"
     assert len(findings.missing) == 6 and "its rate was not judged" in findings.missing[0]
+
+
+def test_models_are_compared_with_themselves(tmp_path):
+    """Other factors make groups: each has its best rates, claims and sections."""
+    made = folder(tmp_path)
+    other = made.experiments["mine"] | {"factors": {"model": "other"}}
+    made.experiments = {"mine": made.experiments["mine"] | {"factors": {"model": "own"}}, "other": other}
+    findings = batch.answer(made.write())
+    titles = [section.title for section in findings.sections]
+    assert "Scores by batch size, model own" in titles
+    assert [found.text for found in findings.claims if "model other" in found.text] == [], "it has no dev scores"
+    assert len(findings.missing) == 6

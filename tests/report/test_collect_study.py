@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from study_folders import StudyFolder, drawn
+from study_folders import LANGUAGES, StudyFolder, drawn
 
 from xling_jax.errors import DataError
 from xling_jax.report.collect_study import collect_study
@@ -43,13 +43,11 @@ def test_shared_stages_are_counted_once(tmp_path):
 
 def test_stages_that_were_trained_again_are_counted(tmp_path):
     made = folder(tmp_path)
-    lines = [
-        {"session": 0, "id": n, "begin": float(n), "name": "train", "stage": "pretrain-aa", "lane": 0, "step": step}
-        for n, step in ((1, 0), (2, 50), (3, 0))
-    ]
-    tmp_path.mkdir(exist_ok=True)
-    (tmp_path / "time.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert made.write().counts.begun_again == 1, "going on at step 50 is not beginning again"
+    begun = {"session": 0, "name": "train", "stage": "pretrain-aa", "lane": 0}
+    lines = [begun | {"id": n, "begin": float(n), "step": step} for n, step in ((1, 0), (2, 50), (3, 0))]
+    for count, again in ((2, 0), (3, 1)):
+        (tmp_path / "time.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[:count]))
+        assert made.write().counts.begun_again == again, "going on at step 50 is not beginning again"
 
 
 def test_an_unfinished_study_says_what_is_missing(tmp_path):
@@ -64,6 +62,21 @@ def test_an_unfinished_study_says_what_is_missing(tmp_path):
     assert "Not begun: b, of 2 experiments." in page
     assert f"Not done: {record['stages'][-1]['dir']}, of 13 stages." in page
     assert "cells missing" in page or "No two arms can be compared yet" in page
+
+
+def test_a_failed_stage_is_said_and_its_cells_are_missing(tmp_path):
+    made = folder(tmp_path)
+    missing = [("a", "qa", 1, "qa2", code) for code in LANGUAGES]
+    made.missing = missing
+    stage = made.stage("a", "qa", 1, "qa2").name
+    (tmp_path / "failed").mkdir(parents=True)
+    failure = {"name": stage, "error": "The loss was not finite.\nAllowed: a smaller rate.", "exit_code": 5}
+    (tmp_path / "failed" / f"{stage}.json").write_text(json.dumps(failure))
+    report = build_study(made.write())
+    assert f"Failed: {stage}: The loss was not finite." in report.answers[0].remarks
+    assert report.answers[0].verdict == "cells missing"
+    whole = next(found for found in report.claims if found.text.startswith("b: qa over none"))
+    assert whole.verdict == "supported", "the other experiment has its answer"
 
 
 def test_a_study_that_has_not_begun_has_a_page(tmp_path):

@@ -151,3 +151,22 @@ def test_a_missing_cell_is_missing_in_its_sums_alone(tmp_path):
     assert number(gains, "languages 4", "zero-shot").state == "missing"
     assert number(gains, "languages 4", "seen").value is not None
     assert number(gains, "a doubling", "zero-shot").state == "missing"
+
+
+def test_the_rise_over_orders_that_were_drawn(tmp_path):
+    """Each order has a slope of its own; the claim on others goes by how they differ."""
+    findings = curve.answer(folder(tmp_path, rising, orders=(0, 1, 2)).write())
+    found = claim(findings.claims, "whichever of 3 replicates was drawn")
+    seeds = claim(findings.claims, "More languages help zero-shot languages (regime total)")
+    assert found.number.value == pytest.approx(seeds.number.value)
+    assert (found.number.low, found.number.high) != (seeds.number.low, seeds.number.high)
+
+
+def test_which_curve_is_nearer(findings):
+    fits = table(findings, "fits")
+    assert (
+        number(fits, "zero-shot", "measured").value
+        == number(table(findings, "curve"), "languages 4", "zero-shot").value
+    )
+    assert number(fits, "zero-shot", "error of the line").value is not None, "of three points none saturates"
+    assert "saturating" not in [column.label for column in fits.columns]

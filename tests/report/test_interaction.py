@@ -110,7 +110,7 @@ def test_an_experiment_that_has_not_begun(tmp_path):
 
 def test_seeds_are_paired_by_number(tmp_path):
     made = folder(tmp_path, 6.0)
-    made.experiments["m13"]["seeds"] = (3, 2, 1)
+    made.experiments["m7"]["seeds"] = (3, 2, 1)
     findings = interaction.answer(made.write())
     assert "3 seeds" in findings.answer.sentence
     scores = {name: collected.scores for name, collected in made.write().experiments.items()}

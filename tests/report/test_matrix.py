@@ -198,8 +198,9 @@ def test_collapsed_seeds_stand_beside(tmp_path):
     collapsed = [("mine", "qa", 2, "qa2", "qen")]
     findings = matrix.answer(folder(tmp_path, collapsed=collapsed).write())
     both = table(findings, "collapsed")
-    assert [row.label for row in both.rows] == ["qa over idle on the mean of 2 targets"]
-    assert both.rows[0].numbers[0] != both.rows[0].numbers[1]
+    assert [row.label for row in both.rows] == [found.text for found in findings.claims], "both rest on qa"
+    assert both.rows[1].numbers[0] != both.rows[1].numbers[1]
+    assert any("Collapsed in some arm: seed 2. Without: +" in remark for remark in findings.answer.remarks)
 
 
 def test_the_page_is_written(study):

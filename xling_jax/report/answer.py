@@ -25,7 +25,7 @@ class Answer:
     sentence: str
     verdict: str
     number: Number | None
-    remarks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def answer(collected: Collected) -> Answer:

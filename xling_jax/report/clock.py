@@ -1,6 +1,8 @@
 """What inference with an experiment's model costs, by batch size, as it was measured.
 
-WORKDIR/clock/<experiment>.json     {"device": ..., "batches": [{"batch": 1, "latency_ms": 12.3, ...}, ...], ...}
+    WORKDIR/clock/<experiment>.json     {"device": ..., "batches": [{"batch": 1, "latency_ms": 12.3, ...}, ...], ...}
+
+What is the same for all batch sizes may stand beside them.
 """
 
 import dataclasses
@@ -36,4 +38,7 @@ def read_clock(path: pathlib.Path) -> tuple[Clock, ...]:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is not JSON ({error}).\n{RENEW}") from error
-    return build_all(Clock, fields, str(path), RENEW)
+    rows = fields.get("batches") if isinstance(fields, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} has no batch sizes.\nNeeded: a list of them, batches.\n{RENEW}")
+    return build_all(Clock, [fields | row for row in rows], str(path), RENEW)

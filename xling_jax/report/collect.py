@@ -28,6 +28,7 @@ from xling_jax.results import Result, read_results
 from xling_jax.selection import STEP
 
 ROUNDING = 0.01  # points; a row may be rounded to two decimals
+OF_STEPS = ("train/", "time/", "rate/")
 RATES = {
     "examples": "rate/examples",
     "tokens": "rate/tokens",
@@ -177,6 +178,8 @@ def read_speed(path: pathlib.Path) -> dict[str, float]:
     total: dict[str, float] = {}
     before = 0
     for _, fields in read_lines(path) if path.exists() else ():
+        if not any(name.startswith(OF_STEPS) for name in fields):  # what was watched stands in lines of its own
+            continue
         steps, before = fields["step"] - before, fields["step"]
         if "rate/tokens" not in fields:
             continue

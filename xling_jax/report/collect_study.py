@@ -1,13 +1,17 @@
 """Reads a study's folder: its record, its experiments, and what belongs to the folder and to no single experiment.
 
-WORKDIR/study.json                  see `study_record.py`
-WORKDIR/experiments/<name>.json     of each experiment that has begun; others of the folder are no part of the study
-WORKDIR/clock/<experiment>.json     what inference costs, see `clock.py`
-WORKDIR/stages/<dir>/metrics.jsonl  what was watched, see `watched.py`
+    WORKDIR/study.json                  see `study_record.py`
+    WORKDIR/experiments/<name>.json     of each experiment that has begun; others of the folder are no part of the study
+    WORKDIR/clock/<experiment>.json     what inference costs, see `clock.py`
+    WORKDIR/stages/<dir>/metrics.jsonl  what was watched, see `watched.py`
+    WORKDIR/failed/<name>.json          {"name", "error", ...} of a stage or an experiment that has failed
+
+What is not there yet is missing; what contradicts another file is an error.
 """
 
 import collections
 import dataclasses
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -41,14 +45,16 @@ class Counts:
 class CollectedStudy:
     """A study and all that its experiments have measured so far.
 
-    `experiments` are in the order declared; `absent` those that have left no record yet. `clocks` are by experiment,
-    `watched` by stage; neither has what was not measured. `time` is that of the whole folder.
+    `experiments` are in the order declared; `absent` those that have left no record yet. `failed` says by stage or
+    experiment why it has. `clocks` are by experiment, `watched` by stage; neither has what was not measured. `time` is
+    that of the whole folder.
     """
 
     record: StudyRecord
     workdir: pathlib.Path
     experiments: Mapping[str, Collected]
     absent: tuple[str, ...]
+    failed: Mapping[str, str]
     clocks: Mapping[str, tuple[Clock, ...]]
     watched: Mapping[str, Watched]
     counts: Counts
@@ -87,6 +93,7 @@ def collect_study(workdir: pathlib.Path) -> CollectedStudy:
         workdir,
         {one.record.name: one for one in collect_folder(workdir, records)},
         tuple(name for name, path in paths.items() if not path.exists()),
+        _read_failed(workdir / "failed"),
         {name: clock for name, clock in clocks.items() if clock},
         {name: found for name, found in watched.items() if found.dev or found.aligned},
         _counts(workdir, records, stages),
@@ -103,6 +110,20 @@ def _read_own(path: pathlib.Path, study: StudyRecord) -> Record:
             "Use a folder of its own for each study."
         )
     return record
+
+
+def _read_failed(folder: pathlib.Path) -> dict[str, str]:
+    """Returns the first line of the error of all that has failed, by name."""
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            error = json.loads(path.read_text(encoding="utf-8"))["error"]
+        except (ValueError, KeyError, TypeError) as problem:
+            raise DataError(
+                f"{path} does not say what has failed ({problem}).\nDelete it; what fails again is written anew."
+            ) from problem
+        found[path.stem] = str(error).partition("\n")[0]
+    return found
 
 
 def _counts(workdir: pathlib.Path, records: Sequence[Record], stages: Mapping[str, Stage]) -> Counts:

@@ -1,8 +1,10 @@
 """What was watched while a stage was trained: its dev score, and how well languages are aligned in each layer.
 
-{"step": 200, "dev/world_qa.dev.qen/f1": 71.2}                the score of a checkpoint on a dev cell
-{"step": 200, "align/qnd/layer2/accuracy": 48.0}              retrieval of translations from and to the source
-{"step": 200, "align/qnd/layer2/similarity": 0.31}            cosine of translations, less that of random pairs
+    {"step": 200, "dev/world_qa.dev.qen/f1": 71.2}          the score of a checkpoint on a dev cell
+    {"step": 200, "align/qnd/layer2/accuracy": 48.0}        retrieval of translations from and to the source
+    {"step": 200, "align/qnd/layer2/similarity": 0.31}      cosine of translations, less that of random pairs
+
+They stand in a stage's metrics.jsonl, beside what it says of training or in lines of their own.
 """
 
 import dataclasses

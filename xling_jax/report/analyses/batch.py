@@ -1,20 +1,28 @@
 """What a batch size costs and gives, each with its best learning rate.
 
 At each batch size the learning rate is that with the best score on the source language's dev cell: no target language
-is looked at. Steps are counted until that score reaches a goal; the critical batch size is the largest that needs at
-most a fifth more examples than the smallest (Zhang et al. 2025, arXiv 2410.21676). A run that does not reach the goal
-is censored: it needs more steps than it had, and nobody knows how many.
+is looked at. Steps are counted until that score reaches a goal; `batches.py` has the critical batch size. A run that
+does not reach the goal is censored: it needs more steps than it had, and nobody knows how many.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from xling_jax.report.aggregate import mean_score
 from xling_jax.report.analyses.evidence import bounds, estimates
-from xling_jax.report.analyses.findings import GAIN, VALUE, Draft, Findings, answer_of, collapsed_table, decide, grid
+from xling_jax.report.analyses.findings import (
+    GAIN,
+    VALUE,
+    Draft,
+    Findings,
+    answer_of,
+    collapsed_table,
+    decide,
+    grid,
+    summary,
+)
 from xling_jax.report.analyses.weights import (
     Side,
     Weights,
@@ -29,9 +37,10 @@ from xling_jax.report.analyses.weights import (
     transferred,
 )
 from xling_jax.report.answer import UNASKED, Answer
+from xling_jax.report.batches import OVERHEAD, critical_batch
 from xling_jax.report.collapse import Runs
 from xling_jax.report.collect_study import CollectedStudy, Factor
-from xling_jax.report.figures import Drawing
+from xling_jax.report.figures import Drawing, file_name
 from xling_jax.report.record import Record
 from xling_jax.report.study_figures import Plane, Series, curve_plot
 from xling_jax.report.study_report import Section
@@ -41,7 +50,8 @@ from xling_jax.selection import SOURCE_DEV
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS
 
-EXCESS = 0.2  # of examples over those of the smallest batch, at the critical batch size
+LOSE = "Large batches lose zero-shot score"
+FEWEST = 3  # batch sizes that a critical one can be told from
 INFERENCE = (
     "A batch size of training changes no shape of the model: what inference costs is the same for all of them, and "
     "differs only with the batch size of inference itself."
@@ -85,6 +95,7 @@ class Candidate:
     rate: Factor
     runs: Mapping[int, Run]
     seeds: tuple[int, ...]
+    group: str  # the values of all other factors: those of one group are compared
 
     @property
     def dev(self) -> Number:
@@ -103,25 +114,40 @@ class Candidate:
 def answer(study: CollectedStudy) -> Findings:
     """Returns scores, steps and costs by batch size, and whether the largest keeps the zero-shot score."""
     found = candidates(study)
-    best = tuned(found)
-    drafts = comparisons(study, best)
+    groups = {name: [one for one in found if one.group == name] for name in dict.fromkeys(one.group for one in found)}
+    best = {name: tuned(those) for name, those in groups.items()}
+    drafts = [draft for those in best.values() for draft in comparisons(study, those)]
     claims = decide(study, drafts)
     missing = tuple(
         f"{label(study, one.side)}: no dev scores of the source language in every seed, so its rate was not judged."
         for one in found
         if one.dev.value is None
     )
-    critical, collapsed = critical_batch(study, best), collapsed_table(study, drafts, claims)
-    sections = (
-        Section("Scores by batch size", (score_table(study, best), tuning_table(study, found)), _drawing(study, best)),
-        Section("Training", (step_table(study, best), cost_table(study, best)), _steps_drawing(study, best), critical),
-        Section("Inference", note=INFERENCE),
-        Section("Collapsed seeds", (collapsed,)),
-    )
+    sections = [section for name in groups for section in _sections(study, groups[name], best[name])]
+    collapsed = collapsed_table(study, drafts, claims)
+    sections += [Section("Inference", note=INFERENCE), Section("Collapsed seeds", (collapsed,))]
     if not drafts:
         none = f"Less than two values of '{study.record.analysis.x}' have dev scores and targets yet."
-        return Findings(Answer(none, UNASKED, None, missing), (), sections, missing)
-    return Findings(answer_of(study, drafts[0], claims[0], (critical, INFERENCE)), claims, sections, missing)
+        return Findings(Answer(none, UNASKED, None), (), tuple(sections), missing)
+    remarks = [critical_sentence(study, those) for those in best.values()]
+    others = [summary(*pair) for pair in zip(drafts, claims, strict=True) if pair[0].text.startswith(LOSE)][1:]
+    answered = answer_of(study, drafts[0], claims[0], (*others, *remarks, INFERENCE))
+    return Findings(answered, claims, tuple(sections), missing)
+
+
+def _sections(study: CollectedStudy, found: Sequence[Candidate], best: Sequence[Candidate]) -> list[Section]:
+    """Returns the sections of one group; a title says which, if there are several."""
+    where = f", {found[0].group}" if found[0].group else ""
+    scores, steps = (score_table(study, best), tuning_table(study, found)), (step_table(study, best),)
+    return [
+        Section(f"Scores by batch size{where}", scores, _drawing(study, best)),
+        Section(
+            f"Training{where}",
+            (*steps, cost_table(study, best)),
+            _steps_drawing(study, best),
+            critical_sentence(study, best),
+        ),
+    ]
 
 
 def candidates(study: CollectedStudy) -> list[Candidate]:
@@ -132,7 +158,9 @@ def candidates(study: CollectedStudy) -> list[Candidate]:
         x = factors.get(analysis.x)
         if isinstance(x, int | float):
             runs = {seed: run for seed in record.seeds if (run := _run(study, side, seed))}
-            found.append(Candidate(side, float(x), factors.get(analysis.tuned, ""), runs, record.seeds))
+            rest = {name: value for name, value in factors.items() if name not in (analysis.x, analysis.tuned)}
+            group = ", ".join(f"{name} {_said(value)}" for name, value in sorted(rest.items()))
+            found.append(Candidate(side, float(x), factors.get(analysis.tuned, ""), runs, record.seeds, group))
     return found
 
 
@@ -151,10 +179,11 @@ def comparisons(study: CollectedStudy, best: Sequence[Candidate]) -> list[Draft]
     if len(best) < 2:
         return []
     small, large = best[0], best[-1]
+    where = f" ({large.group})" if large.group else ""
     loss = total([(1.0, _zero_shot(study, small)), (-1.0, _zero_shot(study, large))])
-    pair, within = f"{study.record.analysis.x} {large.x:g} against {small.x:g}", study.record.analysis.within
+    pair, within = f"{study.record.analysis.x} {large.x:g} against {small.x:g}{where}", study.record.analysis.within
     drafts = [
-        Draft(f"Large batches lose zero-shot score: {pair}", loss),
+        Draft(f"{LOSE}: {pair}", loss),
         Draft(f"They keep it within {within:g} points: {pair}", total([(-1.0, loss)]), margin=within),
     ]
     at_home = [_source(study, one) for one in (small, large)]
@@ -166,20 +195,27 @@ def comparisons(study: CollectedStudy, best: Sequence[Candidate]) -> list[Draft]
     return drafts
 
 
-def critical_batch(study: CollectedStudy, best: Sequence[Candidate]) -> str:
-    """Returns the sentence on the critical batch size; what is censored is said."""
+def critical_sentence(study: CollectedStudy, best: Sequence[Candidate]) -> str:
+    """Returns the sentence on the critical batch size, over the seeds that all sizes have; what is censored is said."""
     goal, x = study.record.analysis.goal, study.record.analysis.x
-    steps = {one.x: steps_to(one, goal) for one in best}
-    known = {size: found for size, found in steps.items() if found is not None}
-    censored = [f"{size:g}" for size, found in steps.items() if found is None]
+    known = [one for one in best if steps_to(one, goal) is not None]
+    censored = [f"{one.x:g}" for one in best if steps_to(one, goal) is None]
     late = f" The goal was not reached in every seed at {x} {listed(censored)}." if censored else ""
-    if len(known) < 2:
-        return f"The critical {x} cannot be said: less than two values reach a dev score of {goal:g}.{late}"
-    size, beyond = critical(known)
-    more = f"{100 * EXCESS:.0f}% more examples than at {min(known):g} to a dev score of {goal:g}"
-    if beyond:
-        return f"Critical {x}: about {size:,.0f}; from there on it takes over {more}.{late}"
-    return f"Critical {x}: at least {size:g}, the largest that reaches the goal; it does not take {more}.{late}"
+    seeds = [seed for seed in known[0].seeds if all(seed in one.seeds for one in known)] if known else []
+    if len(known) < FEWEST or not seeds:
+        return f"The critical {x} cannot be said: less than {FEWEST} values reach a dev score of {goal:g}.{late}"
+    steps_RxB = np.array([[one.runs[seed].reached(goal) for one in known] for seed in seeds], float)
+    found = critical_batch(np.array([one.x for one in known]), steps_RxB)
+    size = (
+        f"about {found.value:,.0f}" if np.isfinite(found.value) else f"beyond all that were tried, to {known[-1].x:g}"
+    )
+    between = f", 95% interval [{found.low:,.0f}, {found.high:,.0f}] over seeds" if found.low is not None else ""
+    beyond = ", which is beyond all that were tried" if found.extrapolated and np.isfinite(found.value) else ""
+    where = f" ({known[0].group})" if known[0].group else ""
+    return (
+        f"Critical {x}{where}: {size}{between}{beyond}: up to there a dev score of {goal:g} takes at most "
+        f"{100 * OVERHEAD:.0f}% more steps than linear scaling from {known[0].x:g}.{late}"
+    )
 
 
 def steps_to(one: Candidate, goal: float) -> float | None:
@@ -187,21 +223,6 @@ def steps_to(one: Candidate, goal: float) -> float | None:
     found = [one.runs[seed].reached(goal) for seed in one.seeds]
     known = [steps for steps in found if steps is not None]
     return float(np.mean(known)) if len(known) == len(found) else None
-
-
-def critical(steps: Mapping[float, float]) -> tuple[float, bool]:
-    """Returns the batch size at which the examples pass their fewest at smaller sizes by EXCESS, and whether they do.
-
-    Between two sizes it lies on a line in log size and log examples; if they never pass, it is the largest size.
-    """
-    sizes = sorted(steps)
-    spent = [size * steps[size] for size in sizes]
-    limit = (1 + EXCESS) * spent[0]
-    for n in range(1, len(sizes)):
-        if spent[n] > limit:
-            share = math.log(limit / spent[n - 1]) / math.log(spent[n] / spent[n - 1])
-            return sizes[n - 1] * (sizes[n] / sizes[n - 1]) ** share, True
-    return sizes[-1], False
 
 
 def score_table(study: CollectedStudy, best: Sequence[Candidate]) -> Table:
@@ -254,8 +275,8 @@ def step_table(study: CollectedStudy, best: Sequence[Candidate]) -> Table:
         rows[_row(study, one)] = {"steps": steps, "examples": examples, "% of the smallest's": share}
     note = (
         f"Until the dev score in the source language is {goal:g}: mean over seeds, lowest and highest below, between "
-        "checkpoints on a line. Perfect scaling is 100% of the smallest batch's examples; the critical batch size is "
-        f"where {100 * (1 + EXCESS):.0f}% are passed. Censored: the goal was not reached."
+        "checkpoints on a line. Perfect scaling is 100% of the smallest batch's examples. Censored: the goal was not "
+        "reached."
     )
     return grid("steps", f"Steps to a dev score of {goal:g}", note, rows, kind=VALUE, names=study.record.analysis.x)
 
@@ -354,7 +375,7 @@ def _drawing(study: CollectedStudy, best: Sequence[Candidate]) -> tuple[Drawing,
         series.append(Series("source", x_N, *bounds(estimates(study, [_source(study, one) for one in best]))))
     x = study.record.analysis.x
     caption = f"Scores by {x}, each with its best {study.record.analysis.tuned}, and 95% intervals."
-    return (curve_plot(f"{study.record.name}-batch", caption, series, Plane(x, "score in percent", log_x=True)),)
+    return (curve_plot(_file(study, best, "batch"), caption, series, Plane(x, "score in percent", log_x=True)),)
 
 
 def _steps_drawing(study: CollectedStudy, best: Sequence[Candidate]) -> tuple[Drawing, ...]:
@@ -367,7 +388,11 @@ def _steps_drawing(study: CollectedStudy, best: Sequence[Candidate]) -> tuple[Dr
     ideal = Series("perfect scaling", x_N, y_N[0] * x_N[0] / x_N)
     caption = f"Steps to a dev score of {goal:g} by {x}, and what they were if twice the batch took half the steps."
     plane = Plane(x, "steps", log_x=True, log_y=True)
-    return (curve_plot(f"{study.record.name}-steps", caption, [Series("measured", x_N, y_N), ideal], plane),)
+    return (curve_plot(_file(study, best, "steps"), caption, [Series("measured", x_N, y_N), ideal], plane),)
+
+
+def _file(study: CollectedStudy, best: Sequence[Candidate], name: str) -> str:
+    return "-".join(filter(None, (study.record.name, name, file_name(best[0].group))))
 
 
 def _row(study: CollectedStudy, one: Candidate) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from xling_jax.report.analyses.evidence import bounds, estimates
+from xling_jax.report.analyses.evidence import bounds, estimates, fitted
 from xling_jax.report.analyses.findings import Draft, Findings, answer_of, collapsed_table, decide, grid, summary
 from xling_jax.report.analyses.weights import (
     Side,
@@ -29,6 +29,7 @@ from xling_jax.report.analyses.weights import (
 from xling_jax.report.answer import UNASKED, Answer
 from xling_jax.report.collect_study import CollectedStudy, Factor
 from xling_jax.report.figures import file_name
+from xling_jax.report.intervals import number
 from xling_jax.report.record import Record
 from xling_jax.report.study_figures import Band, Plane, Series, curve_plot
 from xling_jax.report.study_report import Claim, Section
@@ -42,9 +43,10 @@ LANGUAGES = {
     NEVER: "those that no arm had labels in",
     SOURCE: "the source language",
 }
-DOUBLINGS = 4.0  # how many times the smallest x the largest is, from which on a line is fitted to log2 x
+DOUBLINGS = 4.0  # times the smallest x that the largest is, from which on a line is fitted to log2 x
 NAMES = {kind: f"{kind} languages" for kind in (ALL, SEEN, UNSEEN)}
 NAMES |= {NEVER: "languages never seen", SOURCE: "the source language"}
+DOUBLING = "doubling"
 FINE = 25  # points of a fitted line
 
 
@@ -61,9 +63,14 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """The gain at one x of a curve over some languages: the mean of its replicates."""
+    """The gain at one x of a curve over some languages: the mean of its replicates.
+
+    `at` is where lines are fitted: x, or log2 x where `unit` is a doubling.
+    """
 
     x: float
+    at: float
+    unit: str
     weights: Weights
     replicates: Mapping[tuple, Weights]
 
@@ -129,15 +136,39 @@ def levels(study: CollectedStudy, found: Sequence[Point], name: str, kind: str) 
         if point.curve == name and codes:
             record = study.experiments[point.side.experiment].record
             gain = gain_of(point.side, point.control, answering(study, record), codes)
-            by_x.setdefault(point.x, {})[point.side.experiment, point.side.arm, *point.replicate] = gain
-    return tuple(Level(x, average([*parts.values()]), parts) for x, parts in sorted(by_x.items()))
+            there = by_x.setdefault(point.x, {})
+            key = (point.side.experiment, *point.replicate)
+            there[(*key, point.side.arm) if key in there else key] = gain  # no factor tells these two apart
+    unit = unit_of([point.x for point in found])
+    return tuple(Level(x, place_of(x, unit), unit, average([*by_x[x].values()]), by_x[x]) for x in sorted(by_x))
 
 
-def scale(xs: Sequence[float]) -> tuple[Sequence[float], str]:
-    """Returns where a line is fitted, x or log2 x, and what its slope is of."""
-    if min(xs) > 0 and max(xs) >= DOUBLINGS * min(xs):
-        return [math.log2(x) for x in xs], "doubling"
-    return xs, "unit"
+def unit_of(xs: Sequence[float]) -> str:
+    """Returns what a slope is of: a doubling where x spans some, or a unit."""
+    return DOUBLING if min(xs) > 0 and max(xs) >= DOUBLINGS * min(xs) else "unit"
+
+
+def place_of(x: float, unit: str) -> float:
+    """Returns where a line is fitted."""
+    return math.log2(x) if unit == DOUBLING else x
+
+
+def rise(found: Sequence[Level]) -> Weights:
+    """Returns the weights of the slope of the line through a curve."""
+    return slope([level.at for level in found], [level.weights for level in found])
+
+
+def rises(found: Sequence[Level]) -> dict[tuple, Weights]:
+    """Returns the slope of each replicate that has an arm at every x; where there is one arm, it is in all of them."""
+    names = dict.fromkeys(name for level in found for name in level.replicates if len(level.replicates) > 1)
+    each = {}
+    for name in names:
+        parts = [
+            level.replicates.get(name) or (level.weights if len(level.replicates) == 1 else None) for level in found
+        ]
+        if None not in parts:
+            each[name] = slope([level.at for level in found], [part for part in parts if part])
+    return each
 
 
 def source_only(study: CollectedStudy, found: Sequence[Point]) -> list[Draft]:
@@ -164,25 +195,31 @@ def source_only(study: CollectedStudy, found: Sequence[Point]) -> list[Draft]:
 
 def unique(drafts: Sequence[Draft]) -> list[Draft]:
     """Returns drafts of different sums, of those with the same one the first; what is one claim is counted once."""
-    return list({frozenset(draft.weights.items()): draft for draft in reversed(drafts)}.values())[::-1]
+    found: dict[tuple, Draft] = {}
+    for draft in drafts:
+        found.setdefault((frozenset(draft.weights.items()), len(draft.drawn)), draft)
+    return [*found.values()]
 
 
 def _drafts(study: CollectedStudy, key: tuple[str, str], found: Sequence[Level]) -> list[Draft]:
     """Returns the claims of a curve: it rises; it rises at its end; there is a gain at the largest x."""
     (name, kind), x = key, study.record.analysis.x
     where = f" ({name})" if name else ""
-    xs, unit = scale([level.x for level in found])
-    parts = [level.weights for level in found]
     drafts = []
     if len(found) > 1:
-        per = f"points a {unit} of {x}"
-        drafts.append(Draft(f"More {x} help {NAMES[kind]}{where}", slope(xs, parts), per))
+        per = f"points a {found[0].unit} of {x}"
+        drafts.append(Draft(f"More {x} help {NAMES[kind]}{where}", rise(found), per))
+        drawn = tuple(rises(found).values())
+        if kind == ALL and len(drawn) > 1:
+            text = f"More {x} help {NAMES[kind]}, whichever of {len(drawn)} replicates was drawn{where}"
+            drafts.append(Draft(text, average(drawn), per, drawn=drawn))
     if len(found) > 2 and kind == ALL:
-        end = total([(1 / (xs[-1] - xs[-2]), parts[-1]), (-1 / (xs[-1] - xs[-2]), parts[-2])])
-        text = f"From {found[-2].x:g} to {found[-1].x:g} {x} the gain in {NAMES[kind]} still grows{where}"
-        drafts.append(Draft(text, end, f"points a {unit} of {x}"))
+        before, last = found[-2:]
+        end = total([(1 / (last.at - before.at), last.weights), (-1 / (last.at - before.at), before.weights)])
+        text = f"From {before.x:g} to {last.x:g} {x} the gain in {NAMES[kind]} still grows{where}"
+        drafts.append(Draft(text, end, f"points a {last.unit} of {x}"))
     if kind in (ALL, UNSEEN):
-        drafts.append(Draft(f"Gain at {found[-1].x:g} {x} in {NAMES[kind]}{where}", parts[-1]))
+        drafts.append(Draft(f"Gain at {found[-1].x:g} {x} in {NAMES[kind]}{where}", found[-1].weights))
     return drafts
 
 
@@ -194,9 +231,8 @@ def gain_table(study: CollectedStudy, curves: Mapping[str, Sequence[Level]], tit
     }
     for kind, found in curves.items():
         asked += [(f"{x} {level.x:g}", kind, level.weights) for level in found]
-        xs, unit = scale([level.x for level in found])
         if len(found) > 1:
-            asked.append((f"a {unit}", kind, slope(xs, [level.weights for level in found])))
+            asked.append((f"a {found[0].unit}", kind, rise(found)))
     for (row, kind, _), estimate in zip(asked, estimates(study, [weights for *_, weights in asked]), strict=True):
         rows.setdefault(row, {})[kind] = estimate.number
     kinds = "; ".join(f"{kind}: {LANGUAGES[kind]}" for kind in curves)
@@ -204,7 +240,36 @@ def gain_table(study: CollectedStudy, curves: Mapping[str, Sequence[Level]], tit
         f"Points over each arm's control, with 95% intervals; the last rows are slopes of the least-squares line. "
         f"{kinds[0].upper()}{kinds[1:]}. Which languages are seen and unseen changes with {x}."
     )
-    return grid("curve", title, note, rows, names=x)
+    return grid("curve", f"{title}: gains", note, rows, names=x)
+
+
+def fit_table(study: CollectedStudy, curves: Mapping[str, Sequence[Level]], title: str) -> Table:
+    """Returns what a line on log2 x and a curve that saturates say at the largest x, and which predicts better.
+
+    Of curves of which every gain is measured, over the seeds that all have.
+    """
+    rows: dict[str, dict[str, Number]] = {}
+    for kind, found in curves.items():
+        fit = fitted({level.x: level.weights for level in found}, study)
+        if fit is not None:
+            rows[kind] = {
+                "measured": number(fit.at_largest),
+                "line": number(fit.line),
+                "error of the line": Number(fit.line_error),
+            }
+            if fit.saturating and fit.saturating_error is not None and fit.scale is not None:
+                rows[kind] |= {
+                    "saturating": number(fit.saturating),
+                    "error of the saturating": Number(fit.saturating_error),
+                    f"63% gained at {study.record.analysis.x}": Number(fit.scale),
+                }
+    note = (
+        "The gain at the largest value as measured, on a line on log2, and on a + b (1 - exp(-x / c)), with 95% "
+        "intervals that do not allow for the curve being wrong. Errors are root mean squares of what each predicts for "
+        "a point that it was not fitted to: of the smaller one the shape is nearer. With three points none saturates."
+    )
+    kinds = dict.fromkeys(("measured", "line", "saturating"), "gain")
+    return grid("fits", f"{title}: fits", note, rows, kind="value", kinds=kinds, names="languages")
 
 
 def replicate_table(study: CollectedStudy, curves: Mapping[str, Sequence[Level]], title: str) -> Table:
@@ -216,7 +281,7 @@ def replicate_table(study: CollectedStudy, curves: Mapping[str, Sequence[Level]]
     for kind, found in curves.items():
         for level in found:
             if len(level.replicates) > 1:
-                values = [estimate.number.value for estimate in estimates(study, level.replicates)]
+                values = [estimate.number.value for estimate in estimates(study, [*level.replicates.values()])]
                 known = [value for value in values if value is not None]
                 number = Number(None, state="missing")
                 if len(known) == len(values):
@@ -230,11 +295,11 @@ def replicate_table(study: CollectedStudy, curves: Mapping[str, Sequence[Level]]
 def _section(study: CollectedStudy, curves: Mapping[tuple[str, str], Sequence[Level]], name: str) -> Section:
     mine = {kind: those for (curve, kind), those in curves.items() if curve == name}
     title = f"Gains by {study.record.analysis.x}" + (f", {name}" if name else "")
-    tables = (gain_table(study, mine, title), replicate_table(study, mine, title))
+    tables = (gain_table(study, mine, title), fit_table(study, mine, title), replicate_table(study, mine, title))
     series = [_series(study, kind, those) for kind, those in mine.items() if len(those) > 1]
     drawings = []
     if series:
-        log = scale([level.x for those in mine.values() for level in those])[1] == "doubling"
+        log = mine[ALL][0].unit == DOUBLING
         caption = f"{title}: gain over the control with 95% intervals, and the least-squares line with its own."
         stem = "-".join(part for part in (study.record.name, "curve", file_name(name)) if part)
         plane = Plane(study.record.analysis.x, "gain in points", log_x=log, zero=True)
@@ -244,11 +309,11 @@ def _section(study: CollectedStudy, curves: Mapping[tuple[str, str], Sequence[Le
 
 def _series(study: CollectedStudy, kind: str, found: Sequence[Level]) -> Series:
     """Returns the gains of a kind of languages, and the fitted line with its interval; NaN where cells are missing."""
-    parts, (xs, unit) = [level.weights for level in found], scale([level.x for level in found])
+    parts, xs = [level.weights for level in found], [level.at for level in found]
     fine_N = np.linspace(min(xs), max(xs), FINE)
     measured = bounds(estimates(study, parts))
     fitted = bounds(estimates(study, [line(xs, parts, float(at)) for at in fine_N]))
-    at_N = 2**fine_N if unit == "doubling" else fine_N
+    at_N = 2**fine_N if found[0].unit == DOUBLING else fine_N
     band = Band(at_N, *fitted) if np.isfinite(fitted[0]).all() else None
     return Series(kind, np.array([level.x for level in found]), *measured, band)
 

@@ -12,12 +12,14 @@ from xling_jax.report.analyses.weights import Weights, models, seeds_of
 from xling_jax.report.answer import UNANSWERED
 from xling_jax.report.claims import UNDECIDED
 from xling_jax.report.collect_study import CollectedStudy
+from xling_jax.report.curves import Curve, fit_curve
 from xling_jax.report.intervals import lacking, measured, number
 from xling_jax.report.power import MOST_SEEDS, advice, seeds_needed
-from xling_jax.report.statistics import LEVEL, contrast
+from xling_jax.report.statistics import LEVEL, contrast, merged, stacked
 from xling_jax.report.table import NO_SEED, NONE, Number, listed
 
 RATE = 1 - LEVEL
+ROUNDING = 1e-9  # points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,51 @@ def _estimate(study: CollectedStudy, weights: Weights, seeds: Sequence[int]) -> 
         state = "not finite" if all(lacks.values()) else "missing"
         return Estimate(Number(None, state=state, note=listed([*lacks])), None, 0)
     found = contrast(measured(experiments, weights, seeds), weights)
+    if abs(found.value) < ROUNDING:  # arms that answer alike differ by how floats add up, and by nothing else
+        found = dataclasses.replace(found, value=0.0)
     return Estimate(number(found), found, models(study, weights, seeds))
+
+
+def over_replicates(study: CollectedStudy, parts: Sequence[Weights]) -> Estimate:
+    """Returns the mean of sums, of which each is a replicate that was drawn, with the interval over replicates.
+
+    What they share, an arm of all orders of languages say, is no part of what was drawn. Of less than two replicates,
+    or where languages have items of their own, there is none.
+    """
+    found = estimates(study, parts)
+    lacking_one = next((one for one in found if one.found is None), None)
+    if lacking_one or len(found) < 2:
+        return lacking_one or Estimate(NONE, None, 0)
+    cells = [_summed(study, weights) for weights in parts]
+    known = [cell for cell in cells if cell is not None]
+    if len(known) < len(cells):
+        return Estimate(Number(None, state="not parallel"), None, 0)
+    made = contrast({"": stacked(known)}, {"": 1.0})
+    return Estimate(number(made), made, len(parts))
+
+
+def _summed(study: CollectedStudy, weights: Weights) -> statistics.Cell | None:
+    """Returns a sum of scores as one cell, mean over seeds; None where its languages have different items."""
+    seeds = seeds_of(study, weights)
+    experiments = [study.experiments[name] for name in dict.fromkeys(place[0] for place in weights)]
+    cells = measured(experiments, weights, seeds)
+    place_M = next(iter(cells.values())).place_M
+    if not all(np.array_equal(cell.place_M, place_M) for cell in cells.values()):
+        return None
+    score_S = np.sum([weight * cells[key].score_S for key, weight in weights.items()], axis=0)
+    pull_SxM = np.sum([weight * cells[key].pull_SxM for key, weight in weights.items()], axis=0)
+    return merged(statistics.Cell(score_S, pull_SxM, place_M), [0] * len(seeds))
+
+
+def fitted(points: Mapping[float, Weights], study: CollectedStudy) -> Curve | None:
+    """Returns the curves through gains at some numbers; None of less than three above 0, or where a cell is missing."""
+    weights = [*points.values()]
+    if len(points) < 3 or min(points) <= 0 or any(one.found is None for one in estimates(study, weights)):
+        return None
+    keys = dict.fromkeys(place for one in weights for place in one)
+    seeds = seeds_of(study, dict.fromkeys(keys, 1.0))
+    experiments = [study.experiments[name] for name in dict.fromkeys(place[0] for place in keys)]
+    return fit_curve(measured(experiments, keys, seeds), points) if seeds else None
 
 
 def judge(found: Sequence[Estimate], margins: Sequence[float] = (), alone: bool = False) -> list[Judged]:

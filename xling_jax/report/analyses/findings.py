@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
-from xling_jax.report.analyses.evidence import RATE, Judged, estimates, judge
+from xling_jax.report.analyses.evidence import RATE, Judged, estimates, judge, over_replicates
 from xling_jax.report.analyses.weights import Weights, models, seeds_of, whole_seeds
 from xling_jax.report.answer import UNANSWERED, Answer
 from xling_jax.report.claims import UNDECIDED
@@ -20,7 +20,8 @@ POINTS = "points"
 class Draft:
     """A claim before it is decided: that a sum of scores lies above 0, or no further below than a margin.
 
-    `unit` is that of the sum. `least_p`: what its p-value is at least, where another test has one.
+    `unit` is that of the sum. `least_p`: what its p-value is at least, where another test has one. `drawn`: sums of
+    which the claim's is the mean, if they are a sample of what might have been drawn: then it speaks of others, too.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Draft:
     unit: str = POINTS
     margin: float = 0.0
     least_p: float | None = None
+    drawn: tuple[Weights, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,9 @@ def decide(study: CollectedStudy, drafts: Sequence[Draft], headline: bool = True
 
     The others are a family: what is chosen among them to answer was not declared before.
     """
-    found = estimates(study, [draft.weights for draft in drafts])
+    found = [
+        over_replicates(study, draft.drawn) if draft.drawn else estimates(study, [draft.weights])[0] for draft in drafts
+    ]
     judged = judge(found, [draft.margin for draft in drafts], alone=headline)
     return tuple(_claim(*pair) for pair in zip(drafts, judged, strict=True))
 

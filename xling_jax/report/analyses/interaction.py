@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from xling_jax.report.analyses.curve import scale
+from xling_jax.report.analyses.curve import DOUBLING, place_of, unit_of
 from xling_jax.report.analyses.evidence import bounds, estimates, from_seeds
 from xling_jax.report.analyses.findings import (
     GAIN,
@@ -61,7 +61,11 @@ def answer(study: CollectedStudy) -> Findings:
     agreed = {level.value: consistency(study, level) for level in found}
     collapsed = collapsed_table(study, drafts, claims)
     sections = (
-        Section(f"Gain by {study.record.analysis.x}", (gain_table(study, found),), _drawings(study, found)),
+        Section(
+            f"Gain by {study.record.analysis.x}",
+            (gain_table(study, found), each_table(study, found)),
+            _drawings(study, found),
+        ),
         Section("Consistency with the source language", (consistency_table(study, agreed),)),
         Section("Collapsed seeds", (collapsed,)),
     )
@@ -113,6 +117,18 @@ def gain_table(study: CollectedStudy, found: Sequence[Level]) -> Table:
         "each value has over the one before."
     )
     return grid("interaction", "Gains", note, rows, kind=GAIN, names=study.record.analysis.x)
+
+
+def each_table(study: CollectedStudy, found: Sequence[Level]) -> Table:
+    """Returns the gain in each experiment, where several have one value of the factor: the mean hides what differs."""
+    first, second = study.record.analysis.pair
+    rows: dict[str, dict[str, Number]] = {}
+    for level in found if any(len(level.experiments) > 1 for level in found) else ():
+        for name in level.experiments:
+            (gain,) = estimates(study, [_level(study, level.value, [name]).gain])
+            rows[name] = {f"{study.record.analysis.x} {_said(level.value)}": gain.number}
+    note = f"Gain of {first} over {second} in points of the zero-shot mean, with 95% intervals."
+    return grid("experiments", "Gains by experiment", note, rows, names="experiment")
 
 
 def consistency(study: CollectedStudy, level: Level) -> dict[str, dict[int, float]]:
@@ -176,8 +192,8 @@ def _drafts(study: CollectedStudy, found: Sequence[Level]) -> list[Draft]:
     drafts = [Draft(f"The gain of {first} over {second} grows from {between}", apart)]
     numbers = [level.value for level in found if isinstance(level.value, int | float)]
     if len(numbers) == len(found) > 2:
-        xs, unit = scale(numbers)
-        rise = slope(xs, [level.gain for level in found])
+        unit = unit_of(numbers)
+        rise = slope([place_of(number, unit) for number in numbers], [level.gain for level in found])
         drafts.append(Draft(f"The gain of {first} over {second} rises with {x}", rise, f"points a {unit} of {x}"))
     drafts += [Draft(f"{first} over {second} at {x} {_said(level.value)}", level.gain) for level in found]
     better = total([(1.0, ends[1].arms[1]), (-1.0, ends[0].arms[1])])
@@ -191,7 +207,7 @@ def _drawings(study: CollectedStudy, found: Sequence[Level]) -> tuple[Drawing, .
         return ()
     first, second = study.record.analysis.pair
     series = [Series(f"{first} − {second}", np.array(numbers), *bounds(estimates(study, [one.gain for one in found])))]
-    plane = Plane(study.record.analysis.x, "gain in points", log_x=scale(numbers)[1] == "doubling", zero=True)
+    plane = Plane(study.record.analysis.x, "gain in points", log_x=unit_of(numbers) == DOUBLING, zero=True)
     caption = f"Gain of {first} over {second} by {study.record.analysis.x}, with 95% intervals."
     return (curve_plot(f"{study.record.name}-interaction", caption, series, plane),)
 

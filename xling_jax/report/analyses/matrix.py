@@ -15,6 +15,7 @@ from xling_jax.report.analyses.findings import Draft, Findings, answer_of, colla
 from xling_jax.report.analyses.weights import (
     Side,
     Weights,
+    answering,
     average,
     gain_of,
     label,
@@ -130,14 +131,22 @@ def best_table(study: CollectedStudy, best: Sequence[Best]) -> Table:
 
 
 def comparisons(study: CollectedStudy, names: Sequence[str]) -> list[Draft]:
-    """Returns the analysis's pair and the declared ones, on the mean over targets or on the analysis's target."""
+    """Returns the analysis's pair on the target that answers, and the declared ones on the mean over targets.
+
+    The declared ones, too, are on the analysis's target alone if it names one.
+    """
     named, pair = study.record.analysis.target, study.record.analysis.pair
     found = []
     for record in study.records:
         asked = [name for name in ([named] if named else names) if transferred(record, name)]
+        answers = answering(study, record)
+        if pair and transferred(record, answers):
+            one, other = (Side(record.name, arm) for arm in pair)
+            gain = gain_of(one, other, answers, transferred(record, answers))
+            found.append(Draft(f"{label(study, one)} over {other.arm} on {answers}", gain))
         arms = [arm for arm in record.arms if arm != record.baseline]
         only = [(arms[0], record.baseline)] if len(arms) == 1 else []  # no best arm to be found
-        for arms_of in dict.fromkeys([*([pair] if pair else []), *record.comparisons, *only]) if asked else ():
+        for arms_of in dict.fromkeys([*record.comparisons, *only]) if asked else ():
             one, other = (Side(record.name, arm) for arm in arms_of)
             weights = average([gain_of(one, other, name, transferred(record, name)) for name in asked])
             found.append(Draft(f"{label(study, one)} over {other.arm} on {_on(asked)}", weights))
@@ -148,7 +157,7 @@ def multi_task(study: CollectedStudy, names: Sequence[str]) -> tuple[CollectedSt
     """Returns what arms of several tasks have over the best arm of one, and the study with that: it is cross-fitted."""
     found = []
     for record in study.records:
-        tasks = {arm: labelled_tasks(record, arm) for arm in record.arms}
+        tasks = {arm: labelled_heads(record, arm) for arm in record.arms}
         single = [arm for arm in tasks if len(tasks[arm]) == 1 and arm != record.baseline]
         weights: dict[str, list[Weights]] = {arm: [] for arm in tasks if len(tasks[arm]) > 1}
         asked = []
@@ -166,12 +175,14 @@ def multi_task(study: CollectedStudy, names: Sequence[str]) -> tuple[CollectedSt
     return study, found
 
 
-def labelled_tasks(record: Record, arm: str) -> tuple[str, ...]:
-    """Returns the tasks with labels that an arm's stages train; of an arm whose stages mix in text, none."""
+def labelled_heads(record: Record, arm: str) -> tuple[str, ...]:
+    """Returns the heads that an arm's stages train: sets under one head are one task; none where text is mixed in."""
     declared = record.config.get("arms", {}).get(arm) or {}
     stages = [declared.get(part) or {} for part in ("first", "stage", "then")]
-    tasks = dict.fromkeys(text.split(".")[0] for stage in stages for text in stage.get("data", ()))
-    return tuple(tasks) if all(name in TASKS and KINDS[TASKS[name].kind].metrics for name in tasks) else ()
+    names = [text.partition(".")[0] for stage in stages for text in stage.get("data", ())]
+    if not all(name in TASKS and KINDS[TASKS[name].kind].metrics for name in names):
+        return ()
+    return tuple(dict.fromkeys(TASKS[name].head_name for name in names))
 
 
 def _matrix_section(study: CollectedStudy, cells: Sequence[Cell], names: Sequence[Sequence[str]]) -> Section:

@@ -19,7 +19,9 @@ from xling_jax.report.clock import Clock
 from xling_jax.report.collapse import Runs
 from xling_jax.report.collect_study import CollectedStudy
 from xling_jax.report.figures import Drawing
-from xling_jax.report.study_figures import Plane, Point, front, pareto_plot
+from xling_jax.report.pareto import pareto_front
+from xling_jax.report.statistics import Estimate as Contrast
+from xling_jax.report.study_figures import Plane, Point, pareto_plot
 from xling_jax.report.study_report import Claim, Section
 from xling_jax.report.table import NONE, Number, Table
 
@@ -51,7 +53,8 @@ COSTS = (
     Cost("MB of parameters", lambda clocks: _most(clocks, "parameter_bytes", 1e-6)),
     Cost("MB at most", lambda clocks: _most(clocks, "peak_bytes", 1e-6)),
 )
-SIZE = 3  # of COSTS: what makes a model small
+SIZE = 3  # of COSTS: what makes a model small, where experiments have no factor WEIGHTS
+WEIGHTS = "weights"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Model:
     weights: Weights
     score: Number
     costs: Mapping[str, float | None]
+    weights_of: float | None  # parameters, as the experiment's factor WEIGHTS says; None if it says nothing
 
 
 def answer(study: CollectedStudy) -> Findings:
@@ -77,7 +81,12 @@ def answer(study: CollectedStudy) -> Findings:
     claims = decide(study, drafts, headline=False)
     collapsed = collapsed_table(study, drafts, claims)
     sections = (
-        Section("Score and cost", (model_table(study, found),), _drawings(study, scored), _devices(study)),
+        Section(
+            "Score and cost",
+            (model_table(study, found), front_table(study, scored)),
+            _drawings(study, scored),
+            _devices(study),
+        ),
         Section("Collapsed seeds", (collapsed,)),
     )
     return Findings(_answer(study, scored, best, drafts, claims), claims, sections, missing)
@@ -93,7 +102,9 @@ def models(study: CollectedStudy) -> list[Model]:
         score = mean_score(collected.scores, target, Runs(side.arm, record.seeds), codes) if target and codes else NONE
         costs = {cost.name: cost.read(clocks) for cost in COSTS}
         model = str(record.factors.get(study.record.analysis.x, record.name))
-        found.append(Model(model, side, name, mean_of(side, name, codes) if codes else {}, score, costs))
+        size = record.factors.get(WEIGHTS)
+        own = float(size) if isinstance(size, int | float) else None
+        found.append(Model(model, side, name, mean_of(side, name, codes) if codes else {}, score, costs, own))
     return sorted(found, key=_size)
 
 
@@ -106,7 +117,7 @@ def scored_arm(study: CollectedStudy, experiment: str) -> str:
 
 
 def model_table(study: CollectedStudy, found: Sequence[Model]) -> Table:
-    """Returns score and costs by model; a front is of one cost, and marked by 1 where a model is on it."""
+    """Returns score and costs by model."""
     rows: dict[str, dict[str, Number]] = {}
     for model in found:
         rows[model.name] = {"score": model.score}
@@ -118,10 +129,29 @@ def model_table(study: CollectedStudy, found: Sequence[Model]) -> Table:
         "Score: zero-shot mean in percent, mean over seeds, lowest and highest below. Of batch sizes that were timed, "
         "examples/s and memory are the largest; FLOPs are those of one example with its padding."
     )
-    for cost in COSTS:
-        on = [model.name for model in _front(found, cost)]
-        note += f" On the front of {cost.name}: {', '.join(on)}." if on else ""
     return grid("models", "Score and cost", note, rows, kind=VALUE, names=study.record.analysis.x)
+
+
+def front_table(study: CollectedStudy, scored: Sequence[Model]) -> Table:
+    """Returns for each cost where each model stands: on the front of score and cost, maybe on it, or beaten."""
+    rows: dict[str, dict[str, Number]] = {model.name: {} for model in scored}
+    weights = {model.name: model.weights for model in scored}
+    for cost in COSTS:
+        costs = {m.name: value if cost.less else -value for m in scored if (value := m.costs[cost.name]) is not None}
+        for name, place in pareto_front(costs, lambda a, b: _apart(study, weights[a], weights[b])).items():
+            rows[name][cost.name] = Number(None, state=place.state)
+    note = (
+        "A model is beaten if one that costs no more surely scores more, on the front if none does or can, and maybe "
+        "on it where no difference of scores decides; all that is sure of a column is right in 95 of 100 studies "
+        "(Holm 1979)."
+    )
+    return grid("front", "The front of score and cost", note, rows, kind=VALUE, names=study.record.analysis.x)
+
+
+def _apart(study: CollectedStudy, one: Weights, other: Weights) -> Contrast:
+    (found,) = estimates(study, [total([(1.0, one), (-1.0, other)])])
+    assert found.found is not None, "models with a score have all their cells"
+    return found.found
 
 
 def _drafts(study: CollectedStudy, scored: Sequence[Model], best: Model) -> list[Draft]:
@@ -179,17 +209,6 @@ def _drawings(study: CollectedStudy, scored: Sequence[Model]) -> tuple[Drawing, 
     return tuple(drawings)
 
 
-def _front(found: Sequence[Model], cost: Cost) -> list[Model]:
-    """Returns the models that no other is both as cheap as and as good as."""
-    by_name = {model.name: model for model in found}
-    points = [
-        Point(model.name, value if cost.less else -value, model.score.value)
-        for model in found
-        if (value := model.costs[cost.name]) is not None and model.score.value is not None
-    ]
-    return [by_name[point.label] for point in front(points)]
-
-
 def _devices(study: CollectedStudy) -> str:
     devices = dict.fromkeys(clock.device for clocks in study.clocks.values() for clock in clocks if clock.device)
     return f"Inference was timed on {', '.join(devices)}." if devices else ""
@@ -200,5 +219,6 @@ def _points(model: Model) -> float:
 
 
 def _size(model: Model) -> float:
-    """Returns what makes a model small: its parameters, or its FLOPs; infinite where neither is known."""
-    return next((v for cost in (COSTS[SIZE], COSTS[2]) if (v := model.costs[cost.name]) is not None), math.inf)
+    """Returns what makes a model small: its parameters as declared, or as measured; infinite where neither is known."""
+    known = (size for size in (model.weights_of, model.costs[COSTS[SIZE].name]) if size is not None)
+    return next(known, math.inf)

@@ -1,13 +1,13 @@
 """Whether the gain from a source language falls with its distance from the language it is asked in.
 
 A pair is a source language and another one that is evaluated. Its gain is that of the arm with this source over the
-baseline; where the source is the experiment's, that of the analysis's pair of arms, or the score itself. The slope's
-interval speaks of items and seeds with these languages; whether it would be found with others is asked by permutation:
-the languages change places in the table of distances, and the slope is taken again (Mantel 1967).
+baseline; where the source is the experiment's, that of the analysis's pair of arms, or the score itself.
 
 English is a source that most data were made in, so a good source may be good for its data and not for its place among
-languages: the slope is also taken with each source's own gain, at home, removed, and with the means of sources and of
-languages removed.
+languages. So the slope that answers is the one within sources and languages (`pairs.py`); those over all pairs, and of
+gains less that of the source at home, stand beside. The interval over items and seeds holds for these languages; of
+others speak the interval over pairs, and for all pairs a permutation: the languages change places in the table of
+distances, and the slope is taken again (Mantel 1967).
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from xling_jax.report.analyses.weights import (
     Side,
     Weights,
     answering,
+    average,
     gain_of,
     line,
     mean_of,
@@ -37,6 +38,7 @@ from xling_jax.report.collect import Collected
 from xling_jax.report.collect_study import CollectedStudy
 from xling_jax.report.figures import Drawing
 from xling_jax.report.items import Items
+from xling_jax.report.pairs import PairFit, fit_pairs
 from xling_jax.report.study_figures import Band, Plane, Point, regression_plot
 from xling_jax.report.study_report import Section
 from xling_jax.report.table import Number, Table
@@ -49,6 +51,8 @@ DRAWS = 9999
 FINE = 25  # points of a fitted line
 GRAMMAR = "grammar"
 FALLS = "The gain falls with distance"
+WITHIN, PLAIN, AWAY = "within sources and languages", "over all pairs", "that at home removed"
+P_VALUE = "p over languages"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,24 +76,25 @@ def answer(study: CollectedStudy) -> Findings:
         none = f"Less than two distances of '{study.record.analysis.distance}' have gains yet."
         return Findings(Answer(none, UNASKED, None, missing), missing=missing)
     values = [estimate.number.value for estimate in estimates(study, [pair.gain for pair in found])]
-    p = permuted(found, values, apart)
-    drafts = _drafts(study, found, p)
+    within, p = fit_within(found, values), permuted(found, values, apart)
+    drafts = _drafts(study, found, within, p)
     claims = decide(study, drafts)
     collapsed = collapsed_table(study, drafts, claims)
     sections = (
         Section("Gain by distance", (source_table(study, found),), _drawing(study, found), same),
-        Section("Slopes", (slope_table(study, found, p),)),
+        Section("Slopes", (slope_table(study, found, within, p),)),
         Section("Collapsed seeds", (collapsed,)),
     )
-    remarks = [same, *([] if p is None else [_permuted(p)])]
+    remarks = [*([] if within is None else [_over_pairs(within)]), *([] if p is None else [_permuted(p)]), same]
     others = list(zip(drafts, claims, strict=True))[1:]
     remarks += [summary(*pair) for pair in others if pair[0].text.startswith(FALLS)]
     return Findings(answer_of(study, drafts[0], claims[0], remarks), claims, sections, missing)
 
 
 def pairs(study: CollectedStudy, apart: Mapping[tuple[str, str], float]) -> list[Pair]:
-    """Returns all pairs of a source and another language whose distance is known."""
-    found = []
+    """Returns all pairs of a source and another language whose distance is known; a gain is the mean of its arms'."""
+    gains: dict[tuple[str, str], list[Weights]] = {}
+    homes: dict[tuple[str, str], list[Weights]] = {}
     for source, record, first, second in _sources(study):
         target = target_of(record, answering(study, record))
         codes = target.languages if target else ()
@@ -98,8 +103,12 @@ def pairs(study: CollectedStudy, apart: Mapping[tuple[str, str], float]) -> list
         for code in codes:
             # Languages that the target was trained in are no zero-shot languages, whatever the source was.
             if code not in (source, record.source_language) and (source, code) in apart:
-                found.append(Pair(source, code, apart[source, code], score[code], score.get(source, {})))
-    return found
+                gains.setdefault((source, code), []).append(score[code])
+                homes.setdefault((source, code), []).append(score.get(source, {}))
+    return [
+        Pair(*pair, apart[pair], average(parts), average(homes[pair]) if all(homes[pair]) else {})
+        for pair, parts in gains.items()
+    ]
 
 
 def _sources(study: CollectedStudy) -> Iterator[tuple]:
@@ -226,49 +235,52 @@ def _steepness(x_N: np.ndarray, y_N: np.ndarray) -> float:
     return abs(float(apart_N @ y_N)) / square if square > 0 else 0.0
 
 
-def slopes(found: Sequence[Pair]) -> dict[str, Weights]:
-    """Returns the slopes of the gain by distance, plain and with its controls; those that cannot be told are left out.
+def slopes(found: Sequence[Pair], within: PairFit | None) -> dict[str, Weights]:
+    """Returns the slopes of the gain by distance, each of STEP; those that cannot be told are left out.
 
-    Means of sources and of languages are removed by regression on one indicator for each, which leaves what neither
-    explains.
+    Within sources and languages stands first: it is what neither a good source nor an easy language explains.
     """
-    made = {"plain": slope([pair.distance for pair in found], [pair.gain for pair in found])}
+    made: dict[str, Weights] = {}
+    if within is not None:
+        parts = zip(map(float, within.weights), (pair.gain for pair in found), strict=True)
+        made[WITHIN] = total(parts)
+    made[PLAIN] = slope([pair.distance for pair in found], [pair.gain for pair in found])
     homely = [pair for pair in found if pair.home]
     if len({pair.distance for pair in homely}) > 1:
         parts = [total([(1.0, pair.gain), (-1.0, pair.home)]) for pair in homely]
-        made["gain at home removed"] = slope([pair.distance for pair in homely], parts)
-    rest_N = _residual(found)
-    if (rest_N**2).sum() > 1e-9:
-        weights = rest_N / (rest_N**2).sum()
-        parts = zip(map(float, weights), (pair.gain for pair in found), strict=True)
-        made["means of sources and languages removed"] = total(parts)
+        made[AWAY] = slope([pair.distance for pair in homely], parts)
     return {name: total([(STEP, weights)]) for name, weights in made.items()}
 
 
-def _residual(found: Sequence[Pair]) -> np.ndarray:
-    """Returns what is left of the distances once the means of sources and of languages are taken from them."""
-    columns = [[1.0] * len(found)]
-    for field in ("source", "language"):
-        names = sorted({getattr(pair, field) for pair in found})
-        columns += [[float(getattr(pair, field) == name) for pair in found] for name in names[1:]]
-    design_NxC, x_N = np.array(columns).T, np.array([pair.distance for pair in found])
-    return x_N - design_NxC @ np.linalg.lstsq(design_NxC, x_N, rcond=None)[0]
+def fit_within(found: Sequence[Pair], values: Sequence[float | None]) -> PairFit | None:
+    """Returns the slope within sources and languages; None where a gain is missing or pairs are too few."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(found):
+        return None
+    distance_P = np.array([pair.distance for pair in found])
+    sources, languages = [pair.source for pair in found], [pair.language for pair in found]
+    return fit_pairs(np.array(known), distance_P, sources, languages)
 
 
-def slope_table(study: CollectedStudy, found: Sequence[Pair], p: float | None) -> Table:
-    """Returns the slopes, and the p-value of the permutation."""
-    asked = slopes(found)
+def slope_table(study: CollectedStudy, found: Sequence[Pair], within: PairFit | None, p: float | None) -> Table:
+    """Returns the slopes with their intervals over items and seeds; what is known of other languages beside."""
+    asked = slopes(found, within)
     rows = {
-        name: {f"points a {STEP:g} of distance": estimate.number}
+        name: {"items and seeds": estimate.number}
         for name, estimate in zip(asked, estimates(study, [*asked.values()]), strict=True)
     }
+    if within is not None:
+        rows[WITHIN]["other pairs"] = Number(STEP * within.slope, STEP * within.low, STEP * within.high)
+        rows[WITHIN][P_VALUE] = Number(within.p_value, digits=3)
     if p is not None:
-        rows["plain"]["p by permutation"] = Number(p, digits=3)
+        rows[PLAIN][P_VALUE] = Number(p, digits=3)
     note = (
-        "Least-squares slopes with 95% intervals over items and seeds, with these languages. Permutation: the share of "
-        "orders of the languages in the table of distances that give a slope as steep."
+        f"Points a {STEP:g} of distance, with 95% intervals: over items and seeds, with these languages; and over "
+        "other pairs of languages, from what is left of these once each source and each language has an effect of its "
+        "own (docs/statistics.md). p over all pairs: the share of orders of the languages in the table of distances "
+        "that give a slope as steep."
     )
-    return grid("slopes", "Slopes", note, rows, kinds={"p by permutation": "value"}, names="slope")
+    return grid("slopes", "Slopes", note, rows, kinds={P_VALUE: "value"}, names="slope")
 
 
 def source_table(study: CollectedStudy, found: Sequence[Pair]) -> Table:
@@ -276,12 +288,12 @@ def source_table(study: CollectedStudy, found: Sequence[Pair]) -> Table:
     rows: dict[str, dict[str, Number]] = {}
     numbers = estimates(study, [pair.gain for pair in found])
     for pair, estimate in zip(found, numbers, strict=True):
-        rows.setdefault(_repeated(found, pair), {})[pair.language] = estimate.number
-    for source in dict.fromkeys(_repeated(found, pair) for pair in found):
-        mine = [pair for pair in found if _repeated(found, pair) == source]
-        (mean,) = estimates(study, [total([(1 / len(mine), pair.gain) for pair in mine])])
-        rows[source]["mean"] = mean.number
-        rows[source]["mean distance"] = Number(float(np.mean([pair.distance for pair in mine])), digits=2)
+        rows.setdefault(pair.source, {})[pair.language] = estimate.number
+    for source, numbers_of in rows.items():
+        mine = [pair for pair in found if pair.source == source]
+        (mean,) = estimates(study, [average([pair.gain for pair in mine])])
+        numbers_of["mean"] = mean.number
+        numbers_of["mean distance"] = Number(float(np.mean([pair.distance for pair in mine])), digits=2)
     note = (
         "In points, with 95% intervals: by source language, in each other language. Languages that the target was "
         "trained in are left out, as they are no zero-shot languages."
@@ -289,22 +301,17 @@ def source_table(study: CollectedStudy, found: Sequence[Pair]) -> Table:
     return grid("sources", "Gains by source language", note, rows, kinds={"mean distance": "value"}, names="source")
 
 
-def _repeated(found: Sequence[Pair], pair: Pair) -> str:
-    """Returns the source of a pair; with its arm where several arms have that source."""
-    arms = sorted(
-        {place[:2] for one in found if one.source == pair.source for place in one.gain if one.gain[place] > 0}
-    )
-    mine = next(place[:2] for place, weight in pair.gain.items() if weight > 0)
-    return pair.source if len(arms) == 1 else f"{pair.source} ({': '.join(mine)})"
+def _drafts(study: CollectedStudy, found: Sequence[Pair], within: PairFit | None, p: float | None) -> list[Draft]:
+    """Returns the claims: the gain falls with distance, within, plain and away from home; another source gives more.
 
-
-def _drafts(study: CollectedStudy, found: Sequence[Pair], p: float | None) -> list[Draft]:
-    """Returns the claims: the gain falls with distance, plain and with its controls; another source gives more."""
+    What speaks of these languages alone is not enough: a claim holds where the test over languages says so, too.
+    """
     unit = f"points a {STEP:g} of {study.record.analysis.distance} distance"
-    drafts = []
-    for name, weights in slopes(found).items():
-        text = FALLS + ("" if name == "plain" else f", {name}")
-        drafts.append(Draft(text, total([(-1.0, weights)]), unit, least_p=p if name == "plain" else None))
+    least = {PLAIN: p, WITHIN: within.p_value if within else None}
+    drafts = [
+        Draft(f"{FALLS}, {name}", total([(-1.0, weights)]), unit, least_p=least.get(name))
+        for name, weights in slopes(found, within).items()
+    ]
     return [*drafts, *_best_source(study, found)]
 
 
@@ -353,5 +360,12 @@ def _drawing(study: CollectedStudy, found: Sequence[Pair]) -> tuple[Drawing, ...
     return (regression_plot(f"{study.record.name}-distance", caption, points, band, plane),)
 
 
+def _over_pairs(within: PairFit) -> str:
+    low, high = -STEP * within.high, -STEP * within.low
+    return (
+        f"Over other pairs of languages: {-STEP * within.slope:+.1f} [{low:.1f}, {high:.1f}], p {within.p_value:.3f}."
+    )
+
+
 def _permuted(p: float) -> str:
-    return f"Of all orders of the languages in the table of distances {100 * p:.1f}% give a slope as steep."
+    return f"Of all orders of the languages in the table of distances {100 * p:.1f}% give a slope over all as steep."
