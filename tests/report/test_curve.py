@@ -163,10 +163,8 @@ def test_the_rise_over_orders_that_were_drawn(tmp_path):
 
 
 def test_which_curve_is_nearer(findings):
-    fits = table(findings, "fits")
-    assert (
-        number(fits, "zero-shot", "measured").value
-        == number(table(findings, "curve"), "languages 4", "zero-shot").value
-    )
-    assert number(fits, "zero-shot", "error of the line").value is not None, "of three points none saturates"
-    assert "saturating" not in [column.label for column in fits.columns]
+    fits, gains = table(findings, "fits"), table(findings, "curve")
+    measured = number(gains, "languages 4", "zero-shot").value
+    assert number(fits, "zero-shot", "measured").value == pytest.approx(measured)
+    assert number(fits, "zero-shot", "error of the line").value is not None
+    assert "saturating" not in [column.label for column in fits.columns], "of three points none saturates"
