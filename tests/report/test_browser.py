@@ -127,7 +127,7 @@ def test_nothing_is_loaded(page, report):
     assert page.requests() == [report.index.as_uri()]
 
 
-@pytest.mark.parametrize("column", ["qa", "nli"])
+@pytest.mark.parametrize("column", ["qa", "nli", "panx"])
 def test_sorts_by_value_what_is_missing_last(page, report, column):
     numbers = read_numbers(report, "matrix", column)
     bound = numbers.pop("mean")
