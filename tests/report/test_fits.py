@@ -62,6 +62,14 @@ def test_delta_method_of_the_saturating_curve():
     assert by_curve == pytest.approx(by_refit.tolist(), abs=0.02)
 
 
+def test_a_straight_line_never_saturates():
+    """Points on y = N do not bend: c is at its end, and the curve still ends at the last point, nearly."""
+    curve = fit_curve(cells_of([[1, 2, 4, 8], [1, 2, 4, 9]]), POINTS)
+    assert curve.scale == np.inf
+    x_P, y_P = np.array(N), np.array([1, 2, 4, 8.5])
+    assert curve.saturating.value == pytest.approx(saturating_at(x_P[-1:], x_P, y_P)[0])
+
+
 def test_few_points_have_a_line_alone():
     curve = fit_curve(cells_of([[1, 2, 3], [1, 2, 4]]), {n: {at: 1.0} for at, n in enumerate(N[:3])})
     assert (curve.saturating, curve.scale, curve.saturates) == (None, None, False)

@@ -96,7 +96,8 @@ def test_items_are_joined_by_id():
     noise = contrast(whole, {"all": 1.0, "some": 1.0}).noise
     place = {name: item_places("qa2.test", [name])[0] for name in "0123"}
     assert sorted(place[name] for name in "31") == some.place_M.tolist()
-    assert dict(zip(some.place_M, some.pull_SxM[0], strict=True)) == {place["3"]: 25.0, place["1"]: -25.0}
+    for one in (some, cell("01", "11", ids="13")):
+        assert dict(zip(one.place_M, one.pull_SxM[0], strict=True)) == {place["3"]: 25.0, place["1"]: -25.0}
     pull = np.zeros((2, 4))
     for at, name in enumerate("0123"):
         for one in whole.values():
