@@ -124,6 +124,13 @@ def test_one_seed_leaves_the_items():
     assert found.interval() == pytest.approx((60 - half, 60 + half))
 
 
+def test_few_items_that_differ_have_few_degrees_of_freedom():
+    """Of 100 items 4 pull by 1: their squares and fourth powers sum to 4, so 2 * 16 / (4 - 16 / 100) = 8.33."""
+    pull_SxN = np.where(np.arange(100) < 4, 1.0, 0.0)[None]
+    assert noise_of(np.zeros(1), pull_SxN).items_df == pytest.approx(25 / 3)
+    assert noise_of(np.zeros(1), np.where(pull_SxN > 0, 1.0, -1.0)).items_df == 99.0, "all alike: as many as there are"
+
+
 def test_without_noise_of_items_it_is_students_t():
     """Items all alike leave only the seeds: gains 10, 20 and 60 make 30 with SciPy's interval of three numbers."""
     num_SxM = np.broadcast_to(np.array([[0.1], [0.2], [0.6]]), (3, 5))
