@@ -96,6 +96,8 @@ def test_items_are_joined_by_id():
     noise = contrast(whole, {"all": 1.0, "some": 1.0}).noise
     place = {name: item_places("qa2.test", [name])[0] for name in "0123"}
     assert sorted(place[name] for name in "31") == some.place_M.tolist()
+    for one in (some, cell("01", "11", ids="13")):
+        assert dict(zip(one.place_M, one.pull_SxM[0], strict=True)) == {place["3"]: 25.0, place["1"]: -25.0}
     pull = np.zeros((2, 4))
     for at, name in enumerate("0123"):
         for one in whole.values():
@@ -120,6 +122,13 @@ def test_one_seed_leaves_the_items():
     assert found.error == pytest.approx(100 * (0.6 * 0.4 / 99) ** 0.5)
     half = stats.t.isf(0.025, found.noise.items_df) * found.error
     assert found.interval() == pytest.approx((60 - half, 60 + half))
+
+
+def test_few_items_that_differ_have_few_degrees_of_freedom():
+    """Of 100 items 4 pull by 1: their squares and fourth powers sum to 4, so 2 * 16 / (4 - 16 / 100) = 8.33."""
+    pull_SxN = np.where(np.arange(100) < 4, 1.0, 0.0)[None]
+    assert noise_of(np.zeros(1), pull_SxN).items_df == pytest.approx(25 / 3)
+    assert noise_of(np.zeros(1), np.where(pull_SxN > 0, 1.0, -1.0)).items_df == 99.0, "all alike: as many as there are"
 
 
 def test_without_noise_of_items_it_is_students_t():

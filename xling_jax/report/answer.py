@@ -85,7 +85,7 @@ def _remarks(record: Record, runs: int, found: Estimate, verdict: str) -> tuple[
     elif runs == 2:
         remarks.append(
             "With 2 trained pairs the noise of training is known from one difference: the interval allows for that, "
-            "and is several times as wide as that of 3 or 4 pairs would be."
+            "and may be several times as wide as that of 4 pairs would be."
         )
     if verdict == UNDECIDED and runs > 1:
         remarks.append(advice(found.value, found.noise))

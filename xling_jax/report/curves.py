@@ -63,13 +63,14 @@ def fit_curve(cells: Mapping[Key, Cell], points: Mapping[float, Weights]) -> Cur
     if len(x_P) < FEWEST_POINTS:
         return Curve(said(slope_P), said(np.eye(len(x_P))[-1]), said(line_P), line_error, None, None, None)
     scale = fit_scale(x_P, y_P)
-    slopes_Px3 = _slopes(x_P, y_P, scale)
-    bent_P = slopes_Px3[-1] @ np.linalg.pinv(slopes_Px3)
-    found = said(bent_P)
-    value = float(saturating_at(x_P[-1:], x_P, y_P)[0])
-    saturating = dataclasses.replace(found, value=value)
+    smallest, largest = scales(x_P)
+    slopes_PxK = _slopes(x_P, y_P, scale)
+    if not 1.01 * smallest < scale < 0.99 * largest:  # at an end it is not fitted, and does not move with the points
+        slopes_PxK = slopes_PxK[:, :2]
+    bent = said(slopes_PxK[-1] @ np.linalg.pinv(slopes_PxK))
     error = left_out_error(x_P, y_P, saturating_at)
-    return Curve(said(slope_P), said(np.eye(len(x_P))[-1]), said(line_P), line_error, saturating, scale, error)
+    scale = scale if scale < 0.99 * largest else np.inf
+    return Curve(said(slope_P), said(np.eye(len(x_P))[-1]), said(line_P), line_error, bent, scale, error)
 
 
 def line_at(at: np.ndarray, x_P: np.ndarray, y_P: np.ndarray) -> np.ndarray:
@@ -83,9 +84,14 @@ def saturating_at(at: np.ndarray, x_P: np.ndarray, y_P: np.ndarray) -> np.ndarra
     return _bend(at, scale) @ np.linalg.lstsq(_bend(x_P, scale), y_P, rcond=None)[0]
 
 
+def scales(x_P: np.ndarray) -> tuple[float, float]:
+    """Returns the smallest and the largest c that is looked at: what lies beyond, points do not show."""
+    return float(x_P[0]) / 4, 10 * float(x_P[-1])
+
+
 def fit_scale(x_P: np.ndarray, y_P: np.ndarray) -> float:
-    """Returns c, between a quarter of the smallest N and ten times the largest: beyond, the points do not show it."""
-    low, high = np.log(x_P[0] / 4), np.log(10 * x_P[-1])
+    """Returns c of the saturating curve through points, within `scales`."""
+    low, high = np.log(scales(x_P))
 
     def left(log):
         design = _bend(x_P, np.exp(log))
