@@ -16,8 +16,8 @@ against 85.0 zero-shot (Xue et al. 2021). Ji and Chen 2025 (arXiv 2404.04850) ad
 data with them.
 
 `world`, on generated data: about 12 minutes of two idle cores. `pod`: XLM-R XXL and mT5 XXL on 64 chips of v5e, with
-XTREME's machine translations of MNLI, English among them. Stages that are trained, of those there were without
-sharing: world 55 of 94, pod 1,086 of 4,272.
+XTREME's machine translations of MNLI, English among them. Times are estimated from the quickstart's, not measured.
+Stages that are trained, of those there were without sharing: world 55 of 94, pod 1,086 of 4,272.
 """
 
 from ml_collections import ConfigDict
