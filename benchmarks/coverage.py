@@ -212,8 +212,9 @@ def run(count: int, processes: int) -> dict:
 
 def tables(found: dict) -> Iterator[str]:
     """Yields the lines of the page's tables."""
-    machine = ", ".join(f"{key} {found[key]}" for key in found if key not in ("coverage", "false_claims", "pairs"))
-    yield f"Made by `{found['command']}`: {machine}."
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    yield f"Made by `{found['command']}` on {found['date']} in {found['minutes']:.0f} minutes."
+    yield f"Machine: {found['machine']}, shared with other work; Python {found['python']}, {versions}."
     off = [row for row in found["coverage"] if abs(row["coverage"] - NOMINAL) > ALLOWED]
     ours = [row for row in found["coverage"] if row["name"] in {kind.name for kind in KINDS}]
     outside = sum(abs(row["coverage"] - NOMINAL) > ALLOWED for row in ours)
