@@ -12,8 +12,8 @@ import pytest
 
 from xling_jax.report.collect import Curve, collect
 from xling_jax.report.contents import build_experiment
+from xling_jax.report.elements import element
 from xling_jax.report.figures import POINTS, thin
-from xling_jax.report.page import element
 from xling_jax.report.render import write_report
 
 
@@ -27,7 +27,7 @@ def test_files(report):
     kinds = ["none_qa2", "english_qa2", "multilingual_qa2"]
     figures = ["tiny-qa2-heat", "tiny-qa2-gains", *(f"tiny-curve-{kind}" for kind in kinds)]
     assert names == {
-        *("index.html", "results.jsonl", "tables.md", "tables.csv"),
+        *("index.html", "results.jsonl", "tables.md", "tables.tex", "tables.csv"),
         *(f"figures/{name}.{kind}" for name in figures for kind in ("svg", "png")),
     }
     for name in figures:

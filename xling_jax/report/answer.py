@@ -15,6 +15,7 @@ SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
 UNDECIDED = "undecided at this size"
 UNANSWERED, UNASKED = "cells missing", "scores only"
+SIGNS = {SUPPORTED: "✓", UNDECIDED: "?", NOT_SUPPORTED: "✗"}  # beside the words, the best first
 POWER = 2.8  # standard errors: 1.96 for a two-sided 5 % test and 0.84 for a power of 80 % (Bloom 1995)
 
 

@@ -27,16 +27,23 @@ from xling_jax.report.table import Table
 
 BLUE, VERMILION = "#0072b2", "#d55e00"
 BLUE_LINE, VERMILION_LINE = "#0064a0", "#b34700"  # darker, as lines are thin
+GREEN_LINE, PURPLE_LINE = "#00704e", "#98407c"
 STRONGEST = 0.55
-INK, MUTED, LINE = "#14181d", "#5f6974", "#d3d8de"
+INK, MUTED, LINE, PAPER = "#14181d", "#5f6974", "#d3d8de", "#fefefe"
 VARIABLES = {
     INK: "var(--ink)",
     MUTED: "var(--muted)",
     LINE: "var(--line)",
     BLUE_LINE: "var(--blue)",
     VERMILION_LINE: "var(--red)",
+    GREEN_LINE: "var(--green)",
+    PURPLE_LINE: "var(--purple)",
+    PAPER: "var(--paper)",
 }
 BARS = 8  # of time, the longest ones
+PIXELS = 110  # CSS pixels an inch: the text of figures is then nearly as large as the page's
+LEAST = 0.7  # of its width: smaller text would be hard to read
+DOTS = 200  # an inch of a PNG
 POINTS = 300  # of a curve; more are averaged in bins, as they would lie on each other
 
 STYLE: Any = {
@@ -77,7 +84,8 @@ class Drawing:
         svg = re.sub(r'\b(id="|url\(#|href="#)', rf"\g<1>{self.name}-", svg)
         svg = re.sub(r" <metadata>.*?</metadata>\n", "", svg, flags=re.DOTALL)
         svg = svg.replace("fill: #ffffff", "fill: none")
-        size = f'width="100%" style="max-width:{self.width}px" role="img" aria-label="{self.name}"'
+        least = round(LEAST * self.width)  # its box scrolls where there is no room even for that
+        size = f'style="width:{self.width}px;max-width:100%;min-width:{least}px" role="img" aria-label="{self.name}"'
         return re.sub(r'width="[^"]*" height="[^"]*"', size, svg, count=1)
 
 
@@ -106,7 +114,7 @@ def heat_map(name: str, table: Table) -> Drawing:
         axes.set(xlim=(0, len(table.rows)), ylim=(tops[-1] + 1, 0))
         axes.set_xticks([x + 0.5 for x in range(len(table.rows))], [row.label for row in table.rows])
         axes.set_yticks([top + 0.5 for top in tops], [column.label for column in table.columns])
-        _bare(axes)
+        bare(axes)
 
     width, height = 1.0 + 1.15 * len(table.rows), 0.5 + 0.3 * (tops[-1] + 1)
     return _drawing(name, f"{table.title}. {table.note}", (width, height), draw)
@@ -210,17 +218,24 @@ def _tops(table: Table) -> list[float]:
     return tops
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Takes lines and ticks away from a table that is drawn, and names its columns above."""
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelcolor=INK)
     axes.spines[:].set_visible(False)
 
 
 def _drawing(name: str, caption: str, inches: tuple[float, float], draw: Callable[[Axes], None]) -> Drawing:
+    """Returns a drawing of one pair of axes."""
+    return painted(name, caption, inches, lambda figure: draw(figure.add_subplot()))
+
+
+def painted(name: str, caption: str, inches: tuple[float, float], draw: Callable[[Figure], None]) -> Drawing:
+    """Returns the drawing that `draw` makes of an empty figure, as SVG and PNG."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=inches, layout="constrained")
-        draw(figure.add_subplot())
+        figure = Figure(figsize=inches, layout="constrained", dpi=DOTS)
+        draw(figure)
         svg, png = io.StringIO(), io.BytesIO()
-        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
         FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-    return Drawing(name, caption, svg.getvalue(), png.getvalue(), round(inches[0] * 110))
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})  # last, as it sets 72 dots
+    return Drawing(name, caption, svg.getvalue(), png.getvalue(), round(inches[0] * PIXELS))

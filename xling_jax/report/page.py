@@ -1,19 +1,28 @@
 """The report as one HTML file that needs nothing else: no network, no library, no font."""
 
-import html
-import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from xling_jax.goodput import Goodput
 from xling_jax.report.aggregate import stage_uses
 from xling_jax.report.answer import Answer
 from xling_jax.report.contents import ExperimentReport
-from xling_jax.report.figures import Drawing
-from xling_jax.report.plain import legend, number_kind, range_text, value_text
+from xling_jax.report.elements import (
+    Markup,
+    answer_element,
+    element,
+    facts,
+    figures,
+    folded,
+    head,
+    language_name,
+    scroll,
+    section,
+)
 from xling_jax.report.record import Record
-from xling_jax.report.table import Column, Number, Row, Table
-from xling_jax.report.theme import CSS, SCRIPT
-from xling_jax.tables.languages import LANGUAGES
+from xling_jax.report.study_report import Origin, StudyReport
+from xling_jax.report.table import count
+from xling_jax.report.theme import CSS, EARLY_SCRIPT, SCRIPT
 
 METHOD = (
     "A gain is paired: both arms have the same seeds and answer the same test items. Its 95% interval is a percentile "
@@ -35,125 +44,115 @@ SOURCES = (
 )
 
 
-class Markup(str):
-    """Text that is HTML already. All other text is escaped where it enters an element."""
-
-
-def element(name: str, *parts: str, **attributes: str | None) -> Markup:
-    """Returns <name attributes>parts</name>, escaped; `class_` is `class`, `data_x` is `data-x`, None is left out."""
-    given = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    inside = "".join(f' {key}="{html.escape(value)}"' for key, value in given.items())
-    return Markup(f"<{name}{inside}>{''.join(map(_escaped, parts))}</{name}>")
-
-
-def page(experiments: Sequence[ExperimentReport]) -> str:
-    """Returns the whole page."""
-    many = len(experiments) > 1
-    head = (
+def page(experiments: Sequence[ExperimentReport], studies: Sequence[StudyReport] = ()) -> str:
+    """Returns the whole page: studies, then experiments that belong to none of them."""
+    named = [*(f"study {study.name}" for study in studies), *(experiment.record.name for experiment in experiments)]
+    title = f"xling_jax: {named[0]}" if len(named) == 1 else f"xling_jax: {_counted(experiments, studies)}"
+    top = (
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        element("title", "xling_jax: " + (f"{len(experiments)} experiments" if many else experiments[0].record.name)),
+        element("title", title),
         element("style", Markup(CSS)),
+        element("script", Markup(EARLY_SCRIPT)),
     )
-    top = element(
-        "div", element("span", "xling_jax report"), element("button", "light / dark", id="theme"), class_="top"
-    )
-    contents = [_contents(experiments)] if many else []
-    articles = [article(experiment) for experiment in experiments]
-    body = element("body", top, *contents, *articles, element("script", Markup(SCRIPT)))
-    return f'<!doctype html>\n<html lang="en">{element("head", *head)}{body}</html>\n'
+    contents = [_contents(experiments, studies)] if len(named) > 1 else []
+    articles = [*map(study_article, studies), *map(article, experiments)]
+    bar = element("header", element("span", "xling_jax report"), _theme_switch(), class_="top")
+    body = element("body", bar, element("main", *contents, *articles), element("script", Markup(SCRIPT)))
+    return f'<!doctype html>\n<html lang="en">{element("head", *top)}{body}</html>\n'
 
 
 def article(experiment: ExperimentReport) -> Markup:
     """Returns one experiment: question, answer, targets, curves, method, provenance."""
     record = experiment.record
-    parts = [element("h1", record.question)]
-    if record.synthetic:
-        words = "Synthetic data: generated languages. These numbers say nothing of real ones."
-        parts.append(
-            element("div", element("strong", "Synthetic data"), words.removeprefix("Synthetic data"), class_="banner")
-        )
-    parts.append(_answer(experiment.answer))
-    parts.append(_languages(record))
-    for target in experiment.targets:
-        tables = [piece for table in target.tables for piece in _section(table)]
-        figures = [_figure(drawing) for drawing in target.drawings]
-        parts += [element("h2", target.name), *tables, element("div", *figures, class_="figures")]
-    parts.append(element("h2", "Training"))
-    parts += [piece for table in experiment.stages for piece in _section(table)]
-    curves = [_figure(drawing) for drawing in experiment.curves]
-    parts.append(
-        element("div", *curves, class_="curves")
-        if curves
-        else element("p", "No training curve was found.", class_="note")
-    )
-    parts += [element("h2", "Method"), *(element("p", text) for text in METHOD), element("p", SOURCES, class_="note")]
-    parts += [element("h2", "Provenance"), *_provenance(record)]
+    parts = [element("h1", record.question), *_banner(record.synthetic), *_results(experiment, 2), *_method(2)]
+    parts += [element("h2", "Provenance"), *_provenance(record, {}), *_stages(record, 3)]
     return element("article", *parts, id=record.name)
 
 
-def table_element(table: Table) -> Markup:
-    """Returns a table of numbers: groups and columns in the head, bounds in the foot."""
-    groups = [
-        element("th", *([element("span", group)] if group else []), colspan=str(len(list(members))), scope="colgroup")
-        for group, members in itertools.groupby(column.group for column in table.columns)
-    ]
-    heads = [
-        element("th", element("button", column.label, title=_language_name(column.label)), scope="col")
-        for column in table.columns
-    ]
-    corner = element("th", "")
-    body = [_row(row, table) for row in table.rows if row.kind != "bound"]
-    foot = [_row(row, table) for row in table.rows if row.kind == "bound"]
-    inside = (
-        element("thead", element("tr", corner, *groups, class_="group"), element("tr", corner, *heads)),
-        element("tbody", *body),
-        *([element("tfoot", *foot)] if foot else []),
+def study_article(study: StudyReport) -> Markup:
+    """Returns a study: question, answers, claims, its own tables and drawings, its experiments folded, provenance."""
+    parts = [element("h1", study.question), *_banner(study.synthetic)]
+    parts += [element("p", f"Study {study.name}, size {study.size}, {count(study.experiments, 'experiment')}.")]
+    parts += map(answer_element, study.answers)
+    if study.claims:
+        parts += [element("h2", "Claims"), *list(section(study.claims_table, 3))[1:]]
+    for part in study.sections:
+        parts += [element("h2", part.title), *([element("p", part.note, class_="note")] if part.note else [])]
+        parts += [piece for table in part.tables for piece in section(table, 3)]
+        parts += [figures(part.drawings)] if part.drawings else []
+    parts += _method(2)
+    parts += [element("h2", "Experiments"), *(_folded_experiment(experiment) for experiment in study.experiments)]
+    parts += [element("h2", "Provenance"), element("pre", study.command), facts(_study_facts(study))]
+    for origin in study.origins:
+        parts += [element("h3", origin.record.name), *_provenance(origin.record, _spent(origin))]
+        parts += _stages(origin.record, 4)
+    return element("article", *parts, id=f"study-{study.name}")
+
+
+def _folded_experiment(experiment: ExperimentReport) -> Markup:
+    record, answer = experiment.record, experiment.answer
+    summary = element("span", element("strong", record.name), Markup("<br>"), answer.sentence)
+    return folded(
+        summary, element("h3", record.question), *_results(experiment, 4), class_="experiment", id=record.name
     )
-    classes = "scores pinned" if table.columns[-1].kind == "mean" else "scores"
-    return element("div", element("table", *inside, class_=classes), class_="scroll", tabindex="0")
 
 
-def _row(row: Row, table: Table) -> Markup:
-    cells = [_number(number, row, column) for number, column in zip(row.numbers, table.columns, strict=True)]
-    return element("tr", element("th", row.label, scope="row"), *cells)
+def _results(experiment: ExperimentReport, level: int) -> Iterable[Markup]:
+    """Yields the answer, the tables and figures of each target, and the training, below titles of that level."""
+    yield answer_element(experiment.answer)
+    yield _languages(experiment.record)
+    for target in experiment.targets:
+        yield element(f"h{level}", target.name)
+        yield from (piece for table in target.tables for piece in section(table, level + 1))
+        yield figures(target.drawings)
+    yield element(f"h{level}", "Training")
+    yield from (piece for table in experiment.stages for piece in section(table, level + 1))
+    if experiment.curves:
+        yield figures(experiment.curves, "curves")
+    else:
+        yield element("p", "No training curve was found.", class_="note")
 
 
-def _number(number: Number, row: Row, column: Column) -> Markup:
-    kind = number_kind(row, column)
-    below = range_text(number, kind)
-    classes = " ".join(
-        name
-        for name in (number.state.replace(" ", "-"), column.kind)
-        if name not in ("ok", "language", "source", "none", "value", "measure")
-    )
-    value = None if number.value is None else f"{number.value:.6f}"
-    text = value_text(number, kind).replace("-", "−")
-    small = [element("small", below.replace("[-", "[−").replace(" -", " −"))] if below else []
-    hint = number.note if number.constant else None
-    return element("td", text, *small, class_=classes or None, data_value=value, title=hint)
+def _method(level: int) -> list[Markup]:
+    texts = [element("p", text) for text in METHOD]
+    return [element(f"h{level}", "Method"), *texts, element("p", SOURCES, class_="note")]
 
 
-def _section(table: Table) -> Iterable[Markup]:
-    yield element("h3", table.title.split(": ")[-1].capitalize())
-    yield element("p", table.note, class_="note")
-    yield table_element(table)
-    for words in legend(table):
-        yield element("p", words, class_="note")
+def _banner(synthetic: bool) -> list[Markup]:
+    """Returns what has to be read before any number of generated languages."""
+    strong, rest = element("strong", "Synthetic data"), ": generated languages. These numbers say nothing of real ones."
+    return [element("div", strong, rest, class_="banner")] if synthetic else []
 
 
-def _answer(answer: Answer) -> Markup:
-    remarks = [element("p", remark, class_="remark") for remark in answer.remarks]
-    kind = answer.verdict.replace(" ", "-")
-    verdict, sentence = element("p", answer.verdict, class_="verdict"), element("p", answer.sentence, class_="sentence")
-    return element("div", verdict, sentence, *remarks, class_=f"answer {kind}")
-
-
-def _contents(experiments: Sequence[ExperimentReport]) -> Markup:
-    entries = [
-        element("li", element("a", e.record.question, href=f"#{e.record.name}"), Markup("<br>"), e.answer.sentence)
-        for e in experiments
+def _theme_switch() -> Markup:
+    """Returns the switch, which is shown once a script is there to do what it says."""
+    choices = [
+        element(
+            "label",
+            Markup(f'<input type="radio" name="theme" value="{name}"{" checked" * (name == "auto")}>'),
+            element("span", name),
+        )
+        for name in ("auto", "light", "dark")
     ]
-    return element("nav", element("h1", f"{len(experiments)} experiments"), element("ol", *entries))
+    return element("fieldset", element("legend", "Theme"), *choices, id="theme", hidden="")
+
+
+def _counted(experiments: Sequence[ExperimentReport], studies: Sequence[StudyReport]) -> str:
+    parts = ((studies, "study"), (experiments, "experiment"))
+    return ", ".join(count(things, noun).replace("studys", "studies") for things, noun in parts if things)
+
+
+def _contents(experiments: Sequence[ExperimentReport], studies: Sequence[StudyReport]) -> Markup:
+    entries = [(f"study-{study.name}", study.question, study.answers) for study in studies]
+    entries += [(one.record.name, one.record.question, (one.answer,)) for one in experiments]
+    items = [
+        element("li", element("a", question, href=f"#{id}"), *_lines(answers)) for id, question, answers in entries
+    ]
+    return element("nav", element("h1", _counted(experiments, studies)), element("ol", *items))
+
+
+def _lines(answers: Sequence[Answer]) -> list[Markup]:
+    return [element("div", answer.sentence) for answer in answers]
 
 
 def _languages(record: Record) -> Markup:
@@ -162,7 +161,7 @@ def _languages(record: Record) -> Markup:
         element(
             "li",
             element("strong", code),
-            f" {_language_name(code) or ''}",
+            f" {language_name(code) or ''}",
             " (source)" if code == record.source_language else "",
         )
         for code in codes
@@ -170,49 +169,72 @@ def _languages(record: Record) -> Markup:
     return element("ul", *entries, class_="legend note")
 
 
-def _language_name(code: str) -> str | None:
-    return LANGUAGES[code].name if code in LANGUAGES else None
+def _study_facts(study: StudyReport) -> dict[str, str]:
+    """Returns what the whole study took."""
+    trained = sum(origin.trained for origin in study.origins)
+    shared = sum(origin.shared for origin in study.origins)
+    waiting = sum(origin.waiting for origin in study.origins)
+    stages = f"{trained} trained; experiments shared {shared} of them with others"
+    found = {"study": study.name, "size": study.size, "date": study.date, "machine": study.machine}
+    found |= {"versions": _versions(study.versions), "stages": stages + (f", {waiting} not done" if waiting else "")}
+    return found | _time(study.time, study.cost)
 
 
-def _figure(drawing: Drawing) -> Markup:
-    return element("figure", Markup(drawing.inline), element("figcaption", drawing.caption))
+def _spent(origin: Origin) -> dict[str, str]:
+    waiting = f", {origin.waiting} not done" if origin.waiting else ""
+    stages = f"{origin.trained} trained here first, {origin.shared} shared with an experiment above{waiting}"
+    return {"stages": stages} | _time(origin.time, origin.cost)
 
 
-def _provenance(record: Record) -> Iterable[Markup]:
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
-    facts = {
-        "experiment": record.name,
-        "study": record.study or "none",
-        "configuration": record.config_hash,
-        "date": record.date,
-        "machine": record.machine,
-        "versions": versions,
-        "seeds": " ".join(map(str, record.seeds)),
-        "baseline": record.baseline,
-        "selection policies": " ".join(dict.fromkeys(record.policy_of(cell.stage) for cell in record.cells)),
-    }
+def _time(time: Goodput | None, cost: str) -> dict[str, str]:
+    """Returns wall time, goodput and cost, as far as they are known."""
+    known = {}
+    if time and time.wall:
+        known["wall time"] = f"{time.wall:,.0f} s in {time.sessions} session{'s' if time.sessions != 1 else ''}"
+        known["goodput"] = f"{100 * time.goodput:.1f}% of it in training steps that count"
+    return known | ({"cost": cost} if cost else {})
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+
+
+def _provenance(record: Record, more: dict[str, str]) -> Iterable[Markup]:
     yield element("pre", record.command)
-    yield element("dl", *(part for name, text in facts.items() for part in (element("dt", name), element("dd", text))))
-    yield element("h3", "Stages")
-    yield element("p", "A stage is trained once for all cells (arm, seed, target) that rest on it.", class_="note")
-    yield _stages(record)
+    yield facts(
+        {
+            "experiment": record.name,
+            "study": record.study or "none",
+            "configuration": record.config_hash,
+            "date": record.date,
+            "machine": record.machine,
+            "versions": _versions(record.versions),
+            "seeds": " ".join(map(str, record.seeds)),
+            "baseline": record.baseline,
+            "selection policies": " ".join(dict.fromkeys(record.policy_of(cell.stage) for cell in record.cells)),
+        }
+        | more
+    )
     config = json.dumps(record.config, indent=2, sort_keys=True, ensure_ascii=False)
-    yield element("details", element("summary", "Configuration"), element("pre", config))
+    yield folded(f"Configuration of {record.name}", element("pre", config))
 
 
-def _stages(record: Record) -> Markup:
+def _stages(record: Record, level: int) -> Iterable[Markup]:
+    """Yields the stages of an experiment, each with what it starts from and how many cells rest on it."""
+    yield element(f"h{level}", "Stages")
+    yield element("p", "A stage is trained once for all cells (arm, seed, target) that rest on it.", class_="note")
     uses = stage_uses(record)
-    kinds = {"stage": None, "seed": None, "steps": None, "cells": None, "state": "text", "starts from": "text"}
-    heads = [element("th", name, scope="col", class_=kind) for name, kind in kinds.items()]
+    kinds = {"stage": "text", "seed": None, "steps": None, "cells": None, "state": "text", "starts from": "text"}
     rows = []
     for stage in record.stages:
-        seed, state = "–" if stage.seed is None else str(stage.seed), "done" if stage.done else "not done"
-        texts = (seed, f"{stage.steps:,}", str(uses[stage.dir]), state, ", ".join(stage.parents) or "–")
-        cells = [element("td", text, class_=kinds[name]) for name, text in zip([*kinds][1:], texts, strict=True)]
+        numbers = {"seed": stage.seed, "steps": stage.steps, "cells": uses[stage.dir]}
+        cells = [
+            element("td", "–" if number is None else f"{number:,}", data_value=None if number is None else str(number))
+            for number in numbers.values()
+        ]
+        texts = ("done" if stage.done else "not done", ", ".join(stage.parents) or "–")
+        cells += [element("td", text, class_="text") for text in texts]
         rows.append(element("tr", element("th", element("code", stage.dir), scope="row"), *cells))
+    heads = [head(name, class_=kind) for name, kind in kinds.items()]
     inside = element("thead", element("tr", *heads)), element("tbody", *rows)
-    return element("div", element("table", *inside), class_="scroll", tabindex="0")
-
-
-def _escaped(part: str) -> str:
-    return part if isinstance(part, Markup) else html.escape(part)
+    yield scroll(element("table", *inside), f"Stages of {record.name}")

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.text import Text
 
 from xling_jax.report.answer import Answer
 from xling_jax.report.contents import ExperimentReport
+from xling_jax.report.study_report import StudyReport
 from xling_jax.report.table import Column, Number, Row, Table
 
 PADDING = 3  # spaces a column of the terminal costs beside its text
@@ -48,7 +49,7 @@ def range_text(number: Number, kind: str) -> str:
     if number.low is None or number.high is None:
         return ""
     if kind == "gain":
-        return f"[{number.low:.1f}, {number.high:.1f}]"
+        return f"[{number.low:.{number.digits}f}, {number.high:.{number.digits}f}]"
     return f"{number.low:.{number.digits}f}–{number.high:.{number.digits}f}" if number.low != number.high else ""
 
 
@@ -57,54 +58,95 @@ def is_interesting(column: Column, kind: str) -> bool:
     return column.kind != ("language" if kind == "gain" else "group")
 
 
-def markdown(experiments: Iterable[ExperimentReport]) -> str:
-    """Returns all experiments' answers and tables as Markdown."""
+def markdown(experiments: Iterable[ExperimentReport], studies: Iterable[StudyReport] = ()) -> str:
+    """Returns answers and tables as Markdown: those of each study and its experiments, then of all others."""
     parts = []
-    for experiment in experiments:
-        record, answer = experiment.record, experiment.answer
-        parts += [f"# {_cell(record.name)}", f"{_cell(record.question)}", f"**{_cell(answer.sentence)}**"]
-        parts += [_cell(remark) for remark in answer.remarks]
-        parts += ["Synthetic data."] if record.synthetic else []
-        versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()))
-        parts += [f"Made on {record.date} on {_cell(record.machine)} ({versions}) by:", f"    {record.command}"]
-        for table in experiment.tables:
-            parts += [f"## {_cell(table.title)}", _cell(table.note), _markdown_table(table), *legend(table)]
+    for study in studies:
+        parts += [f"# {_cell(study.name)}", _cell(study.question)]
+        for answer in study.answers:
+            parts += [f"**{_cell(answer.sentence)}**", *map(_cell, answer.remarks)]
+        parts += ["Synthetic data."] if study.synthetic else []
+        parts += _markdown_origin(study.date, study.machine, study.versions, study.command)
+        parts += [part for table in study.tables for part in _markdown_part(table)]
+        parts += [part for experiment in study.experiments for part in _markdown_experiment(experiment)]
+    parts += [part for experiment in experiments for part in _markdown_experiment(experiment)]
     return "\n\n".join(parts) + "\n"
 
 
-def comma_separated(experiments: Iterable[ExperimentReport]) -> str:
-    """Returns every number of every table, one in a line, in full precision."""
+def owned_tables(
+    experiments: Iterable[ExperimentReport], studies: Iterable[StudyReport] = ()
+) -> Iterable[tuple[str, str, Table]]:
+    """Yields every table with whose it is, the name of a study or of an experiment, and its target, or ""."""
+    for study in studies:
+        yield from ((study.name, "", table) for table in study.tables)
+        yield from owned_tables(study.experiments)
+    for experiment in experiments:
+        yield from ((experiment.record.name, target, table) for target, table in experiment.named_tables)
+
+
+def comma_separated(experiments: Iterable[ExperimentReport], studies: Iterable[StudyReport] = ()) -> str:
+    """Returns every number of every table, one in a line, in full precision; a study's own stand under its name."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for experiment in experiments:
-        for target, table in experiment.named_tables:
-            for row in table.rows:
-                for column, number in zip(table.columns, row.numbers, strict=True):
-                    measured = [number.value, number.low, number.high]
-                    place = [experiment.record.name, target, table.name, row.label, _column_name(column)]
-                    writer.writerow(
-                        [*place, *("" if x is None else repr(x) for x in measured), number.state, number.note]
-                    )
+    for owner, target, table in owned_tables(experiments, studies):
+        for row in table.rows:
+            for column, number in zip(table.columns, row.numbers, strict=True):
+                measured = [number.value, number.low, number.high]
+                place = [owner, target, table.name, row.label, column_name(column)]
+                writer.writerow([*place, *("" if x is None else repr(x) for x in measured), number.state, number.note])
     return text.getvalue()
 
 
-def terminal(experiments: Iterable[ExperimentReport], width: int) -> str:
-    """Returns the report for a terminal of that many characters: scores with floors, gains, the answer."""
+def terminal(experiments: Iterable[ExperimentReport], width: int, studies: Iterable[StudyReport] = ()) -> str:
+    """Returns the report for a terminal of that many characters: scores with floors, gains, the answer.
+
+    Of a study, its claims and its answers; its experiments are in the report.
+    """
     console = Console(file=io.StringIO(), width=width, color_system=None, legacy_windows=False)
     for experiment in experiments:
         console.print(Text(f"{experiment.record.name}: {experiment.record.question}"))
         for table in (table for table in experiment.tables if table.name in IN_TERMINAL):
-            console.print()
-            console.print(Text(table.title))
-            for grid in _grids(table, width):
-                console.print(grid)
-            for words in legend(table):
-                console.print(Text(words))
+            _print_table(console, table, width)
         console.print()
         console.print(Text("\n".join(_answer_lines(experiment.answer, experiment.record.synthetic))))
+    for study in studies:
+        console.print(Text(f"{study.name}: {study.question}"))
+        if study.claims:
+            _print_table(console, study.claims_table, width)
+        for answer in study.answers:
+            console.print()
+            console.print(Text("\n".join(_answer_lines(answer, study.synthetic))))
     assert isinstance(console.file, io.StringIO), "the console writes to memory"
     return console.file.getvalue()
+
+
+def _print_table(console: Console, table: Table, width: int) -> None:
+    console.print()
+    console.print(Text(table.title))
+    for grid in _grids(table, width):
+        console.print(grid)
+    for words in legend(table):
+        console.print(Text(words))
+
+
+def _markdown_experiment(experiment: ExperimentReport) -> Iterable[str]:
+    record, answer = experiment.record, experiment.answer
+    yield from (f"# {_cell(record.name)}", f"{_cell(record.question)}", f"**{_cell(answer.sentence)}**")
+    yield from map(_cell, answer.remarks)
+    if record.synthetic:
+        yield "Synthetic data."
+    yield from _markdown_origin(record.date, record.machine, record.versions, record.command)
+    yield from (part for table in experiment.tables for part in _markdown_part(table))
+
+
+def _markdown_origin(date: str, machine: str, versions: Mapping[str, str], command: str) -> Iterable[str]:
+    listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
+    return f"Made on {date} on {_cell(machine)} ({listed}) by:", f"    {command}"
+
+
+def _markdown_part(table: Table) -> Iterable[str]:
+    return f"## {_cell(table.title)}", _cell(table.note), _markdown_table(table), *legend(table)
 
 
 def _answer_lines(answer: Answer, synthetic: bool) -> list[str]:
@@ -120,7 +162,7 @@ def _grids(table: Table, width: int) -> Iterable[Grid]:
     pieces: list[list[int]] = [[]]
     used = label_width
     for place in shown:
-        lines = [line for text in (*texts[place], _column_name(table.columns[place])) for line in text.split("\n")]
+        lines = [line for text in (*texts[place], column_name(table.columns[place])) for line in text.split("\n")]
         size = max(map(len, lines)) + PADDING
         if pieces[-1] and used + size > width:
             pieces.append([])
@@ -131,7 +173,7 @@ def _grids(table: Table, width: int) -> Iterable[Grid]:
         grid = Grid(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
         grid.add_column("", no_wrap=True)
         for place in piece:
-            grid.add_column(Text(_column_name(table.columns[place])), justify="right", no_wrap=True)
+            grid.add_column(Text(column_name(table.columns[place])), justify="right", no_wrap=True)
         for index, row in enumerate(table.rows):
             grid.add_row(Text(row.label.replace("−", "-")), *(Text(texts[place][index]) for place in piece))
         yield grid
@@ -143,13 +185,14 @@ def _terminal_cell(row: Row, place: int, column: Column) -> str:
     return value_text(number, kind) + (f"\n{below}" if below else "")
 
 
-def _column_name(column: Column) -> str:
+def column_name(column: Column) -> str:
+    """Returns a column's name where its group does not stand above it."""
     prefix = {"group": "mean ", "measure": f"{column.group}: "}.get(column.kind, "")
     return prefix + column.label
 
 
 def _markdown_table(table: Table) -> str:
-    rows: list[Sequence[str]] = [["", *(_cell(_column_name(column)) for column in table.columns)]]
+    rows: list[Sequence[str]] = [["", *(_cell(column_name(column)) for column in table.columns)]]
     rows.append(["---", *["---:"] * len(table.columns)])
     for row in table.rows:
         pairs = zip(row.numbers, table.columns, strict=True)

@@ -9,7 +9,8 @@ class Column:
     """What stands in a column: a language, a mean over languages, or another number of the row.
 
     `kind`: source, language, group or mean; where columns are no languages: value, measure for one that has its
-    name only together with its group, or gain for a difference in points.
+    name only together with its group, gain for a difference in points, or verdict for what a number's state says of a
+    claim.
     """
 
     label: str
@@ -39,6 +40,7 @@ class Number:
 
 
 NONE = Number(None, state="none")
+VERDICT = "verdict"  # the kind of a column
 NO_SEED = "every seed collapsed"  # the note where nothing is left to average
 
 
@@ -53,13 +55,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One table of the report, of scores or of gains, in percent or points."""
+    """One table of the report, of scores or of gains, in percent or points. `names` says what its rows are."""
 
     name: str
     title: str
     note: str
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
+    names: str = "name"
 
     def column(self, kind: str) -> int | None:
         """Returns the place of the last column of a kind."""
