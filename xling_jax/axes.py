@@ -10,8 +10,8 @@ An array's name ends in its axes: `tokens_BxL` is batch by length. The letters:
     M  masked positions of a batch;  N  items of a data set; queries of a search
        candidates of a search;
        items of a language, if fewer
-    R  draws of a bootstrap          S  seeds; segments of a packed row
-    G  languages                     A  averages over languages
+    R  replicates                    S  seeds; segments of a packed row
+    G  languages                     A  arms
     W  beams of a search             E  hidden states: the embeddings, and what each layer makes
     P  places of keys                J  heads of keys and values, each shared by I heads of queries
 

@@ -98,7 +98,7 @@ def test_interval_of_a_gap(make_workdir):
             results.write_text("".join(set_value(row, language, 25.0 * right.count("1")) for row in rows))
     found = numbers(gap_table(*collected_from(workdir)), "english")
     assert found["gap"].value == 50.0
-    assert found["gap"].error == pytest.approx(100 * (0.75**0.5) / 20, rel=0.08), "2000 draws"
+    assert found["gap"].error == pytest.approx(100 * (0.75 / 399) ** 0.5)
     change = found["gap − that of none"]
     assert (change.value, change.low, change.high) == (0.0, 0.0, 0.0), "both arms answer every item alike"
 

@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 from work_folders import ARMS, LANGUAGES, RIGHT, SEEDS, collected_from, row
 
-from xling_jax.report.intervals import intervals
+from xling_jax.errors import DataError
+from xling_jax.report.intervals import contrast_number, gain_weights, intervals, measured
+from xling_jax.report.statistics import combined, contrast
 
 QDA = [{"qda": 1.0}]
 
@@ -83,3 +85,31 @@ def test_an_arm_with_missing_languages_does_not_hinder_others(make_workdir):
     assert only(intervals(collected, target, ("english", "none"), QDA)).value == 12.5
     lacking = only(intervals(collected, target, ("multilingual", "none"), QDA))
     assert (lacking.state, lacking.note) == ("missing", "multilingual seed 0 qda")
+
+
+def test_a_contrast_of_two_experiments(make_workdir):
+    """The gain of english in the second, where its seed 1 has qda as seed 1 of multilingual, less that in the first."""
+    first, _ = collected_from(make_workdir())
+    second, _ = collected_from(make_workdir(name="other"))
+    second.items["english", 1, "qa2", "qda"] = second.items["multilingual", 1, "qa2", "qda"]
+    gains = [gain_weights(name, "qa2", ("english", "none"), {"qda": 1.0}) for name in ("other", "tiny")]
+    weights = combined([(1, gains[0]), (-1, gains[1])])
+    cells = measured([first, second], weights, SEEDS)
+    found = contrast(cells, weights)
+    assert found.by_seed == (0.0, 50.0), "items 1 and 2 of four, under seed 1"
+    shared = contrast(cells, {key: weight for key, weight in weights.items() if key[1] == "none"})
+    assert (shared.value, shared.error) == (0.0, 0.0), "the same answers to the same items cancel"
+    only_first = contrast_number([first, second], {("tiny", "english", "qa2", "qms"): 1.0}, SEEDS)
+    assert (only_first.state, only_first.note) == ("missing", "tiny: english seed 0 qms, tiny: english seed 1 qms")
+
+
+def test_experiments_must_have_the_same_items(make_workdir):
+    first, _ = collected_from(make_workdir())
+    workdir = make_workdir(name="other")
+    for arm, seed in RIGHT:
+        path = workdir.items(arm, seed, "qda")
+        path.write_text(path.read_text().replace('"id": "3"', '"id": "33"'))
+    second, _ = collected_from(workdir)
+    keys = [(name, "english", "qa2", "qda") for name in ("tiny", "other")]
+    with pytest.raises(DataError, match="are not of the same items"):
+        measured([first, second], keys, SEEDS)

@@ -71,7 +71,7 @@ def test_page(report):
     assert "Synthetic data" in page
     assert re.search(r'<td class="mean" data-value="81.250000">81.3<small>75.0–87.5</small>|>81.2<small>', page)
     assert '<td class="floor" data-value="12.500000">12.5†' in page
-    assert "95% interval [0.0, " in page
+    assert "95% interval [-5.5, 80.5]" in page
     assert "undecided at this size" in page
     assert "prefers-color-scheme:dark" in page
     assert "xling run --config=configs/tiny.py" in page
@@ -142,7 +142,7 @@ def test_one_arm_one_seed_one_language(make_workdir, tmp_path):
     cells = [{"arm": "none", "seed": 0, "target": "qa2", "stage": "none_qa2_s0-bb"}]
     write_report([make_workdir(**alone, cells=cells).path], tmp_path)
     text = (tmp_path / "tables.md").read_text()
-    assert "| none | 100.0 | 50.0 | +50.0 [0.0, 100.0] | – |" in text, "gap"
+    assert "| none | 100.0 | 50.0 | +50.0 [-41.9, 141.9] | – |" in text, "gap"
     assert "| family generated (1: qnd) | 20.0 | 50.0 |" in text
     assert "| qnd | 50.0 | 50.0 | 50.0 | 0.0 |" in text and "mean of" not in text, "consistency"
 

@@ -1,127 +1,272 @@
-"""Gains by hand, intervals by enumeration, coverage by simulation."""
+"""Contrasts by hand, their noise by hand, and coverage by integrals and by simulated studies."""
+
+import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from xling_jax.report.statistics import DRAWS, Sums, draw_counts, gains, resample, scores
+from benchmarks.simulated import Condition, mean_gain, mean_weights, studies
+from xling_jax.report.statistics import (
+    SMALLEST_P,
+    Noise,
+    combined,
+    contrast,
+    half_width,
+    item_places,
+    measure,
+    merged,
+    noise_of,
+    p_values,
+    pooled,
+    stacked,
+)
 
-ONE_MEAN = np.full((1, 2), 0.5)
+# The study of `conftest.py`: arms by languages, right answers of four items under two seeds.
+RIGHT = {
+    ("multilingual", "qnd"): ("1111", "1110"),
+    ("multilingual", "qda"): ("0111", "0111"),
+    ("english", "qnd"): ("1110", "1100"),
+    ("english", "qda"): ("0001", "0001"),
+}
+CELLS = {}
+GAIN = {key: 0.5 if key[0] == "multilingual" else -0.5 for key in RIGHT}
 
 
-def ones(num_SxGxN) -> list[Sums]:
-    """An arm whose items count one each."""
-    num = np.array(num_SxGxN, float)
-    return [Sums(num[:, g], np.ones_like(num[:, g]), slice(None)) for g in range(num.shape[1])]
+def cell(*marks, ids="0123"):
+    num_SxM = np.array([[int(mark) for mark in seed] for seed in marks], float)
+    return measure(num_SxM, np.ones_like(num_SxM), item_places("qa2.test", ids))
 
 
-def paired_gains(first, second, averages_AxG, seed=0, draws=DRAWS):
-    items = first[0].num_SxM.shape[1]
-    return gains(*resample([first, second], items, seed, draws), averages_AxG)
+CELLS.update({key: cell(*marks) for key, marks in RIGHT.items()})
 
 
 def test_scores_are_ratios_of_sums():
-    """Chunk F1 of three sentences, 2 * correct over predicted + gold: (2 + 0 + 4) / (3 + 2 + 5) = 60 percent."""
-    sums = [Sums(np.array([[2.0, 0.0, 4.0]]), np.array([[3.0, 2.0, 5.0]]), slice(None))]
-    assert scores(np.ones((1, 3)), sums).item() == pytest.approx(60.0), "the mean of ratios would be 48.9"
-    twice_the_last = scores(np.array([[1.0, 0.0, 2.0]]), sums)
-    assert twice_the_last.item() == pytest.approx(100 * 10 / 13), "an item drawn twice adds twice"
-    assert scores(np.zeros((1, 3)), sums).item() == 0.0, "nothing predicted and nothing to find scores 0"
+    """Chunk F1 of three sentences, 2 * correct over predicted + gold: (2 + 0 + 4) / (3 + 2 + 5) = 60 percent.
 
-
-def test_a_language_with_some_of_the_items():
-    """The items of a language are counted where they stand, whether together or apart."""
-    weights_RxN = np.array([[2.0, 0.0, 1.0, 3.0]])
-    num, den = np.array([[1.0, 0.0]]), np.ones((1, 2))
-    apart, together = Sums(num, den, np.array([0, 3])), Sums(num, den, slice(2, 4))
-    assert scores(weights_RxN, [apart, together]).tolist() == [[[40.0, 25.0]]], "2 of 2 + 3; 1 of 1 + 3"
-
-
-def test_one_arm_alone():
-    """A gain over nothing is the arm's own score; a difference of languages is drawn item by item."""
-    arm = ones([[[1, 1, 1, 0], [0, 0, 0, 1]]])
-    (draws,) = resample([arm], items=4)
-    score, difference = gains(draws, None, np.array([[1.0, 0.0], [1.0, -1.0]]))
-    assert (score.value, difference.value) == (75.0, 50.0)
-    assert difference.error == pytest.approx(100 * np.sqrt(0.75) / 2, rel=0.08), "an item adds +1 or -1, mean 0.5"
-
-
-def test_gain_is_mean_over_seeds_and_languages():
-    first = ones([[[1, 1, 1, 1], [0, 1, 1, 1]], [[1, 1, 1, 0], [0, 1, 1, 1]]])
-    second = ones([[[1, 1, 1, 0], [0, 0, 0, 1]], [[1, 1, 0, 0], [0, 0, 0, 1]]])
-    by_language = paired_gains(first, second, np.eye(2))
-    assert [gain.value for gain in by_language] == pytest.approx([25.0, 50.0])
-    (mean,) = paired_gains(first, second, ONE_MEAN)
-    assert mean.value == pytest.approx(37.5)
-
-
-def test_bootstrap_matches_enumeration():
-    """The study of `conftest.py`: one seed of two is drawn, then four items of four, in both languages at once.
-
-    Under seed 0, items 1, 2 and 3 gain 12.5 points each, so the gain is 0 in (1/4)^4 of the draws; under seed 1 only
-    items 1 and 2 gain, so it is 0 in (1/2)^4. Together 0.0332; languages drawn apart would make it 0.0122.
+    Left out one after another: 4 / 7, 6 / 8 and 2 / 5; an infinitesimal weight w of a sentence pulls the
+    score to (6 + w num) / (10 + w den), by (num - 0.6 den) / 10.
     """
-    first = ones([[[1, 1, 1, 1], [0, 1, 1, 1]], [[1, 1, 1, 0], [0, 1, 1, 1]]])
-    second = ones([[[1, 1, 1, 0], [0, 0, 0, 1]], [[1, 1, 0, 0], [0, 0, 0, 1]]])
-    draws = resample([first, second], items=4, draws=20_000)
-    gain_RxSxG = draws[0].score_RxSxG - draws[1].score_RxSxG
-    gain_R = np.einsum("rs,rsg->rg", draws[0].picked_RxS, gain_RxSxG).mean(axis=1)
-    at_zero = np.mean(np.abs(gain_R) < 1e-9)
-    assert at_zero == pytest.approx((1 / 256 + 1 / 16) / 2, abs=0.004), "four standard errors of 20,000 draws are 0.005"
+    found = measure(np.array([[2.0, 0.0, 4.0]]), np.array([[3.0, 2.0, 5.0]]), np.arange(3))
+    assert found.score_S.tolist() == pytest.approx([60.0]), "the mean of ratios would be 48.9"
+    assert found.pull_SxM[0].tolist() == pytest.approx([2.0, -12.0, 10.0])
+    nothing = measure(np.zeros((1, 3)), np.zeros((1, 3)), np.arange(3))
+    assert nothing.score_S.tolist() == [0.0] and not nothing.pull_SxM.any(), "nothing predicted, nothing to find"
+
+
+def test_a_gain_by_hand():
+    """Gains of the four items, mean over both languages, in quarters of the 37.5 points:
+
+    seed 0: 0, 12.5, 12.5, 12.5    seed 1: 0, 12.5, 25, 0    less 9.375 each, as they pull on a mean.
+
+    Both seeds gain 37.5, so nothing is between seeds. Mean pulls -9.375, 3.125, 9.375, -3.125 have squares that sum
+    to 195.3125, times 4 / 3 is 260.4167. Items 2 and 3 differ by 12.5 between seeds: two variances of 78.125, of which
+    half is in the mean of two seeds. 260.4167 - 78.125 = 182.2917.
+    """
+    found = contrast(CELLS, GAIN)
+    assert (found.value, found.by_seed) == (37.5, (37.5, 37.5))
+    noise = found.noise
+    assert (noise.between, noise.interaction, noise.seeds) == (0.0, pytest.approx(156.25), 2)
+    assert noise.items == pytest.approx(182.2917, abs=1e-4)
+    assert found.error == pytest.approx(182.2917**0.5, abs=1e-4)
+    fourth = 2 * (9.375**4 + 3.125**4)
+    assert noise.items_df == pytest.approx(min(3, 2 * 195.3125**2 / (fourth - 195.3125**2 / 4)))
+
+
+def test_contrasts_of_contrasts():
+    by_language = [
+        {(arm, code): sign for arm, sign in (("multilingual", 1), ("english", -1))} for code in ("qnd", "qda")
+    ]
+    assert [contrast(CELLS, weights).value for weights in by_language] == [25.0, 50.0]
+    assert contrast(CELLS, combined([(0.5, by_language[0]), (0.5, by_language[1])])) == contrast(CELLS, GAIN)
+    assert contrast(CELLS, combined([(-1, by_language[0]), (1, by_language[1])])).value == 25.0
+    assert contrast(CELLS, {("english", "qda"): 1.0}).value == 25.0
 
 
 def test_swapped_arms_mirror_the_interval():
-    rng = np.random.default_rng(1)
-    first, second = (ones(rng.random((3, 2, 40)) < p) for p in (0.7, 0.5))
-    there, back = paired_gains(first, second, ONE_MEAN)[0], paired_gains(second, first, ONE_MEAN)[0]
-    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
-    assert there == paired_gains(first, second, ONE_MEAN)[0], "the same seed gives the same interval"
+    there, back = contrast(CELLS, GAIN), contrast(CELLS, {key: -weight for key, weight in GAIN.items()})
+    assert back.interval() == pytest.approx(tuple(-end for end in reversed(there.interval())))
+    assert back.p_value == there.p_value
 
 
-def test_variance_between_seeds_is_unbiased():
-    """Items all alike leave only the seeds: gains 10 and 20 make 15 with standard error 5, at two seeds."""
-    first = ones(np.broadcast_to(np.array([0.1, 0.2])[:, None, None], (2, 2, 5)))
-    (gain,) = paired_gains(first, ones(np.zeros((2, 2, 5))), ONE_MEAN)
-    assert gain.value == pytest.approx(15.0)
-    assert gain.error == pytest.approx(5.0, abs=0.05), "drawing S seeds instead of S - 1 gives 3.5"
+def test_items_are_joined_by_id():
+    """A language with two of the items, in another order: what is known of items 3 and 1 moves with them."""
+    some = cell("10", "11", ids="31")
+    whole = {"all": CELLS["english", "qnd"], "some": some}
+    noise = contrast(whole, {"all": 1.0, "some": 1.0}).noise
+    place = {name: item_places("qa2.test", [name])[0] for name in "0123"}
+    assert sorted(place[name] for name in "31") == some.place_M.tolist()
+    for one in (some, cell("01", "11", ids="13")):
+        assert dict(zip(one.place_M, one.pull_SxM[0], strict=True)) == {place["3"]: 25.0, place["1"]: -25.0}
+    pull = np.zeros((2, 4))
+    for at, name in enumerate("0123"):
+        for one in whole.values():
+            pull[:, at] += one.pull_SxM[:, one.place_M == place[name]].sum(axis=1)
+    by_hand = noise_of(whole["all"].score_S + some.score_S, pull)
+    assert dataclasses.astuple(noise) == pytest.approx(dataclasses.astuple(by_hand))
+    other = measure(np.array([[1.0, 0.0], [1.0, 1.0]]), np.ones((2, 2)), item_places("qa3.test", "31"))
+    assert contrast({"all": whole["all"], "some": other}, {"all": 1.0, "some": 1.0}).noise != noise, "other test set"
+
+
+def test_items_that_are_translations_count_once():
+    """A score averaged over two languages with the same answers is known no better than in one."""
+    alone = contrast({"a": cell("1101")}, {"a": 1.0})
+    twice = contrast({"a": cell("1101"), "b": cell("1101")}, {"a": 0.5, "b": 0.5})
+    assert twice == alone
 
 
 def test_one_seed_leaves_the_items():
-    right = np.arange(100) < 60
-    (gain,) = paired_gains(ones([[right]]), ones(np.zeros((1, 1, 100))), np.ones((1, 1)))
-    assert gain.error == pytest.approx(100 * np.sqrt(0.6 * 0.4 / 100), rel=0.08)
+    """60 of 100 right: the textbook's standard error of a share, with n - 1."""
+    right = np.arange(100)[None] < 60
+    found = contrast({"a": measure(right.astype(float), np.ones((1, 100)), np.arange(100))}, {"a": 1.0})
+    assert found.error == pytest.approx(100 * (0.6 * 0.4 / 99) ** 0.5)
+    half = stats.t.isf(0.025, found.noise.items_df) * found.error
+    assert found.interval() == pytest.approx((60 - half, 60 + half))
 
 
-def test_counts_are_a_resample():
-    counts = draw_counts(np.random.default_rng(0), draws=50, size=7, among=4)
-    assert counts.shape == (50, 4)
-    assert (counts.sum(axis=1) == 7).all()
+def test_few_items_that_differ_have_few_degrees_of_freedom():
+    """Of 100 items 4 pull by 1: their squares and fourth powers sum to 4, so 2 * 16 / (4 - 16 / 100) = 8.33."""
+    pull_SxN = np.where(np.arange(100) < 4, 1.0, 0.0)[None]
+    assert noise_of(np.zeros(1), pull_SxN).items_df == pytest.approx(25 / 3)
+    assert noise_of(np.zeros(1), np.where(pull_SxN > 0, 1.0, -1.0)).items_df == 99.0, "all alike: as many as there are"
 
 
-def simulated_coverage(seeds: int, spread: float, studies: int = 200) -> float:
-    """Returns how often the interval holds a true gain of 10 points.
-
-    100 parallel items in 4 languages: an item's difficulty is shared by languages and arms, answers are drawn
-    from it. `spread` is the standard deviation between seeds of the gain; without it the gain of one
-    seed would have a standard error of 3.5 points.
-    """
-    rng = np.random.default_rng(0)
-    hits = 0
-    for study in range(studies):
-        difficulty = rng.uniform(-0.2, 0.2, size=100)
-        arms = []
-        for effect in (0.1, 0.0):
-            run = rng.normal(0, spread / 100 / np.sqrt(2), size=(seeds, 1, 1))
-            arms.append(ones(rng.random((seeds, 4, 100)) < 0.5 + effect + difficulty + run))
-        (gain,) = paired_gains(*arms, np.full((1, 4), 0.25), seed=study, draws=200)
-        hits += gain.low <= 10 <= gain.high
-    return hits / studies
+def test_without_noise_of_items_it_is_students_t():
+    """Items all alike leave only the seeds: gains 10, 20 and 60 make 30 with SciPy's interval of three numbers."""
+    num_SxM = np.broadcast_to(np.array([[0.1], [0.2], [0.6]]), (3, 5))
+    found = contrast({"a": measure(num_SxM, np.ones((3, 5)), np.arange(5))}, {"a": 1.0})
+    student = stats.ttest_1samp([10.0, 20.0, 60.0], 0)
+    ends = student.confidence_interval(0.95)
+    assert found.interval() == pytest.approx((ends.low, ends.high))
+    assert found.p_value == pytest.approx(student.pvalue, rel=1e-9)
 
 
-# Bands are the coverage of 2000 studies, give or take three standard errors of 200.
+def test_between_both_ends_by_hand():
+    """Two seeds, b = 4 and C = 9 with as many items as one likes: w = 64 / (16 + 0.06 * 81) = 3.0681."""
+    w = 64 / (16 + 0.06 * 81)
+    half = (stats.norm.isf(0.025) ** 2 * (13 - w) + stats.t.isf(0.025, 1) ** 2 * w) ** 0.5
+    assert half_width(0.05, 4, 9, 1, np.inf) == pytest.approx(half)
+
+
+def test_p_values_are_where_the_interval_ends():
+    noise = Noise(2, 8.0, 1.0, 9.0, 1.0, 50.0)
+    for value in (1.0, 12.0, 300.0):
+        p = float(p_values(value, 4.0, 9.0, 1.0, 50.0))
+        assert noise.half_width(1 - p) == pytest.approx(value, rel=1e-6)
+    assert p_values(1e30, 4.0, 9.0, 1.0, 50.0) == pytest.approx(SMALLEST_P)
+    assert p_values(0.0, 4.0, 9.0, 1.0, 50.0) == 1.0 == p_values(0.0, 0.0, 0.0, 1.0, 1.0)
+
+
+RATIOS = np.concatenate([[0], np.geomspace(0.01, 3000, 45)])  # variance from seeds over that from items
+
+
+def missed(alpha: float, df: int) -> np.ndarray:
+    """Returns for each ratio how often an interval misses, by an integral over the estimate of the seeds' variance."""
+    drawn = stats.chi2.ppf((np.arange(4000) + 0.5) / 4000, df) / df
+    halves = [half_width(alpha, ratio * drawn, 1.0, df, np.inf) / (1 + ratio) ** 0.5 for ratio in RATIOS]
+    return np.array([2 * stats.norm.sf(half).mean() for half in halves])
+
+
 @pytest.mark.parametrize(
-    ("seeds", "spread", "low", "high"),
-    [(2, 3.5, 0.94, 1.0), (2, 14.0, 0.64, 0.83), (3, 7.0, 0.88, 0.98)],
-    ids=["two seeds, calm", "two seeds, unstable: too short", "three seeds"],
+    ("seeds", "low", "high"), [(2, 94.1, 96.8), (3, 94.9, 96.6), (5, 94.9, 96.2), (10, 94.9, 95.7)]
 )
-def test_coverage(seeds, spread, low, high):
-    assert low <= simulated_coverage(seeds, spread) <= high
+def test_coverage_of_normal_noise(seeds, low, high):
+    """The numbers of the module's head: within 2 points whatever the ratio."""
+    held = 100 * (1 - missed(0.05, seeds - 1))
+    assert low < held.min() and held.max() < high, (held.min(), held.max())
+    assert held.max() - 95 < 2 and 95 - held.min() < 2
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.01, 0.001])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_small_p_values_are_honest(alpha, seeds):
+    """Where many claims ask for a small p, no ratio makes it come out more than a twentieth too often."""
+    assert missed(alpha, seeds - 1).max() < 1.05 * alpha
+
+
+def test_pooled_noise_by_hand():
+    """Three arms under two seeds: 10 20, 14 16, 12 18. Means of arms 15, of seeds 12 and 18, of all 15.
+
+    What is left: -2 2, 2 -2, 0 0: squares sum to 16, over (3 - 1)(2 - 1) df is 8; a gain has twice that.
+    """
+    scores = {"a": (0.10, 0.20), "b": (0.14, 0.16), "c": (0.12, 0.18)}
+    cells = {
+        name: measure(np.repeat(np.array(seeds)[:, None], 4, axis=1), np.ones((2, 4)), np.arange(4))
+        for name, seeds in scores.items()
+    }
+    found = pooled(cells, [(1, {"a": 1.0}), (-1, {"b": 1.0}), (0, {"c": 1.0})])
+    assert (found.noise.between, found.noise.seeds_df) == (pytest.approx(16.0), 2.0)
+    assert contrast(cells, {"a": 1.0, "b": -1.0}).noise.between == pytest.approx(32.0), "by its own two seeds"
+    with pytest.raises(AssertionError, match="factors sum to 0"):
+        pooled(cells, [(1, {"a": 1.0}), (0, {"b": 1.0})])
+
+
+def test_replicates_of_orders_and_seeds():
+    """Two orders under two seeds: merged by order, seeds of one order are one replicate."""
+    both = stacked([cell("1111", "1110"), cell("1000", "1100")])
+    assert both.score_S.tolist() == [100.0, 75.0, 25.0, 50.0]
+    by_order = merged(both, ["first", "first", "second", "second"])
+    assert by_order.score_S.tolist() == [87.5, 37.5]
+    found = contrast({"a": by_order}, {"a": 1.0})
+    assert (found.value, found.noise.between, found.noise.seeds) == (62.5, 1250.0, 2)
+
+
+def test_seeds_must_be_the_same():
+    with pytest.raises(AssertionError, match="the same seeds"):
+        contrast({"a": cell("1111"), "b": cell("1110", "1100")}, {"a": 1.0, "b": -1.0})
+
+
+def held(condition: Condition, count: int, estimate=mean_gain) -> float:
+    """Returns how many of 100 intervals of the gain hold it."""
+    hits = 0
+    for cells, true_A in studies(condition, count):
+        low, high = estimate(cells, condition).interval()
+        hits += low <= true_A[0] - true_A[1] <= high
+    return 100 * hits / count
+
+
+CONDITIONS = [
+    Condition("calm", seeds=2, ratio=0.0),
+    Condition("equal", seeds=2, ratio=1.0, items=150),
+    Condition("unstable", seeds=2, ratio=4.0),
+    Condition("unstable", seeds=3, ratio=4.0),
+    Condition("many seeds", seeds=10, ratio=0.5),
+    Condition("interaction", seeds=3, ratio=1.0, interaction=1.2),
+    Condition("near 100", seeds=3, ratio=1.0, base=0.94, gain=0.03, items=200),
+    Condition("f1", seeds=2, ratio=1.0, metric="f1"),
+]
+
+
+@pytest.mark.parametrize("condition", CONDITIONS, ids=lambda c: f"{c.name}, {c.seeds} seeds")
+def test_coverage(condition):
+    """300 studies: 2 points, and three standard errors of 1.3 points each beside."""
+    assert 89.0 <= held(condition, 300) <= 99.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("ratio", [0.0, 0.5, 1.0, 2.0, 4.0])
+def test_coverage_of_many_studies(seeds, ratio):
+    """2000 studies: 2 points, and two standard errors of half a point each beside."""
+    assert 92.0 <= held(Condition("many", seeds=seeds, ratio=ratio), 2000) <= 98.0
+
+
+def of_five_arms(cells, condition):
+    """The gain of arm 0 over 1, with the noise between seeds of all five."""
+    return pooled(cells, [(f, mean_weights(condition, arm)) for arm, f in enumerate((1, -1, 0, 0, 0))])
+
+
+def test_pooling_covers_and_is_narrow_at_two_seeds():
+    condition = Condition("pooled", seeds=2, ratio=2.0, arms=5, items=150)
+    assert 89.0 <= held(condition, 300, of_five_arms) <= 99.0
+    cells, _ = next(studies(condition, 1))
+    assert of_five_arms(cells, condition).noise.seeds_df == 4.0
+
+
+def test_simulated_studies_are_what_they_say():
+    """The truth of a simulation is held against a study so large that chance is nearly gone."""
+    for metric in ("accuracy", "f1"):
+        condition = Condition("large", items=100_000, ratio=0.0, metric=metric, seeds=1, languages=1)
+        ((cells, true_A),) = studies(condition, 1)
+        score = [cells[arm, 0].score_S[0] for arm in (0, 1)]
+        assert score == pytest.approx(true_A.tolist(), abs=1.0), metric

@@ -5,18 +5,17 @@ from collections.abc import Sequence
 
 from xling_jax.errors import DataError
 from xling_jax.report.aggregate import columns
+from xling_jax.report.claims import NOT_SUPPORTED, SUPPORTED, UNDECIDED, judge
 from xling_jax.report.collapse import whole_runs
 from xling_jax.report.collect import Collected
-from xling_jax.report.intervals import compare
+from xling_jax.report.intervals import average, compare, gain_weights, measured
+from xling_jax.report.power import advice
 from xling_jax.report.record import Record
+from xling_jax.report.statistics import Estimate, contrast
 from xling_jax.report.table import Number, count
 
-SUPPORTED = "supported"
-NOT_SUPPORTED = "not supported"
-UNDECIDED = "undecided at this size"
 UNANSWERED, UNASKED = "cells missing", "scores only"
 SIGNS = {SUPPORTED: "✓", UNDECIDED: "?", NOT_SUPPORTED: "✗"}  # beside the words, the best first
-POWER = 2.8  # standard errors: 1.96 for a two-sided 5 % test and 0.84 for a power of 80 % (Bloom 1995)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Answer:
     sentence: str
     verdict: str
     number: Number | None
-    remarks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def answer(collected: Collected) -> Answer:
@@ -49,14 +48,16 @@ def answer(collected: Collected) -> Answer:
             f"{what}: cannot be said yet, cells are missing.", UNANSWERED, number, (f"Missing: {number.note}.",)
         )
     runs = trained_pairs(record, headline.comparison, target.name)
-    verdict = _verdict(number.low, number.high, runs)
+    weights = gain_weights(record.name, target.name, (first, second), average(column.languages))
+    found = contrast(measured([collected], weights, record.seeds), weights)
+    verdict = judge(found, runs).verdict
     left = whole_runs(collected, target, (first, second))
     (rest,) = compare(collected, target, (first, second), [column], left) if left != record.seeds else (None,)
     sentence = (
         f"{what}: {number.value:+.1f} points, 95% interval [{number.low:.1f}, {number.high:.1f}], "
         f"{count(record.seeds, 'seed')}: {verdict}."
     )
-    remarks = (*_collapsed(record, left, rest), *_remarks(record, runs, number.error, verdict))
+    remarks = (*_collapsed(record, left, rest), *_remarks(record, runs, found, verdict))
     return Answer(sentence, verdict, number, remarks)
 
 
@@ -64,13 +65,6 @@ def trained_pairs(record: Record, pair: tuple[str, str], target: str) -> int:
     """Returns how many different pairs of models the seeds of a comparison are; shared stages count once."""
     stage = {(cell.arm, cell.seed): cell.stage for cell in record.cells if cell.target == target}
     return len({tuple(stage.get((arm, seed)) for arm in pair) for seed in record.seeds})
-
-
-def _verdict(low: float, high: float, runs: int) -> str:
-    """An interval without zero decides, if training was repeated: one run cannot speak of another."""
-    if runs < 2 or low <= 0 <= high:
-        return UNDECIDED
-    return SUPPORTED if low > 0 else NOT_SUPPORTED
 
 
 def _collapsed(record: Record, left: Sequence[int], rest: Number | None) -> tuple[str, ...]:
@@ -84,17 +78,17 @@ def _collapsed(record: Record, left: Sequence[int], rest: Number | None) -> tupl
     return (f"{which} Without: {rest.value:+.1f} points, 95% interval [{rest.low:.1f}, {rest.high:.1f}].",)
 
 
-def _remarks(record: Record, runs: int, error: float | None, verdict: str) -> tuple[str, ...]:
+def _remarks(record: Record, runs: int, found: Estimate, verdict: str) -> tuple[str, ...]:
     remarks = []
     if runs < 2:
         remarks.append("One pair of models: the interval speaks of the test items, not of training again.")
-    elif runs <= 3:
+    elif runs == 2:
         remarks.append(
-            f"With {runs} trained pairs the interval is too short if training is unstable: in simulation "
-            f"it holds the truth 75 to 99 times of 100 at two seeds, 86 to 99 at three."
+            "With 2 trained pairs the noise of training is known from one difference: the interval allows for that, "
+            "and may be several times as wide as that of 4 pairs would be."
         )
-    if verdict == UNDECIDED and error is not None:
-        remarks.append(f"A study of this size sees a true gain of {POWER * error:.1f} points in 4 of 5 repetitions.")
+    if verdict == UNDECIDED and runs > 1:
+        remarks.append(advice(found.value, found.noise))
     if len(record.comparisons) > 1:
         remarks.append("The other intervals are one by one: of many, one in twenty misses by chance.")
     return tuple(remarks)

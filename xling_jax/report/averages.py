@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from xling_jax.report.aggregate import bound_rows, mark_floor, mean_score
 from xling_jax.report.collapse import Runs
 from xling_jax.report.collect import Collected
-from xling_jax.report.intervals import intervals
+from xling_jax.report.intervals import average, intervals
 from xling_jax.report.record import Record, Target
 from xling_jax.report.table import NONE, Column, Row, Table, count
 from xling_jax.tables.languages import LANGUAGES
@@ -52,7 +52,7 @@ def kinds_table(collected: Collected, target: Target) -> Table:
     gained = tuple(Column(f"{arm} − {record.baseline}", "gain", (), "gain") for arm in others)
     sets = [Column(label, "", codes, "group") for label, codes in kinds.items()]
     floors = bound_rows(collected.scores, target, sets)[0].numbers
-    averages = [dict.fromkeys(codes, 1 / len(codes)) for codes in kinds.values()]
+    averages = [average(codes) for codes in kinds.values()]
     gains = [intervals(collected, target, (arm, record.baseline), averages) for arm in others if kinds]
     rows = []
     for place, (label, codes) in enumerate(kinds.items()):

@@ -23,7 +23,7 @@ from xling_jax.ledger import TIME
 from xling_jax.report.items import Items, read_items, read_lines
 from xling_jax.report.record import Cell, Record, Target, read_record
 from xling_jax.report.rescored import Rescored, is_rescored, rescored
-from xling_jax.report.statistics import Draws
+from xling_jax.report.statistics import Cell as Measured
 from xling_jax.results import Result, read_results
 from xling_jax.selection import STEP
 
@@ -61,7 +61,7 @@ class Collected:
     curves: Mapping[str, Mapping[str, Curve]]
     speeds: Mapping[str, Mapping[str, float]]
     time: Goodput | None
-    memo: dict[tuple, dict[str, Draws]] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
+    memo: dict[tuple, Measured] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 def collect(workdirs: Sequence[pathlib.Path]) -> list[Collected]:

@@ -1,16 +1,26 @@
-"""Sums over languages of an arm's scores, or of the gain of one arm over another, each with its interval."""
+"""Contrasts of what was collected: which cells there are, and sums over languages of scores or gains as numbers.
 
+A cell's key says whose it is: experiment, arm, target, language. Weights over such keys are a contrast
+(`statistics.contrast`), of one experiment or of several that were measured on the same test items:
+
+    keys = gain_weights("small", "qa2", ("multilingual", "english"), {"qnd": 0.5, "qda": 0.5})
+    cells = measured(experiments, [*keys, ...], seeds)
+    found = contrast(cells, combined([(1, keys), (-1, the same of "large")]))
+"""
+
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from xling_jax.errors import DataError
-from xling_jax.report.collapse import Runs
 from xling_jax.report.collect import Collected
 from xling_jax.report.items import Items
 from xling_jax.report.record import Target
-from xling_jax.report.statistics import Arm, Draws, Gain, Sums, gains, resample
+from xling_jax.report.statistics import Cell, Estimate, contrast, item_places, measure
 from xling_jax.report.table import NO_SEED, Column, Number, listed
+
+Key = tuple[str, str, str, str]  # experiment, arm, target, language
 
 
 def compare(
@@ -21,8 +31,7 @@ def compare(
     seeds: Sequence[int] | None = None,
 ) -> tuple[Number, ...]:
     """Returns for each column the gain of the first arm over the second; missing where any cell is."""
-    averages = [dict.fromkeys(column.languages, 1 / len(column.languages)) for column in cols]
-    return intervals(collected, target, pair, averages, seeds)
+    return intervals(collected, target, pair, [average(column.languages) for column in cols], seeds)
 
 
 def intervals(
@@ -41,80 +50,99 @@ def intervals(
       sums: a weight for each language of a sum; a mean over three languages is 1/3 of each.
       seeds: to count, if not all of the experiment.
     """
-    seeds = collected.record.seeds if seeds is None else seeds
+    seeds = collected.record.seeds if seeds is None else tuple(seeds)
+    wanted = [gain_weights(collected.record.name, target.name, arms, weights) for weights in sums]
+    return tuple(contrast_number([collected], weights, seeds) for weights in wanted)
+
+
+def contrast_number(experiments: Sequence[Collected], weights: Mapping[Key, float], seeds: Sequence[int]) -> Number:
+    """Returns a contrast as a number of a table: what is missing of any cell is missing of it."""
     if not seeds:
-        return tuple(Number(None, state="none", note=NO_SEED) for _ in sums)
-    seeds = tuple(seeds)
-    asked = dict.fromkeys([*target.languages, *(code for weights in sums for code in weights)])
-    lacking = {code: _lacking(collected, target, arms, code, seeds) for code in asked}
-    whole = tuple(code for code in lacking if not lacking[code])
-    shown = [place for place, weights in enumerate(sums) if all(code in whole for code in weights)]
-    found: dict[int, Gain] = {}
-    if shown:
-        first, *others = (_draws(collected, target, Runs(arm, seeds), whole) for arm in arms)
-        weights_AxG = np.array([[sums[place].get(code, 0) for code in whole] for place in shown])
-        found = dict(zip(shown, gains(first, others[0] if others else None, weights_AxG), strict=True))
-    keys = {code: [(arm, seed, target.name, code) for arm in arms for seed in seeds] for code in lacking}
-    numbers = []
-    for place, weights in enumerate(sums):
-        gain, note = found.get(place), listed([cell for code in weights for cell in lacking[code]])
-        if gain is None:
-            absent = any(key not in collected.scores for code in weights for key in keys[code])
-            numbers.append(Number(None, state="missing" if absent else "not finite", note=note))
-        else:
-            numbers.append(Number(gain.value, gain.low, gain.high, gain.error))
-    return tuple(numbers)
+        return Number(None, state="none", note=NO_SEED)
+    lacks = lacking(experiments, weights, seeds)
+    if lacks:
+        absent = any(not scored for scored in lacks.values())
+        return Number(None, state="missing" if absent else "not finite", note=listed([*lacks]))
+    return number(contrast(measured(experiments, weights, seeds), weights))
 
 
-def _draws(collected: Collected, target: Target, runs: Runs, languages: tuple[str, ...]) -> Draws:
-    """Returns an arm's resampled scores; drawn once, for all arms that have the languages and for all tables."""
-    key = (target.name, runs.seeds, languages)
-    if runs.arm not in collected.memo.get(key, {}):
-        cells = {}
-        for arm in collected.record.arms:
-            if not any(_lacking(collected, target, [arm], code, runs.seeds) for code in languages):
-                cells[arm] = [[collected.items[arm, s, target.name, code] for s in runs.seeds] for code in languages]
-        collected.memo[key] = dict(zip(cells, resample(*stack_items([*cells.values()])), strict=True))
-    return collected.memo[key][runs.arm]
+def number(found: Estimate) -> Number:
+    """Returns an estimate as a table shows it, with its 95% interval."""
+    return Number(found.value, *found.interval(), found.error)
 
 
-def stack_items(arms: Sequence[Sequence[Sequence[Items]]]) -> tuple[list[Arm], int]:
-    """Returns the items of arms, languages and seeds in the order of their ids, and how many ids there are.
+def average(codes: Sequence[str]) -> dict[str, float]:
+    """Returns the weights of a mean over languages."""
+    return dict.fromkeys(codes, 1 / len(codes))
 
-    Items with one id are drawn together; an id that a language lacks adds nothing there. Within a language, all seeds
-    of all arms must have the same ids, or they were not measured on the same test set: DataError with the two files.
+
+def gain_weights(experiment: str, target: str, arms: Sequence[str], languages: Mapping[str, float]) -> dict[Key, float]:
+    """Returns the weights of a sum over languages of an arm's scores, or of its gain over a second arm."""
+    signs = dict(zip(arms, (1.0, -1.0), strict=False))
+    return {
+        (experiment, arm, target, code): sign * weight
+        for arm, sign in signs.items()
+        for code, weight in languages.items()
+    }
+
+
+def lacking(experiments: Sequence[Collected], keys: Iterable[Key], seeds: Sequence[int]) -> dict[str, bool]:
+    """Returns the cells that have no items, by name, and whether a score is there that is not finite."""
+    by_name = {collected.record.name: collected for collected in experiments}
+    found = {}
+    for experiment, arm, target, code in keys:
+        there = by_name[experiment]
+        name = f"{experiment}: {arm}" if len(experiments) > 1 else arm
+        for seed in seeds:
+            if (arm, seed, target, code) not in there.items:
+                found[f"{name} seed {seed} {code}"] = (arm, seed, target, code) in there.scores
+    return found
+
+
+def measured(experiments: Sequence[Collected], keys: Iterable[Key], seeds: Sequence[int]) -> dict[Key, Cell]:
+    """Returns the cells of contrasts, with these seeds in this order; `lacking` says which cannot be had.
+
+    Items with one id are the same item, in all languages of a task's split and in all experiments. Within a language,
+    all seeds of all arms must have the same ids, or they were not measured on the same test set: DataError with
+    the two files.
     """
-    for seeds_of_arms in zip(*arms, strict=True):
-        _check_same_ids([cell for seeds in seeds_of_arms for cell in seeds])
-    ids = sorted({name for languages in arms for seeds in languages for name in seeds[0].ids})
-    place = {name: index for index, name in enumerate(ids)}
-    return [[_sums(seeds, place) for seeds in languages] for languages in arms], len(ids)
+    by_name = {collected.record.name: collected for collected in experiments}
+    found, first = {}, {}
+    for key in keys:
+        there, (_, arm, name, code) = by_name[key[0]], key
+        target = there.record.target(name)
+        items = [there.items[arm, seed, name, code] for seed in seeds]
+        one = first.setdefault((target.task, target.split, code), items[0])
+        for other in items:
+            _check_same_ids(one, other)
+        memo = (arm, name, code, tuple(seeds))
+        if memo not in there.memo:
+            there.memo[memo] = _cell(f"{target.task}.{target.split}", items)
+        found[key] = there.memo[memo]
+    return found
 
 
-def _sums(seeds: Sequence[Items], place: Mapping[str, int]) -> Sums:
-    num_SxM, den_SxM = np.zeros((2, len(seeds), len(seeds[0].ids)))
-    place_M = np.array(sorted(place[name] for name in seeds[0].ids))
-    first, last = int(place_M[0]), int(place_M[-1])
-    together = last - first + 1 == len(place_M)
-    for s, cell in enumerate(seeds):
-        order = np.argsort([place[name] for name in cell.ids])
-        num_SxM[s], den_SxM[s] = cell.num_N[order], cell.den_N[order]
-    return Sums(num_SxM, den_SxM, slice(first, last + 1) if together else place_M)
+_places = functools.lru_cache(maxsize=512)(item_places)  # many cells have the same items in the same order
 
 
-def _lacking(collected: Collected, target: Target, arms: Iterable[str], code: str, seeds: Sequence[int]) -> list[str]:
-    cells = [(arm, seed) for arm in arms for seed in seeds if (arm, seed, target.name, code) not in collected.items]
-    return [f"{arm} seed {seed} {code}" for arm, seed in cells]
+def _cell(test_set: str, items: Sequence[Items]) -> Cell:
+    """Returns a cell of its items with each seed, which may stand in another order."""
+    place_M = _places(test_set, items[0].ids)
+    order = {name: at for at, name in enumerate(items[0].ids)}
+    num_SxM, den_SxM = np.empty((2, len(items), len(place_M)))
+    for s, seed in enumerate(items):
+        at = slice(None) if seed.ids == items[0].ids else [order[name] for name in seed.ids]
+        num_SxM[s, at], den_SxM[s, at] = seed.num_N, seed.den_N
+    return measure(num_SxM, den_SxM, place_M)
 
 
-def _check_same_ids(cells: Sequence[Items]) -> None:
-    """Raises DataError if seeds or arms were not measured on the same test set of a language."""
-    one = cells[0]
-    for other in cells[1:]:
-        if one.ids != other.ids and set(one.ids) != set(other.ids):
-            only = sorted(set(one.ids) ^ set(other.ids))
-            raise DataError(
-                f"{one.path} and {other.path} are not of the same items.\n"
-                f"Found {len(one.ids)} and {len(other.ids)} ids, of which {len(only)} are in one only: '{only[0]}'.\n"
-                "A gain compares arms and seeds on the same items; evaluate both stages on the same data."
-            )
+def _check_same_ids(one: Items, other: Items) -> None:
+    """Raises DataError if two cells were not measured on the same test set of a language."""
+    if one is other or one.ids == other.ids or set(one.ids) == set(other.ids):
+        return
+    only = sorted(set(one.ids) ^ set(other.ids))
+    raise DataError(
+        f"{one.path} and {other.path} are not of the same items.\n"
+        f"Found {len(one.ids)} and {len(other.ids)} ids, of which {len(only)} are in one only: '{only[0]}'.\n"
+        "A gain compares arms and seeds on the same items; evaluate both stages on the same data."
+    )

@@ -25,22 +25,20 @@ from xling_jax.report.table import count
 from xling_jax.report.theme import CSS, EARLY_SCRIPT, SCRIPT
 
 METHOD = (
-    "A gain is paired: both arms have the same seeds and answer the same test items. Its 95% interval is a percentile "
-    "bootstrap of 2000 draws over two levels. Test items are drawn once for both arms, all seeds and all languages, as "
-    "translations of one item are not independent. Of S seeds, S − 1 are drawn, which makes the variance between "
-    "seeds unbiased.",
-    "With two or three seeds that variance rests on one or two differences, and the interval is too short where "
-    "training is unstable: in simulation it holds the truth 99 times of 100 where seeds do not differ, 90 where their "
-    "error is twice that of the items, 75 where it is four times that (three seeds: 99, 94, 86). "
-    "With one seed it speaks of the test items only.",
+    "A gain is paired: both arms have the same seeds and answer the same test items. Its 95% interval knows two "
+    "crossed levels. Test items with one id count as one, in both arms, all seeds and all languages, as translations "
+    "are not independent. The variance between seeds has one degree of freedom less than there are seeds, and the "
+    "interval pays for that as Student's t does, as far as the noise is from seeds.",
+    "docs/statistics.md has the formulas, how often the intervals hold the truth in simulated studies, and what fails. "
+    "With one seed an interval speaks of the test items only.",
     "Means over languages are unweighted. A mean over a missing cell is missing.",
     "A seed that gives one answer to at least 99% of the source language's items has collapsed. It stays in every "
     "average, as leaving it out would be a choice made after the scores are known; averages without it stand beside.",
 )
 SOURCES = (
-    "Efron & Tibshirani 1993, An Introduction to the Bootstrap; Koehn 2004, Statistical significance tests for machine "
-    "translation evaluation; Owen 2007, The pigeonhole bootstrap; Rao & Wu 1988, Resampling inference with complex "
-    "survey data."
+    "Banerjee 1960, Approximate confidence interval for linear functions of means of k populations when the population "
+    "variances are not equal; Obuchowski & Rockette 1995, Hypothesis testing of diagnostic accuracy for multiple "
+    "readers and multiple tests; Hillis 2014, A marginal-mean ANOVA approach for analyzing multireader multicase data."
 )
 
 

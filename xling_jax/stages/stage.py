@@ -201,17 +201,10 @@ class StageRunner:
         saver.go_on(start)
         if start >= steps or saver.enough():
             return state, start
-        share = share_of(self.programs.mesh)
         with self.telemetry.doing("prepare", node):
-            source = Batches(
-                prepared,
-                rates=rates,
-                plan=plan,
-                steps=steps,
-                multiple=batch_multiple(self.programs.mesh) * stage.accumulate,
-                host=share.number,
-                hosts=share.count,
-            )
+            share, multiple = share_of(self.programs.mesh), batch_multiple(self.programs.mesh) * stage.accumulate
+            mine = {"host": share.number, "hosts": share.count}
+            source = Batches(prepared, rates=rates, plan=plan, steps=steps, multiple=multiple, **mine)
         watched = self.telemetry.training(node, start, self.cells.tokenizer().size, self.programs.mesh)
         folder, parts = stage_folder(self.workdir, node.folder), stage.parts(self.plan.experiment.limits)
         with (

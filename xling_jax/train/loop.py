@@ -22,6 +22,26 @@ class Diverged(NumericalError):
         self.step, self.rate, self.noticed, self.metrics = step, rate, noticed, metrics
 
 
+def _fetched(
+    at: int, head: str, metrics: Any, rate: Callable[[int], float], identify: Callable[[int], list[str]]
+) -> dict[str, float]:
+    """Returns the metrics of step `at` from the devices. Raises Diverged if a loss up to it was not finite."""
+    metrics = jax.device_get(metrics)
+    bad = int(metrics.pop("bad_step"))
+    values = {f"train/{head}/{name}": float(value) for name, value in metrics.items()}
+    if bad >= 0:
+        raise Diverged(
+            f"The loss of step {bad} is not finite.\n"
+            f"Its examples: {' '.join(identify(bad)[:8])} ...\n"
+            "Lower the learning rate of the stage, or look at these examples.",
+            bad,
+            rate(bad),
+            at,
+            values,
+        )
+    return values
+
+
 def train(
     state: Any,
     steps: int,
@@ -75,20 +95,7 @@ def train(
         if pending is not None:
             at, head, metrics, window = pending
             waited = not metrics["bad_step"].is_ready()
-            metrics = jax.device_get(metrics)
-            bad = int(metrics.pop("bad_step"))
-            values = {f"train/{head}/{name}": float(value) for name, value in metrics.items()}
-            if bad >= 0:
-                raise Diverged(
-                    f"The loss of step {bad} is not finite.\n"
-                    f"Its examples: {' '.join(identify(bad)[:8])} ...\n"
-                    "Lower the learning rate of the stage, or look at these examples.",
-                    bad,
-                    rate(bad),
-                    at,
-                    values,
-                )
-            log(at, values | meter.values(window, waited))
+            log(at, _fetched(at, head, metrics, rate, identify) | meter.values(window, waited))
 
     for step in range(start, steps):
         done = step + 1
