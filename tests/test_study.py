@@ -7,7 +7,7 @@ import pytest
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import from_config
 from xling_jax.stages.plan import make_plan
-from xling_jax.study import complete_study, study_from_config
+from xling_jax.study import complete_study, study_from_config, study_languages
 
 OPTIM = {"learning_rate": 1e-3}
 STAGE = {"batch_size": 8, "max_length": 44, "steps": 2, "optim": OPTIM}
@@ -134,3 +134,14 @@ def test_factors_decide_no_stage():
     )
     hashes = [[node.hash for node in make_plan(one, "vocabulary", str).nodes] for one in (plain, other)]
     assert hashes[0] == hashes[1]
+
+
+def test_languages_that_distances_may_be_asked_of():
+    """Those of the targets, and the values of the factor."""
+    more = {"factors": {"source": "qnd"}}
+    arms = {"none": {}, "far": {"stage": stage("world_qa.train.qda"), "factors": {"source": "qda"}}}
+    declared_of = declared(
+        experiments={"a": fields(**more), "b": fields(arms=arms)},
+        analysis={"method": "regression", "x": "source", "distance": "grammar"},
+    )
+    assert set(study_languages(study_from_config(declared_of))) == {"qen", "qnd", "qda"}

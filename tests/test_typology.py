@@ -9,7 +9,7 @@ import pytest
 
 from xling_jax.errors import DataError
 from xling_jax.tables.languages import LANGUAGES
-from xling_jax.typology import Features, clusters, distances, diversity, grammar_features, read_uriel
+from xling_jax.typology import Features, clusters, distance_table, distances, diversity, grammar_features, read_uriel
 from xling_jax.world.typology import WORLD_LANGUAGES
 
 GAP = math.nan
@@ -30,6 +30,19 @@ def features(*rows, codes="abcdefgh"):
 def test_distance_is_over_what_is_known_of_both():
     found = distances(features([0, 1, 1, GAP], [0, 0, GAP, 1], [1, 0.5, 0, 1]))
     np.testing.assert_allclose(found, [[0, 1 / 2, 2.5 / 3], [1 / 2, 0, 1.5 / 3], [2.5 / 3, 1.5 / 3, 0]])
+
+
+def test_a_table_of_distances():
+    """qen and qnd differ in tense and plural, of eight columns: each is two of the features."""
+    table = distance_table(("qen", "qnd"), "grammar")
+    count = len(grammar_features(("qen",)).names)
+    assert table == {"qen": {"qen": 0.0, "qnd": 4 / count}, "qnd": {"qen": 4 / count, "qnd": 0.0}}
+
+
+@pytest.mark.parametrize(("group", "said"), [("grammar", "en is none"), ("syntax", "no folder was given")])
+def test_a_table_of_distances_that_cannot_be_had(group, said):
+    with pytest.raises(DataError, match=said):
+        distance_table(("qen", "en"), group)
 
 
 def test_languages_without_a_known_feature_in_common():

@@ -114,6 +114,19 @@ def complete_study(fields: Mapping[str, Any]) -> dict[str, Any]:
     return dataclasses.asdict(study_from_config(fields))
 
 
+def study_languages(study: Study) -> tuple[str, ...]:
+    """Returns the languages that a study's regression may need the distances of, each once.
+
+    They are those that its targets are evaluated in, and those that are values of its factor.
+    """
+    found: dict[str, None] = {}
+    for experiment in study.experiments.values():
+        rows = [experiment.factors, *(arm.factors for arm in experiment.arms.values())]
+        found |= dict.fromkeys(str(row[study.analysis.x]) for row in rows if study.analysis.x in row)
+        found |= dict.fromkeys(cell.language for target in experiment.targets.values() for cell in target.cells())
+    return tuple(found)
+
+
 def _check(study: Study) -> None:
     if not study.name.replace("_", "").isalnum():
         raise ConfigError(f"The study's name is '{study.name}'.\nAllowed: letters, digits and _.\n{WHERE}")

@@ -118,6 +118,39 @@ def distances(features: Features) -> np.ndarray:
     return distance_GxG
 
 
+def distance_table(codes: Sequence[str], group: str, folder: pathlib.Path | None = None) -> dict[str, dict[str, float]]:
+    """Returns the distances between languages as {code: {code: distance}}, as the record of a study holds them.
+
+    Args:
+      codes: of the languages.
+      group: "grammar" of generated languages, or of URIEL syntax, phonology or inventory, with gaps filled.
+      folder: lang2vec's, for URIEL.
+
+    Raises:
+      DataError: the features of a language are not there, or the languages are of both kinds.
+    """
+    if group in GROUPS:
+        if folder is None:
+            raise DataError(f"Distances by {group} need URIEL's features, and no folder was given.\n{PUBLISHED}")
+        features = read_uriel(folder, codes, group)
+    else:
+        features = _grammar_of(codes)
+    rows = zip(codes, distances(features).tolist(), strict=True)
+    return {code: dict(zip(codes, row, strict=True)) for code, row in rows}
+
+
+def _grammar_of(codes: Sequence[str]) -> Features:
+    from xling_jax.world.typology import WORLD_LANGUAGES  # noqa: PLC0415 - only experiments on generated data need it
+
+    real = [code for code in codes if code not in WORLD_LANGUAGES]
+    if real:
+        raise DataError(
+            f"Distances by grammar are those of generated languages, and {', '.join(real)} is none.\n"
+            f"Allowed: {' '.join(WORLD_LANGUAGES)}; of real languages {', '.join(GROUPS)}."
+        )
+    return grammar_features(codes)
+
+
 def diversity(features: Features) -> float:
     """Returns the typology index of a set of languages: mean entropy of its features, in nats (0 to 0.69).
 
