@@ -45,6 +45,12 @@ def test_speed_over_windows_of_other_lengths(tmp_path):
     assert found["input"] == pytest.approx(10 * 0.1 + 30 * 0.2) and found["mfu"] == 7.5
 
 
+def test_what_was_watched_is_no_step(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    write(path, {"step": 10, "dev/world_qa.dev.qen/f1": 50.0}, line(10, 1.0))
+    assert read_speed(path)["steps"] == 10
+
+
 def test_metrics_without_speed(tmp_path):
     path = tmp_path / "metrics.jsonl"
     assert read_speed(path) == {}

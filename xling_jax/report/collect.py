@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -28,7 +28,14 @@ from xling_jax.results import Result, read_results
 from xling_jax.selection import STEP
 
 ROUNDING = 0.01  # points; a row may be rounded to two decimals
-RATES = {"examples": "rate/examples", "tokens": "rate/tokens", "padded": "rate/padded_tokens", "mfu": "share/mfu"}
+OF_STEPS = ("train/", "time/", "rate/")
+RATES = {
+    "examples": "rate/examples",
+    "tokens": "rate/tokens",
+    "padded": "rate/padded_tokens",
+    "mfu": "share/mfu",
+    "flops": "rate/flops",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,30 +71,53 @@ class Collected:
     memo: dict[tuple, Measured] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
 
-def collect(workdirs: Sequence[pathlib.Path]) -> list[Collected]:
-    """Returns the experiments of all work folders, sorted by name."""
-    found: dict[str, tuple[pathlib.Path, Collected]] = {}
+def collect(
+    workdirs: Sequence[pathlib.Path], apart: Mapping[pathlib.Path, Collection[str]] | None = None
+) -> list[Collected]:
+    """Returns the experiments of all work folders, sorted by name; `apart` are those of a folder that are left out."""
+    found: dict[str, pathlib.Path] = {}
+    collected: list[Collected] = []
     for workdir in workdirs:
+        records = []
         for path in sorted((workdir / "experiments").glob("*.json")):
             record = read_record(path)
             if record.name in found:
                 raise DataError(
-                    f"Experiment '{record.name}' is in {found[record.name][0]} and in {path}.\n"
+                    f"Experiment '{record.name}' is in {found[record.name]} and in {path}.\n"
                     "A report holds one experiment of a name; report the folders apart, or rename one."
                 )
-            found[record.name] = (path, collect_experiment(workdir, record))
-    if not found:
+            found[record.name] = path
+            if record.name not in (apart or {}).get(workdir, ()):
+                records.append(record)
+        collected += collect_folder(workdir, records)
+    if not found and not apart:
         places = ", ".join(str(workdir / "experiments") for workdir in workdirs)
         raise DataError(
             f"No experiment to report.\nFound no *.json in {places}.\n`xling run` writes one per experiment."
         )
-    return [found[name][1] for name in sorted(found)]
+    return sorted(collected, key=lambda one: one.record.name)
 
 
-def collect_experiment(workdir: pathlib.Path, record: Record) -> Collected:
-    """Returns what the stages of one experiment have measured."""
-    rows = {entry.dir: _read_stage_rows(workdir / "stages" / entry.dir) for entry in record.stages}
-    read_file = functools.cache(read_items)
+def collect_folder(workdir: pathlib.Path, records: Iterable[Record]) -> list[Collected]:
+    """Returns what the stages of a folder's experiments have measured; the files that they share are read once."""
+    reader = _Reader(*map(functools.cache, (_read_stage_rows, read_items, read_curves, read_speed)))
+    time = goodput(workdir / TIME)
+    return [collect_experiment(workdir, record, reader, time) for record in records]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+    """What reads the files of stages, each once."""
+
+    rows: Callable[[pathlib.Path], tuple[Result, ...]]
+    items: Callable[[pathlib.Path, str], Items]
+    curves: Callable[[pathlib.Path], dict[str, Curve]]
+    speed: Callable[[pathlib.Path], dict[str, float]]
+
+
+def collect_experiment(workdir: pathlib.Path, record: Record, read: _Reader, time: Goodput | None) -> Collected:
+    """Returns what the stages of one experiment have measured; `time` is that of the folder."""
+    rows = {entry.dir: read.rows(workdir / "stages" / entry.dir) for entry in record.stages}
     joined: dict[Result, None] = {}
     scores: dict[Key, Result] = {}
     by_policy: dict[str, dict[Key, Result]] = {}
@@ -106,15 +136,15 @@ def collect_experiment(workdir: pathlib.Path, record: Record) -> Collected:
             scores[key] = row
             if math.isfinite(row.value):
                 path = stage / "predictions" / target.task / f"{target.split}-{language}.items.jsonl"
-                items[key] = read_file(path, target.metric)
+                items[key] = read.items(path, target.metric)
                 _check_score(row, items[key], stage)
     again = rescored(record, rows)
     for entry in again:
         pair = (row for row in (entry.before, entry.after) if row)
         joined |= {_join(row, record, entry): None for row in pair}
     metrics = {entry.dir: workdir / "stages" / entry.dir / "metrics.jsonl" for entry in record.stages}
-    curves = {dir: read_curves(path) for dir, path in metrics.items()}
-    speeds = {dir: read_speed(path) for dir, path in metrics.items()}
+    curves = {dir: read.curves(path) for dir, path in metrics.items()}
+    speeds = {dir: read.speed(path) for dir, path in metrics.items()}
     return Collected(
         record,
         tuple(sorted(joined, key=_order)),
@@ -124,7 +154,7 @@ def collect_experiment(workdir: pathlib.Path, record: Record) -> Collected:
         again,
         {stage: by_task for stage, by_task in curves.items() if by_task},
         {stage: speed for stage, speed in speeds.items() if speed},
-        goodput(workdir / TIME),
+        time,
     )
 
 
@@ -142,12 +172,14 @@ def read_curves(path: pathlib.Path) -> dict[str, Curve]:
 def read_speed(path: pathlib.Path) -> dict[str, float]:
     """Returns what the steps of a stage took and did, added up over its lines; nothing where they do not say.
 
-    By name: seconds, steps, examples, tokens, padded (tokens with padding), input (seconds), and mfu, in seconds, too:
-    how long the steps would take at the devices' peak.
+    By name: seconds, steps, examples, tokens, padded (tokens with padding), input (seconds), flops (of one device), and
+    mfu, in seconds, too: how long the steps would take at the devices' peak.
     """
     total: dict[str, float] = {}
     before = 0
     for _, fields in read_lines(path) if path.exists() else ():
+        if not any(name.startswith(OF_STEPS) for name in fields):  # what was watched stands in lines of its own
+            continue
         steps, before = fields["step"] - before, fields["step"]
         if "rate/tokens" not in fields:
             continue

@@ -127,36 +127,37 @@ def read_record(path: pathlib.Path) -> Record:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is not JSON ({error}).\n{WHERE}") from error
-    record = _build(Record, fields, str(path))
+    record = build(Record, fields, str(path))
     record = dataclasses.replace(
         record,
         language_groups={name: tuple(codes) for name, codes in record.language_groups.items()},
-        targets=_build_all(Target, record.targets, f"{path}: targets"),
+        targets=build_all(Target, record.targets, f"{path}: targets"),
         comparisons=tuple(_pair(names, path) for names in record.comparisons),
-        headline=_build(Headline, record.headline, f"{path}: headline") if record.headline else None,
-        cells=_build_all(Cell, record.cells, f"{path}: cells"),
-        stages=_build_all(Stage, record.stages, f"{path}: stages"),
+        headline=build(Headline, record.headline, f"{path}: headline") if record.headline else None,
+        cells=build_all(Cell, record.cells, f"{path}: cells"),
+        stages=build_all(Stage, record.stages, f"{path}: stages"),
     )
     _check(record, path)
     return record
 
 
-def _build(cls: Any, fields: Any, where: str) -> Any:
+def build(cls: Any, fields: Any, where: str, renew: str = WHERE) -> Any:
     """Returns a `cls` of the fields it has; lists become tuples, fields it does not know are left.
 
-    Files of older versions lack the fields that have a default.
+    Files of older versions lack the fields that have a default. `renew` says what writes the file.
     """
     names = [field.name for field in dataclasses.fields(cls)]
     needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     lacking = [name for name in needed if not isinstance(fields, dict) or name not in fields]
-    if lacking:
-        raise DataError(f"{where}: lacks {', '.join(lacking)}.\nNeeded: {' '.join(needed)}.\n{WHERE}")
+    if lacking or not isinstance(fields, dict):
+        raise DataError(f"{where}: lacks {', '.join(lacking) or 'its fields'}.\nNeeded: {' '.join(needed)}.\n{renew}")
     found = {name: fields[name] for name in names if name in fields}
     return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 
 
-def _build_all(cls: Any, entries: Iterable[Any], where: str) -> tuple[Any, ...]:
-    return tuple(_build(cls, fields, f"{where}[{index}]") for index, fields in enumerate(entries))
+def build_all(cls: Any, entries: Iterable[Any], where: str, renew: str = WHERE) -> tuple[Any, ...]:
+    """Returns a `cls` of each entry of a list."""
+    return tuple(build(cls, fields, f"{where}[{index}]", renew) for index, fields in enumerate(entries))
 
 
 def _pair(names: Sequence[str], path: pathlib.Path) -> tuple[str, str]:
