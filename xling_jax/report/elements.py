@@ -16,6 +16,7 @@ PLAIN = ("ok", "language", "source", "none", "value", "measure", VERDICT)  # loo
 
 
 ON_PAPER = 12  # columns that fit on A4 across
+WORDY = 40  # characters of a row's name from which on it may be broken
 
 
 class Markup(str):
@@ -41,6 +42,7 @@ def section(table: Table, level: int) -> Iterable[Markup]:
 def table_element(table: Table) -> Markup:
     """Returns a table that sorts; one that is wider than paper is printed in pieces, the last with the means."""
     classes = "scores pinned" if table.columns[-1].kind == "mean" else "scores"
+    classes += " wordy" if max(len(row.label) for row in table.rows) > WORDY else ""
     pieces = list(_pieces(table))
     if len(pieces) == 1:
         return scroll(_table(table, classes), table.title)

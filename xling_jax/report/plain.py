@@ -2,6 +2,7 @@
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +16,7 @@ from xling_jax.report.study_report import StudyReport
 from xling_jax.report.table import Column, Number, Row, Table
 
 PADDING = 3  # spaces a column of the terminal costs beside its text
+LABEL = 46  # characters of a row's name in a line of the terminal
 CSV_COLUMNS = "experiment target table row column value low high state note".split()
 FLOOR_MARK, CONSTANT_MARK = "†", "‡"
 FLOOR_NOTE = f"{FLOOR_MARK} not better than the floor."
@@ -158,7 +160,8 @@ def _grids(table: Table, width: int) -> Iterable[Grid]:
     kind = table.rows[-1].kind
     shown = [place for place, column in enumerate(table.columns) if is_interesting(column, kind)]
     texts = {place: [_terminal_cell(row, place, table.columns[place]) for row in table.rows] for place in shown}
-    label_width = max(len(row.label) for row in table.rows) + PADDING
+    labels = [textwrap.fill(row.label.replace("−", "-"), LABEL, break_long_words=False) for row in table.rows]
+    label_width = max(len(line) for label in labels for line in label.split("\n")) + PADDING
     pieces: list[list[int]] = [[]]
     used = label_width
     for place in shown:
@@ -174,8 +177,8 @@ def _grids(table: Table, width: int) -> Iterable[Grid]:
         grid.add_column("", no_wrap=True)
         for place in piece:
             grid.add_column(Text(column_name(table.columns[place])), justify="right", no_wrap=True)
-        for index, row in enumerate(table.rows):
-            grid.add_row(Text(row.label.replace("−", "-")), *(Text(texts[place][index]) for place in piece))
+        for index, label in enumerate(labels):
+            grid.add_row(Text(label), *(Text(texts[place][index]) for place in piece))
         yield grid
 
 

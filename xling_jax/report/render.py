@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from xling_jax.disk import write_bytes, write_text
 from xling_jax.report import latex, page, plain
 from xling_jax.report.collect import collect
+from xling_jax.report.collect_study import collect_study, is_study
 from xling_jax.report.contents import ExperimentReport, build_experiment
+from xling_jax.report.study_contents import build_study
 from xling_jax.report.study_report import StudyReport
 from xling_jax.results import write_results
 
@@ -37,8 +39,11 @@ class Report:
 
 
 def write_report(workdirs: Sequence[pathlib.Path], out: pathlib.Path) -> Report:
-    """Reads all experiments of the work folders and writes their report to `out`; DataError if files disagree."""
-    return write(Report(tuple(build_experiment(collected) for collected in collect(workdirs)), out))
+    """Reads all studies and experiments of the work folders and writes their report; DataError if files disagree."""
+    found = {workdir: collect_study(workdir) for workdir in workdirs if is_study(workdir)}
+    apart = {workdir: study.record.experiments for workdir, study in found.items()}
+    experiments = tuple(build_experiment(collected) for collected in collect(workdirs, apart))
+    return write(Report(experiments, out, tuple(map(build_study, found.values()))))
 
 
 def write_study(study: StudyReport, out: pathlib.Path) -> Report:

@@ -17,12 +17,15 @@ class Claim:
     """One claim of a study: what it says, the number it rests on with its interval, and the verdict.
 
     `adjusted` is its p-value among all claims of the study, corrected for their number; None where that has no p-value.
+    `needed` says how many seeds would settle an undecided one, and `advice` the same in a sentence.
     """
 
     text: str
     verdict: str  # of answer.SIGNS
     number: Number
     adjusted: float | None = None
+    needed: Number = NONE
+    advice: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,9 @@ class StudyReport:
         columns = [Column("estimate", "", (), "gain")]
         columns += [Column("adjusted p", "", (), "value")] if tested else []
         columns += [Column("verdict", "", (), VERDICT)]
-        rows = tuple(Row(claim.text, "value", _numbers(claim, tested)) for claim in self.claims)
+        open_ones = any(claim.needed != NONE for claim in self.claims)
+        columns += [Column("seeds it would take", "", (), "value")] if open_ones else []
+        rows = tuple(Row(claim.text, "value", _numbers(claim, tested, open_ones)) for claim in self.claims)
         return Table("claims", "Claims", self.claims_note, tuple(columns), rows, names="claim")
 
     @property
@@ -117,6 +122,7 @@ def build_origins(
     return tuple(found)
 
 
-def _numbers(claim: Claim, tested: bool) -> tuple[Number, ...]:
+def _numbers(claim: Claim, tested: bool, open_ones: bool) -> tuple[Number, ...]:
     adjusted = NONE if claim.adjusted is None else Number(claim.adjusted, digits=3)
-    return claim.number, *([adjusted] if tested else []), Number(None, state=claim.verdict)
+    verdict = Number(None, state=claim.verdict)
+    return claim.number, *([adjusted] if tested else []), verdict, *([claim.needed] if open_ones else [])

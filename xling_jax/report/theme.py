@@ -61,6 +61,7 @@ figure .scroll {{ margin:0; }}
 table {{ border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.93rem; overflow-wrap:normal; }}
 th, td {{ padding:.38rem .48rem; text-align:right; vertical-align:top; white-space:nowrap; }}
 th:first-child, td:first-child {{ text-align:left; padding-left:0; position:sticky; left:0; background:var(--paper); }}
+.wordy tbody th {{ white-space:normal; min-width:16rem; max-width:26rem; }}
 thead th {{ font-weight:600; vertical-align:bottom; }}
 thead tr:last-child th {{ border-bottom:1px solid var(--ink); }}
 thead .group th {{ font-weight:400; color:var(--muted); font-size:.82rem; text-align:center; padding-bottom:.1rem; }}
