@@ -3,12 +3,12 @@
 import dataclasses
 from collections.abc import Callable
 
-from xling_jax.report.alignment import alignment_section
 from xling_jax.report.analyses import batch, curve, interaction, matrix, pareto, regression
 from xling_jax.report.analyses.findings import Findings
 from xling_jax.report.collect_study import CollectedStudy
 from xling_jax.report.contents import build_experiment
 from xling_jax.report.forgetting import forgetting_table
+from xling_jax.report.study_alignment import alignment_section
 from xling_jax.report.study_report import Section, StudyReport, build_origins
 from xling_jax.report.table import Column, Number, Row, Table, listed
 
