@@ -153,7 +153,9 @@ class Claims:
         self._over.set()
         for claim in list(self._mine.values()):
             self.give_back(claim)
-        (self._folder / f".{me()}").unlink(missing_ok=True)
+        for clock in self._folder.glob(".*"):
+            if clock.name == f".{me()}" or is_gone(clock.name[1:]):
+                clock.unlink(missing_ok=True)
 
     def take(self, name: str) -> Claim | None:
         """Returns the claim to something, None if another worker has it, or was quicker."""
@@ -164,9 +166,8 @@ class Claims:
         claim = Claim(files, last + 1, self._seconds)
         if not files.make(last + 1, Owner(me(), socket.gethostname(), os.getpid(), time.time(), self._seconds)):
             return None
-        if files.numbers()[-1:] != [
-            last + 1
-        ]:  # while we looked, it was taken, given back, and what we looked at removed
+        # While we looked, it may have been taken and given back, and the file that we looked at removed.
+        if files.numbers()[-1:] != [last + 1]:
             files.file(last + 1).unlink(missing_ok=True)
             return None
         files.remove_before(last + 1)
