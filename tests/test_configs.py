@@ -280,8 +280,8 @@ WRONG = {
         "Unknown task 'world_paralel' in 'config.watch'.\nDid you mean: world_parallel",
     ),
     "a watched language": (
-        lambda c: c["watch"].update(every=5, cells=("world_parallel.test.qdx",)),
-        "Unknown language 'qdx' in ",
+        lambda c: c["watch"].update(every=5, cells=("world_parallel.test.de",)),
+        "Unknown language 'de' in cell 'world_parallel.test'",
     ),
     "text to watch that is not parallel": (
         lambda c: c["watch"].update(every=5, cells=("bucc2018.dev.de",)),

@@ -202,3 +202,46 @@ def test_forward_by_hand():
     assert each.places == 2 * 16 * 50
     assert forward(MODELS["tiny_decoder"], 50, "lm").pairs == 2 * 4 * 32 / 2
     assert forward(MODELS["tiny"], 50, "").places == 0
+
+
+@pytest.fixture(scope="module")
+def in_words(tmp_path_factory):
+    """An encoder-decoder that ranks answers to one target, and writes those to another."""
+    folder, found = tmp_path_factory.mktemp("words"), {}
+    stage_in_words = stage("world_nli.train.qen", 2) | {"answer_length": 24}
+    target = {"languages": "qda", "max_length": 48, "answer_length": 24}
+    fields = {
+        "model": "tiny_mt5",
+        "limits": {"train": 300, "test": 24},
+        "vocabulary": {"kind": "mt5", "size": 480, "data": ("world_text.train.qen+qda",)},
+        "pretrain": stage_in_words,
+        "targets": {"choice": target | {"task": "world_choice"}, "qa": target | {"task": "world_qa2"}},
+    }
+    for name in ("choice", "qa"):
+        measured = CLOCK | {"target": name, "batches": (8,), "examples": 10, "repeats": 1}
+        made = Run(experiment(measured, **fields, name=f"words_{name}"), folder / name, None)
+        made(jobs=1)
+        found[name] = made, json.loads(clock_path(made.workdir, f"words_{name}").read_text())
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["choice", "qa"])
+def test_models_that_answer_in_words(in_words, name):
+    run, record = in_words[name]
+    assert record["answer_length"] == 24 and record["examples"] == 10
+    prepared = run.cells.prepare(run.plan.experiment.timed())
+    read = forward(MODELS["tiny_mt5"], run.cells.tokenizer().size, "text_to_text")
+    prompts = Work(tokens=prepared.lengths_N.sum(), pairs=(prepared.lengths_N.astype(int) ** 2).sum()).cost(read)
+    said = record["flops_per_example"] * 10 - prompts
+    if name == "choice":  # what is ranked is known before it is asked
+        answers = [batch["answers"][: len(numbers)] >= 0 for numbers, batch in in_order(prepared, 8, (48,))]
+        lengths = [batch["lengths"][: len(numbers)] for numbers, batch in in_order(prepared, 8, (48,))]
+        tokens_BxC, length_B = np.concatenate(answers).sum(axis=-1), np.concatenate(lengths).astype(int)
+        work = {"targets": tokens_BxC.sum(), "places": tokens_BxC.sum(), "target_pairs": (tokens_BxC**2).sum()}
+        work["crossing"] = (tokens_BxC * length_B[:, None]).sum()
+        assert said == pytest.approx(Work(**work).cost(read), rel=1e-6)
+    else:  # written, and read again: of each window a token at least, and no more than there is room for
+        least = read.targets + read.places
+        most = 24 * (least + 24 * read.target_pairs + 48 * read.crossing)
+        assert 2 * prepared.features * least < said <= 2 * prepared.features * most
