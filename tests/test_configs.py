@@ -307,6 +307,64 @@ WRONG = {
         lambda c: c.update(remember=("world_ner.test.qen",)),
         "'world_ner.test.qen' in 'config.remember' is 1 cells, answered by head 'world_ner'.\nAllowed: one cell, of",
     ),
+    "a watched cell": (
+        lambda c: c["watch"].update(every=5, cells=("world_paralel.test.qda",)),
+        "Unknown task 'world_paralel' in 'config.watch'.\nDid you mean: world_parallel",
+    ),
+    "a watched language": (
+        lambda c: c["watch"].update(every=5, cells=("world_parallel.test.de",)),
+        "Unknown language 'de' in cell 'world_parallel.test'",
+    ),
+    "text to watch that is not parallel": (
+        lambda c: c["watch"].update(every=5, cells=("bucc2018.dev.de",)),
+        "'config.watch' has bucc2018.dev.de, of kind 'mining', which has no parallel text.\nAllowed: .* retrieval",
+    ),
+    "a language that is watched twice": (
+        lambda c: c["watch"].update(every=5, cells=("world_parallel.test.qda+qnd", "world_parallel.dev.qda")),
+        "'config.watch' has 2 cells in language 'qda'.\nAllowed: one of each language",
+    ),
+    "steps between looks": (
+        lambda c: c["watch"].update(every=-1),
+        "'config.watch' has every=-1, count=500 and 0 cells",
+    ),
+    "nothing to look at": (lambda c: c["watch"].update(every=5), "has every=5, count=500 and 0 cells.\nAllowed: every"),
+    "one sentence": (lambda c: c["watch"].update(count=1), "count=1 and 0 cells.\nAllowed: .*2 or more sentences"),
+    "watched texts that are too long": (
+        lambda c: c["watch"].update(every=5, cells=("world_parallel.test.qda",)),
+        "The lengths of 'config.watch' are \\(128,\\).\nAllowed: .*64 positions",
+    ),
+    "a watched layer": (
+        lambda c: c["watch"].update(every=5, cells=("world_parallel.test.qda",), max_length=32, layers=(1, 4)),
+        "layers=\\(1, 4\\), and model 'world'.*\nAllowed: mean first last; layers from 0 to 3",
+    ),
+    "pooling of what is watched": (
+        lambda c: c["watch"].update(every=5, cells=("world_parallel.test.qda",), max_length=32, pooling="max"),
+        "'config.watch' has pooling='max' and layers=\\(\\), .*\nAllowed: mean first last; layers",
+    ),
+    "a target to measure": (
+        lambda c: c["clock"].update(target="pso"),
+        "Unknown target 'pso' in 'config.clock'.\nDid you mean: pos",
+    ),
+    "a language to measure": (
+        lambda c: c["clock"].update(target="pos", language="de"),
+        "Unknown language 'de' in cell 'world_pos.test'",
+    ),
+    "languages to measure": (
+        lambda c: c["clock"].update(target="pos", language="all"),
+        "'config.clock' has language='all'.\nAllowed: one language",
+    ),
+    "no batch to measure": (
+        lambda c: c["clock"].update(target="pos", batches=()),
+        "'config.clock' has batches=\\(\\), repeats=5 and examples=256.\nAllowed: batches of 1 or more",
+    ),
+    "passes to measure": (
+        lambda c: c["clock"].update(target="pos", repeats=0),
+        "repeats=0 and examples=256.\nAllowed: ",
+    ),
+    "batches that a mesh does not divide": (
+        lambda c: c.update(mesh="2x4x1", clock=c["clock"] | {"target": "pos", "batches": (4, 16)}),
+        "'config.clock' has batches of 4, and mesh '2x4x1' splits a batch over 8 devices.\nAllowed: multiples of 8",
+    ),
     "readers": (lambda c: c.update(readers=-1), "readers=-1.\nAllowed: 0 or more"),
     "name": (lambda c: c.update(name="a/b"), "Allowed: letters, digits and _"),
     "no languages": (lambda c: c["targets"]["pos"].update(languages=""), "evaluated nowhere"),

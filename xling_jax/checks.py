@@ -296,11 +296,11 @@ def check(experiment: "Experiment") -> None:
         _check_prompts(target, f"targets.{name}")
         _check_queries(found, f"Target '{name}'")
         _check_lengths(target.lengths(), f"target '{name}'", positions)
+    _check_watch(experiment, positions)
     if not experiment.checkpoint:
         check_model(experiment, model(experiment.model))
     _check_unseen(experiment)
     _check_remembered(experiment)
-    _check_watch(experiment, positions)
     _check_clock(experiment)
     language(experiment.source_language, "'config.source_language'")
     _check_names(experiment)

@@ -1,22 +1,10 @@
-"""Where damage begins, of curves by hand."""
+"""What a study says of alignment: a table of each experiment, and a drawing of each kind of stage."""
 
-import numpy as np
 import pytest
-from study_folders import StudyFolder, number
+from study_folders import StudyFolder
 
-from xling_jax.report.study_alignment import alignment_section, damage
-from xling_jax.report.watched import Track, read_watched
-
-
-def track(*values):
-    return Track(np.arange(0.0, 100.0 * len(values), 100.0), np.array(values, float))
-
-
-def test_damage_begins_where_it_stays():
-    assert damage(track(50, 40, 52, 48, 47)) == 300, "what came back was none"
-    assert damage(track(50, 49, 49.5)) is None, "a point is no damage"
-    assert damage(track(50, 60, 70)) is None
-    assert damage(track(50, 48)) == 100
+from xling_jax.report.study_alignment import alignment_section
+from xling_jax.report.watched import read_watched
 
 
 def test_watched_numbers_are_read(tmp_path):
@@ -41,18 +29,21 @@ def section(tmp_path):
             step: {f"align/{code}/layer{layer}/accuracy": value + more for code in ("qnd", "qda") for layer in (0, 1)}
             for step, value in ((0, 60.0), (100, 60.0), (200, 50.0), (300, 45.0))
         }
+        lines[0] |= {f"align/{code}/sentences": 1000.0 for code in ("qnd", "qda")}
+        for fields in lines.values():
+            fields |= {f"{name.removesuffix('accuracy')}similarity": 0.1 for name in [*fields] if "accuracy" in name}
         lines[100]["align/qnd/layer1/accuracy"] = lines[100]["align/qda/layer1/accuracy"] = 55.0 + more
         made.watch(made.stage("a", "qa", seed), lines)
     return alignment_section(made.write())
 
 
-def test_where_damage_begins_in_an_arm(section):
+def test_where_alignment_falls_in_an_arm(section):
     (table,) = section.tables
     assert [row.label for row in table.rows] == ["a_qa"], "arms that were not watched have no row"
-    each = {column: number(table, "a_qa", column).value for column in ("at first", "at last", "change", "lowest")}
-    assert each == {"at first": 61.0, "at last": 46.0, "change": -15.0, "lowest": 46.0}, "the mean of both seeds"
-    assert number(table, "a_qa", "damage from step").value == 100
-    assert number(table, "a_qa", "in layer").value == 1
+    found = {f"{column.label}": n.value for column, n in zip(table.columns, table.rows[0].numbers, strict=True)}
+    assert found["layer"] == 0, "the best one where it begins, the lowest of equals"
+    assert (found["before"], found["after"], found["lowest"]) == (61.0, 46.0, 46.0), "the mean of both seeds"
+    assert found["falls at step"] == 200
     assert len(section.drawings) == 1
 
 

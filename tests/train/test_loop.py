@@ -84,6 +84,30 @@ def test_checkpoints_come_when_they_should():
     assert [event[1] for event in loop.events if event[0] == "sent"] == [4, 5, 6, 7]
 
 
+def test_it_is_watched_at_the_start_and_before_a_save():
+    """Metrics of a step come first, then what is watched, then the checkpoint: what it keeps is whole."""
+    loop = Recorder()
+    watch = {"watch": lambda step, state: loop.events.append(("watched", step, state)), "watch_every": 3}
+    loop.run(7, save_every=6, log_every=100, **watch)
+    others = [event[:2] for event in loop.events if event[0] != "sent"]
+    late = [("logged", 6), ("watched", 6), ("saved", 6), ("logged", 7), ("saved", 7)]
+    assert others == [("watched", 0), ("logged", 3), ("watched", 3), *late]
+    assert [event[1:] for event in loop.events if event[0] == "watched"] == [(step, step) for step in (0, 3, 6)]
+    again = Recorder()
+    watch["watch"] = lambda step, state: again.events.append(("watched", step))
+    again.run(7, start=3, **watch)
+    assert [event[1] for event in again.events if event[0] == "watched"] == [6], (
+        "what was seen before is not seen again"
+    )
+
+
+def test_nothing_is_watched_after_a_bad_step():
+    loop = Recorder(bad=2)
+    with pytest.raises(NumericalError, match="step 2"):
+        loop.run(9, watch=lambda step, state: loop.events.append(("watched", step)), watch_every=4)
+    assert [event[1] for event in loop.events if event[0] == "watched"] == [0]
+
+
 def test_a_stop_saves_and_says_how_to_go_on():
     loop = Recorder(stop=3)
     with pytest.raises(Interrupted, match=r"Stopped at step 3 of 9, saved\.\nRun the same command again"):

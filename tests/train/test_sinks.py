@@ -60,6 +60,20 @@ def test_all_sinks_get_everything(tmp_path):
     assert [step for step in found if step] == [10, 11, 20, 30], "11: where the second session begins"
 
 
+def test_a_training_that_begins_again_says_what_it_begins_with_once(tmp_path):
+    """Killed before its first checkpoint, it begins at step 0; killed after it, step 0 stays as it was told."""
+    stage, events = tmp_path / "stages" / "qa", tmp_path / "tensorboard" / "qa"
+    stage.mkdir(parents=True)
+    for start, steps in ((0, (0, 10)), (0, (0, 10, 20)), (10, (20,))):
+        with open_sinks(file_sinks(stage, events, start)) as opened:
+            for step in steps:
+                opened.write(step, {"align/qda/layer0/accuracy": 5.0})
+    lines = [json.loads(line)["step"] for line in (stage / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [0, 10, 20]
+    found = [event for path in sorted(events.iterdir()) for _, event in read_records(path) if b"align" in event]
+    assert [step_of(event) for event in found] == [0, 10, 20]
+
+
 def test_sinks_are_closed_whatever_happens(tmp_path):
     closed = []
 

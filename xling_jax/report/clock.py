@@ -1,18 +1,10 @@
-"""What inference with an experiment's model costs, by batch size, as it was measured.
-
-    WORKDIR/clock/<experiment>.json     {"device": ..., "batches": [{"batch": 1, "latency_ms": 12.3, ...}, ...], ...}
-
-What is the same for all batch sizes may stand beside them.
-"""
+"""What inference with an experiment's model costs, by batch size, for whoever compares models; see `inference.py`."""
 
 import dataclasses
-import json
-import pathlib
+from collections.abc import Mapping
+from typing import Any
 
-from xling_jax.errors import DataError
 from xling_jax.report.record import build_all
-
-RENEW = "Delete it, and measure again: the study's own command does."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +22,7 @@ class Clock:
     device: str = ""
 
 
-def read_clock(path: pathlib.Path) -> tuple[Clock, ...]:
-    """Returns what a file of the clock says, by batch size; nothing if there is none."""
-    if not path.exists():
-        return ()
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not JSON ({error}).\n{RENEW}") from error
-    rows = fields.get("batches") if isinstance(fields, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} has no batch sizes.\nNeeded: a list of them, batches.\n{RENEW}")
-    return build_all(Clock, [fields | row for row in rows], str(path), RENEW)
+def clocks_of(inference: Mapping[str, Any], experiment: str) -> tuple[Clock, ...]:
+    """Returns what was measured of an experiment, by batch size; nothing if nothing was."""
+    rows = [{**inference, **row} for row in inference.get("batches", ())]
+    return build_all(Clock, rows, f"clock/{experiment}.json", "Measure again: the study's own command does.")

@@ -3,6 +3,8 @@
     WORKDIR/experiments/<name>.json        what was asked, and which stage answers which cell
     WORKDIR/stages/<dir>/results.jsonl     rows of `results.Result`
     WORKDIR/stages/<dir>/metrics.jsonl     {"step": ..., "train/<task>/loss": ..., "time/step": ...} per line
+                                           beside it what was watched, see `watched.py`
+    WORKDIR/clock/<name>.json              how fast the trained model answers, see `inference.py`
     WORKDIR/time.jsonl                     what the time went to, see `ledger.py`
     WORKDIR/stages/<dir>/predictions/      the test items of the experiment's policy, see `items.py`
 
@@ -14,16 +16,19 @@ import functools
 import math
 import pathlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from xling_jax.errors import DataError
 from xling_jax.goodput import Goodput, goodput
 from xling_jax.ledger import TIME
+from xling_jax.report.inference import read_inference
 from xling_jax.report.items import Items, read_items, read_lines
 from xling_jax.report.record import Cell, Record, Target, read_record
 from xling_jax.report.rescored import Rescored, is_rescored, rescored
 from xling_jax.report.statistics import Cell as Measured
+from xling_jax.report.watched import Watched, read_watched
 from xling_jax.results import Result, read_results
 from xling_jax.selection import STEP
 
@@ -55,7 +60,8 @@ class Collected:
 
     `scores` and `items` lack the cells that are missing; `items` also those whose score is not finite. Both are
     of each stage's own policy; `by_policy` has the scores of every policy that was measured.
-    `curves` are by stage and task, `speeds` by stage (see `read_speed`); `time` is that of the whole folder. `memo`
+    `curves` are by stage and task, `speeds` and `watched` by stage (see `read_speed`, `read_watched`); `time` is that
+    of the whole folder; `inference` is empty where it was not measured. `memo`
     keeps what many tables of this experiment share.
     """
 
@@ -68,6 +74,8 @@ class Collected:
     curves: Mapping[str, Mapping[str, Curve]]
     speeds: Mapping[str, Mapping[str, float]]
     time: Goodput | None
+    watched: Mapping[str, Watched] = dataclasses.field(default_factory=dict)
+    inference: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     memo: dict[tuple, Measured] = dataclasses.field(default_factory=dict, init=False, compare=False, repr=False)
 
 
@@ -145,6 +153,7 @@ def collect_experiment(workdir: pathlib.Path, record: Record, read: _Reader, tim
     metrics = {entry.dir: workdir / "stages" / entry.dir / "metrics.jsonl" for entry in record.stages}
     curves = {dir: read.curves(path) for dir, path in metrics.items()}
     speeds = {dir: read.speed(path) for dir, path in metrics.items()}
+    watched = {dir: read_watched(path) for dir, path in metrics.items()}
     return Collected(
         record,
         tuple(sorted(joined, key=_order)),
@@ -155,6 +164,8 @@ def collect_experiment(workdir: pathlib.Path, record: Record, read: _Reader, tim
         {stage: by_task for stage, by_task in curves.items() if by_task},
         {stage: speed for stage, speed in speeds.items() if speed},
         time,
+        {stage: seen for stage, seen in watched.items() if seen.dev or seen.aligned},
+        read_inference(workdir / "clock" / f"{record.name}.json"),
     )
 
 

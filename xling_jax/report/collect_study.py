@@ -18,11 +18,11 @@ from collections.abc import Mapping, Sequence
 from xling_jax.errors import DataError
 from xling_jax.goodput import Goodput, goodput
 from xling_jax.ledger import TIME, TRAIN, read_lines
-from xling_jax.report.clock import Clock, read_clock
+from xling_jax.report.clock import Clock, clocks_of
 from xling_jax.report.collect import Collected, collect_folder
 from xling_jax.report.record import Record, Stage, read_record
 from xling_jax.report.study_record import STUDY, StudyRecord, read_study
-from xling_jax.report.watched import Watched, read_watched
+from xling_jax.report.watched import Watched
 
 Factor = float | str
 
@@ -86,16 +86,16 @@ def collect_study(workdir: pathlib.Path) -> CollectedStudy:
     paths = {name: workdir / "experiments" / f"{name}.json" for name in study.experiments}
     records = [_read_own(path, study) for path in paths.values() if path.exists()]
     stages = {stage.dir: stage for record in records for stage in record.stages}
-    watched = {name: read_watched(workdir / "stages" / name / "metrics.jsonl") for name in stages}
-    clocks = {name: read_clock(workdir / "clock" / f"{name}.json") for name in study.experiments}
+    experiments = {one.record.name: one for one in collect_folder(workdir, records)}
+    clocks = {name: clocks_of(one.inference, name) for name, one in experiments.items()}
     return CollectedStudy(
         study,
         workdir,
-        {one.record.name: one for one in collect_folder(workdir, records)},
+        experiments,
         tuple(name for name, path in paths.items() if not path.exists()),
         _read_failed(workdir / "failed"),
         {name: clock for name, clock in clocks.items() if clock},
-        {name: found for name, found in watched.items() if found.dev or found.aligned},
+        {stage: found for one in experiments.values() for stage, found in one.watched.items()},
         _counts(workdir, records, stages),
         goodput(workdir / TIME),
     )

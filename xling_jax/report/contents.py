@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Callable
 
 from xling_jax.report import aggregate, figures
+from xling_jax.report.alignment import alignment_table
 from xling_jax.report.answer import Answer, answer
 from xling_jax.report.averages import gap_table, kinds_table
 from xling_jax.report.collect import Collected
 from xling_jax.report.consistency import consistency_table
 from xling_jax.report.figures import Drawing
 from xling_jax.report.forgetting import forgetting_table
+from xling_jax.report.inference import inference_table
 from xling_jax.report.policies import policy_table
 from xling_jax.report.record import Record, Target
 from xling_jax.report.speed import speed_table, time_table
@@ -26,7 +28,13 @@ TABLES: tuple[Callable[[Collected, Target], Table], ...] = (
     consistency_table,
 )
 # Those that belong to no target, in their order.
-STAGE_TABLES: tuple[Callable[[Collected], Table], ...] = (forgetting_table, speed_table, time_table)
+STAGE_TABLES: tuple[Callable[[Collected], Table], ...] = (
+    forgetting_table,
+    alignment_table,
+    lambda collected: inference_table(collected.inference),
+    speed_table,
+    time_table,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,19 +2,27 @@
 
 The program is the one that evaluation calls, on the experiment's mesh, in its dtype and buckets, with the parameters of
 the target's first stage. Batches are those that evaluation makes of the cell: sorted by length, padded to the bucket of
-their longest text, the last one filled up. Of each size of a batch:
+their longest text, the last one filled up. What holds for all sizes of a batch stands beside them:
+
+    flops_per_example     by the formula of `flops.py`, without padding; None where it is not counted
+    parameter_bytes       of all parameters of the checkpoint, as they are held, wherever their parts lie
+
+Each is measured in passes over all batches, after one that is not measured; numbers are the median pass, and its
+`_range` the lowest and the highest one:
 
     compile_seconds       tracing and compiling for all lengths; of the `programs`, so many as `from_cache` says were
                           read from the compilation cache instead
     latency_ms            of a batch that is on the devices already, until its answers are there; nothing else is under
-                          way. The mean over the batches of a pass; median, lowest and highest pass
+                          way. The mean of a pass
     latency_ms_by_length  the same by padded length: the median of all calls
-    device                examples, and tokens without padding, a second: all batches are sent at once, and waited for
-    end_to_end            the same from examples on disk to answers on the host: reading, laying out, sending, fetching,
-                          as evaluation does it, the next batch sent before the last one is fetched. Scores are no part
-    padding               the share of places that hold no token of an example
-    flops_per_second      of one device, by the formula of `flops.py`, padding left out; and its share of the peak
-    program_bytes         the most that the program holds on one device: parameters, batch, answers, temporaries
+    examples_per_second   batches on the devices already, sent one behind the other, and waited for at the end
+    tokens_per_second     tokens of texts, or of prompts, that are read in that time, without padding and what is said
+    end_to_end            both, from examples on disk to answers on the host: reading, laying out, sending, fetching, as
+                          evaluation does it, the next batch sent before the last one is fetched. Scores are no part
+    padding               the share of places that hold no token of an example, in percent
+    flops_per_second      of one device; share_of_peak, of what it could do, in percent, None where that is not known
+    peak_bytes            the most that the program holds on one device, by its compiler: parameters, batch, answers and
+                          what is between
     device_bytes          in use on one device after the passes, if it tells
 """
 
@@ -165,23 +173,25 @@ def _measured(
             if stop_asked():
                 raise Interrupted(f"Stopped before batches of {size} were measured.\nRun the same command to go on.")
             found.append(bench(size, experiment.clock.repeats))
-            bar.advance(number, f"batches of {size}: {found[-1]['device']['examples_per_second']['median']:.1f}/s")
-    leaves = jax.tree.leaves(params)
+            bar.advance(number, f"batches of {size}: {found[-1]['examples_per_second']:.1f}/s")
+    leaves, kind = jax.tree.leaves(params), programs.mesh.devices.flat[0].device_kind
     return {
         "experiment": experiment.name,
-        "conditions": _conditions(plan),
+        "model": plan.row.name,
+        "device": f"{programs.mesh.size} x {kind}",
         "date": datetime.date.today().isoformat(),
-        "target": experiment.clock.target,
+        "conditions": _conditions(plan),
         "cell": str(part.cell),
-        "max_length": part.max_length,
+        "lengths": list(target.lengths()),
         "answer_length": part.answer_length,
         "examples": prepared.examples,
         "features": prepared.features,
-        "parameters": {"count": sum(leaf.size for leaf in leaves), "bytes": sum(leaf.nbytes for leaf in leaves)},
-        "peak_flops": peak(programs.mesh.devices.flat[0].device_kind),
-        "mesh_devices": programs.mesh.size,
+        "repeats": experiment.clock.repeats,
+        "parameters": sum(leaf.size for leaf in leaves),
+        "parameter_bytes": sum(leaf.nbytes for leaf in leaves),
+        "peak_flops": peak(kind),
         "flops_per_example": bench.flops / prepared.examples if bench.flops else None,
-        "best_batch": max(found, key=lambda one: one["device"]["examples_per_second"]["median"])["batch"],
+        "best_batch": max(found, key=lambda one: one["examples_per_second"])["batch"],
         "batches": found,
     }
 
@@ -224,28 +234,24 @@ class _Bench:
         self.flops = self.flops or self._flops(batches, answers)
         latencies_RxB = np.array([[self._seconds(batch) for batch in placed] for _ in range(repeats)])
         lengths_B = np.array([batch["input_ids"].shape[-1] for _, batch in batches])
-        by_length = {
-            str(length): round(1000 * float(np.median(latencies_RxB[:, lengths_B == length])), 4)
-            for length in np.unique(lengths_B).tolist()
-        }
-        alone_R = [self._sent(placed) for _ in range(repeats)]
-        through_R = [self._whole(size) for _ in range(repeats)]
+        sent_R = [self._sent(placed) for _ in range(repeats)]
+        whole_R = [self._whole(size) for _ in range(repeats)]
         tokens = sum(int(text_lengths(_rows(batch, len(numbers))).sum()) for numbers, batch in batches)
         places = sum(batch["input_ids"].size for _, batch in batches)
-        speed = self.flops / float(np.median(alone_R)) / self.programs.mesh.size if self.flops else None
+        speed = self.flops / float(np.median(sent_R)) / self.programs.mesh.size if self.flops else None
         most = peak(self.programs.mesh.devices.flat[0].device_kind)
+        by_length = {length: latencies_RxB[:, lengths_B == length] for length in np.unique(lengths_B).tolist()}
         return {
             "batch": size,
-            "batches": len(batches),
-            "lengths": {str(length): int((lengths_B == length).sum()) for length in np.unique(lengths_B).tolist()},
-            "padding": 1 - tokens / places,
+            "batches_of_length": {str(length): found.shape[1] for length, found in by_length.items()},
+            "padding": 100 * (1 - tokens / places),
             **compiled,
-            "latency_ms": _spread(1000 * latencies_RxB.mean(axis=1)),
-            "latency_ms_by_length": by_length,
-            "device": self._rates(alone_R, tokens),
-            "end_to_end": self._rates(through_R, tokens),
+            **_spread("latency_ms", 1000 * latencies_RxB.mean(axis=1)),
+            "latency_ms_by_length": {str(at): _short(1000 * np.median(found)) for at, found in by_length.items()},
+            **self._rates(sent_R, tokens),
+            "end_to_end": self._rates(whole_R, tokens),
             "flops_per_second": speed,
-            "share_of_peak": speed / most if speed and most else None,
+            "share_of_peak": 100 * speed / most if speed and most else None,
             "device_bytes": self._in_use(),
         }
 
@@ -273,10 +279,8 @@ class _Bench:
 
     def _rates(self, seconds_R: Sequence[float], tokens: int) -> dict[str, Any]:
         seconds = np.array(seconds_R)
-        return {
-            "examples_per_second": _spread(self.prepared.examples / seconds),
-            "tokens_per_second": _spread(tokens / seconds),
-        }
+        examples = _spread("examples_per_second", self.prepared.examples / seconds)
+        return examples | _spread("tokens_per_second", tokens / seconds)
 
     def _compile(self, placed: Sequence[Mapping[str, jax.Array]]) -> dict[str, Any]:
         """Returns what compiling for all lengths takes, and the most memory of the programs."""
@@ -288,7 +292,7 @@ class _Bench:
         seconds, cached = time.perf_counter() - began, event.counts.get(CACHED, 0) - before
         held = [_held(program.memory_analysis()) for program in made]
         most = max((size for size in held if size is not None), default=None)
-        return {"compile_seconds": seconds, "from_cache": cached, "programs": len(made), "program_bytes": most}
+        return {"compile_seconds": seconds, "from_cache": cached, "programs": len(made), "peak_bytes": most}
 
     def _in_use(self) -> int | None:
         """Returns the bytes that are in use on the device that has most; None where devices do not tell."""
@@ -322,9 +326,13 @@ def _rows(batch: Batch, count: int) -> dict[str, np.ndarray]:
     return {name: np.asarray(array)[:count] for name, array in batch.items()}
 
 
-def _spread(values: np.ndarray) -> dict[str, float]:
-    found = {"median": np.median(values), "low": np.min(values), "high": np.max(values)}
-    return {name: float(f"{value:.6g}") for name, value in found.items()}
+def _spread(name: str, values: np.ndarray) -> dict[str, Any]:
+    """Returns the median of passes, and the lowest and the highest."""
+    return {name: _short(np.median(values)), f"{name}_range": [_short(values.min()), _short(values.max())]}
+
+
+def _short(value: Any) -> float:
+    return float(f"{value:.6g}")
 
 
 def _held(memory: Any) -> int | None:

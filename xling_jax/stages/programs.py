@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -104,7 +104,7 @@ class Programs:
         """
         return self._outputs(heads, Target(target.task, prompts=target.prompts, protocol=target.protocol))
 
-    def place(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Returns a batch that every host has whole as global arrays."""
         return spread(batch, self.mesh)
 

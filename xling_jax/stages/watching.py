@@ -70,9 +70,8 @@ class Watcher:
             )
         function = programs.output((), watched_target(self._watch))
         batches = in_order(prepared, self._examiner.experiment.eval_batch_size, (self._watch.max_length,))
-        outputs = predict(
-            lambda batch: function(params, batch), batches, programs.place, prepared.example_N, prepared.examples
-        )
+        answer = lambda batch: function(params, batch)  # noqa: E731
+        outputs = predict(answer, batches, programs.place, prepared.example_N, prepared.examples)
         names = [f"{part.cell}#{number}" for number in range(prepared.examples)]
         how: dict[str, Any] = {"centre": self._watch.centre, "layers": self._watch.layers, "mesh": programs.mesh}
         yield f"align/{part.cell.language}/sentences", prepared.examples
