@@ -1,5 +1,6 @@
 """Every config is built, checked against the tables, and written out in full beside its golden text."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -11,7 +12,10 @@ from xling_jax.checks import check_model
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import Vocabulary, as_json, from_config
 from xling_jax.models.card import Card
+from xling_jax.planner.study import open_study
 from xling_jax.stages.plan import Start, describe, make_plan
+from xling_jax.stages.study import describe_study
+from xling_jax.study import is_study, study_from_config
 from xling_jax.tables.models import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -38,13 +42,26 @@ def sizes():
     return [pytest.param(path, size, id=f"{path.stem}-{size}") for path in CONFIGS for size in load(path).SIZES]
 
 
+def expanded(config, workdir):
+    """Returns the lines of a config's plan, or of all plans of a study, and what is declared."""
+    if is_study(config):
+        study = study_from_config(config)
+        return describe_study(study, open_study(study), workdir), dataclasses.asdict(study)
+    experiment = from_config(config)
+    plan = make_plan(experiment, "vocabulary", str, start_of(experiment))
+    return describe(plan, workdir), json.loads(as_json(experiment))
+
+
+def experiments(path):
+    config = load(path).get_config().to_dict()
+    return study_from_config(config).experiments.values() if is_study(config) else [from_config(config)]
+
+
 @pytest.mark.parametrize("path, size", sizes())
 def test_config_is_what_it_was(path, size, tmp_path):
-    experiment = from_config(load(path).get_config(size).to_dict())
-    plan = make_plan(experiment, "vocabulary", str, start_of(experiment))
-    declared = json.loads(as_json(experiment))
-    text = "\n".join([*describe(plan, tmp_path), json.dumps(declared, indent=1), ""])
-    golden = GOLDEN / f"{path.stem}-{size}.txt"
+    lines, declared = expanded(load(path).get_config(size).to_dict(), tmp_path)
+    text = "\n".join([*lines, json.dumps(declared, indent=1), ""])
+    golden = GOLDEN / path.parent.relative_to(ROOT / "configs") / f"{path.stem}-{size}.txt"
     if "XLING_WRITE_GOLDEN" in os.environ:
         golden.parent.mkdir(exist_ok=True)
         golden.write_text(text)
@@ -56,22 +73,37 @@ def test_config_is_what_it_was(path, size, tmp_path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_says_its_command(path):
-    assert f"--config={path.relative_to(ROOT)}" in load(path).__doc__
+    verb = "study" if is_study(load(path).get_config().to_dict()) else "run"
+    assert f"xling {verb} --config={path.relative_to(ROOT)}" in load(path).__doc__
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_no_target_language_is_trained_on_in_a_target_stage(path):
-    experiment = from_config(load(path).get_config().to_dict())
-    for target in experiment.targets.values():
-        trained = target.stage.cells() if target.stage else ()
-        assert {cell.language for cell in trained} <= {experiment.source_language}
-        assert set(trained).isdisjoint(target.cells())
+    for experiment in experiments(path):
+        for target in experiment.targets.values():
+            trained = target.stage.cells() if target.stage else ()
+            assert {cell.language for cell in trained} <= {experiment.source_language}
+            assert set(trained).isdisjoint(target.cells())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_unknown_size_is_an_error(path):
     with pytest.raises(ConfigError, match="Unknown size 'larg'"):
         load(path).get_config("larg")
+
+
+def test_a_study_is_expanded_to_all_its_plans(tmp_path):
+    """The loader, on a study that is no config of the project."""
+    lines, declared = expanded(load(ROOT / "tests" / "studies" / "tiny.py").get_config().to_dict(), tmp_path)
+    first, sharing, *rest = lines
+    assert first == "study tiny_study, size test: 3 experiments, analysis 'matrix'"
+    assert sharing.startswith("8 stages are trained; experiments one by one declare 12, so sharing among them saves 4;")
+    assert [line.split(":")[0] for line in rest if line.startswith("experiment ")] == [
+        "experiment far",
+        "experiment near",
+        "experiment other",
+    ]
+    assert json.dumps(declared) and declared["experiments"]["far"]["factors"] == {"model": "tiny"}
 
 
 QUICKSTART = load(ROOT / "configs" / "quickstart.py")

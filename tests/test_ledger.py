@@ -12,7 +12,7 @@ import pytest
 
 from xling_jax import ledger as ledger_module
 from xling_jax.goodput import goodput
-from xling_jax.ledger import KINDS, Ledger, current, process_began, read_lines
+from xling_jax.ledger import KINDS, Ledger, current, process_began, read_lines, worker_ledger
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -164,3 +164,23 @@ def test_the_process_began_before_this_test():
 def test_every_kind_is_explained():
     assert all(name.islower() and words for name, words in KINDS.items())
     assert {"steps", "lost", "other"} <= set(KINDS) and "train" not in KINDS
+
+
+def test_workers_have_a_file_each_and_are_read_together(tmp_path):
+    """Sessions are numbered in the order they began; a worker that comes again takes up the file it has left."""
+    with worker_ledger(tmp_path) as first, worker_ledger(tmp_path) as second:
+        assert first != second
+        with Ledger(first) as one, Ledger(second) as two:
+            with one.event("plan"):
+                pass
+            with two.event("train", "stage", 0), one.event("prepare"):
+                pass
+    with worker_ledger(tmp_path) as again:
+        assert again == first
+        with Ledger(again) as three, three.event("report"):
+            pass
+    lines_ = read_lines(tmp_path / "time.jsonl")
+    begun = [(line["session"], line["name"]) for line in lines_ if "begin" in line]
+    assert begun == [(0, "plan"), (0, "prepare"), (1, "train"), (2, "report")]
+    found = goodput(tmp_path / "time.jsonl")
+    assert found.sessions == 3 and set(found.seconds) <= {"plan", "prepare", "steps", "report", "other"}

@@ -219,3 +219,25 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
     write_text(tmp_path / "x.json", "{}")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"x.json", "x.json.other-5-5-0.part", f"x.json.{me()}-0.part"}
+
+
+def test_a_vocabulary_that_two_make_at_once_is_one(tmp_path):
+    """It is under no claim: both make the same file, and whoever reads it finds it whole."""
+    from xling_jax.data.tokenizers import load_tokenizer, train_vocabulary  # noqa: PLC0415
+
+    texts = [f"the {colour} thing has number {number}" for number in range(120) for colour in ("red", "blue")]
+    path, together, found = tmp_path / "made.model", threading.Barrier(3), []
+
+    def make():
+        together.wait()
+        train_vocabulary("xlmr", iter(texts), 40, path)
+        found.append(load_tokenizer(str(path), "xlmr").fingerprint)
+
+    threads = [threading.Thread(target=make) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    train_vocabulary("xlmr", iter(texts), 40, tmp_path / "alone.model")
+    assert found == [load_tokenizer(str(tmp_path / "alone.model"), "xlmr").fingerprint] * 3
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["alone.model", "made.model"]

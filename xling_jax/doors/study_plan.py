@@ -1,5 +1,6 @@
 """`xling study --dry_run` and `--emit`: what a study is and costs, and job files for it. Nothing is run."""
 
+import functools
 import os
 import pathlib
 import sys
@@ -74,12 +75,13 @@ def emit(values: flags.FlagValues, argv: list[str]) -> None:
     from xling_jax.disk import write_text  # noqa: PLC0415
     from xling_jax.planner.study import open_study  # noqa: PLC0415
     from xling_jax.stages.emit import AGAIN, Place, jobs, write_jobs  # noqa: PLC0415
+    from xling_jax.stages.stage import is_done  # noqa: PLC0415
     from xling_jax.stages.study import StudyPlan  # noqa: PLC0415
 
     here = StudyPlan(declared, workdir, named_data_dir(values))
     config, rest = _words(argv)
     place = Place(os.getcwd(), config, rest, required(values, "mount"), required(values, "bucket"))
-    made = jobs(declared.name, open_study(declared) | here.plans, here.is_done)
+    made = jobs(declared.name, open_study(declared) | here.plans, functools.partial(is_done, workdir))
     out = pathlib.Path(values["jobs_dir"].value or workdir / "jobs")
     files = write_jobs(engine, made, where, place) if made else {}
     for name, text in files.items():

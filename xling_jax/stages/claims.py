@@ -128,7 +128,7 @@ class Claim:
     def _tell(self) -> None:
         if self._lost:
             raise ClaimLost(
-                f"Another worker has taken over '{self.name}', because this one was silent for {self._seconds:g} s.\n"
+                f"Another worker has taken over '{self.name}', as this one was silent for {self._seconds:g} s.\n"
                 "Nothing more of it is written here. --claim_seconds says how long a worker may be silent."
             )
 

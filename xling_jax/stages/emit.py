@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from xling_jax.errors import EXIT_INTERRUPTED, ConfigError
-from xling_jax.stages.plan import Plan
+from xling_jax.stages.plan import Node, Plan
 from xling_jax.stages.study import Unit, units
 from xling_jax.tables.slices import Slice
 
@@ -48,18 +48,23 @@ class Place:
     bucket: str = ""
 
 
-def jobs(study: str, plans: Mapping[str, Plan], is_done: Callable[[Unit], bool]) -> list[Job]:
+def jobs(study: str, plans: Mapping[str, Plan], is_done: Callable[[Plan, Node], bool]) -> list[Job]:
     """Returns a job for each group of stages of which some can begin."""
-    left = {hash_: unit for hash_, unit in units(list(plans.values())).items() if not is_done(unit)}
+    left: dict[str, Unit] = {}
+    for hash_, unit in units(list(plans.values())).items():
+        todo = tuple(plan for plan in unit.plans if not is_done(plan, unit.node))
+        if todo:
+            left[hash_] = Unit(unit.node, todo)
     groups: dict[tuple[str, str], list[Unit]] = {}
     group_of: dict[str, tuple[str, str]] = {}
     begins: dict[tuple[str, str], list[str]] = {}
     for hash_, unit in left.items():
         mine = [_setting(plan) for plan in unit.plans]
-        if unit.parent not in left:
+        before = left.get(unit.parent)
+        if before is None or not set(before.experiments) & set(unit.experiments):
             key = mine[0]
             begins.setdefault(key, []).append(unit.node.folder)
-        elif group_of.get(unit.parent) in mine:
+        elif unit.parent in group_of and group_of[unit.parent] in mine:
             key = group_of[unit.parent]
         else:
             continue  # what it needs is made by another job, or later
@@ -82,7 +87,7 @@ def _patterns(plans: Mapping[str, Plan], left: Mapping[str, Unit], hashes: set[s
     """Returns experiments of a group, by name if all that is left of them belongs to it, else their stages."""
     found: list[str] = []
     for name, plan in plans.items():
-        todo = [node for node in plan.nodes if node.hash in left]
+        todo = [node for node in plan.nodes if node.hash in left and name in left[node.hash].experiments]
         mine = [node for node in todo if node.hash in hashes]
         if not mine or _setting(plan) != key:
             continue
@@ -124,7 +129,8 @@ def _head(job: Job, place: Place) -> str:
     begins = " ".join(job.begins[:6]) + (f" ... ({len(job.begins)})" if len(job.begins) > 6 else "")
     return (
         f"# Model {job.model} on mesh {job.mesh}: {job.stages} stages, beginning with {begins}.\n"
-        f"# Exit code {EXIT_INTERRUPTED} means: run it again. It may be started several times at once: the stages are divided.\n"
+        f"# Exit code {EXIT_INTERRUPTED} means: run it again. It may be started several times at once, which divides "
+        "the stages.\n"
         f"# {AGAIN}.\n"
     )
 
@@ -248,8 +254,8 @@ def _xpk(job: Job, where: Slice, place: Place) -> str:
         )
     )
     return f"""#!/usr/bin/env bash
-{_head(job, place)}# Needs XPK_CLUSTER, a cluster with such slices, to which the shared disk is attached (xpk storage attach) as
-# {place.mount}. xpk takes project and zone from gcloud.
+{_head(job, place)}# Needs XPK_CLUSTER, a cluster that has such slices and the shared disk, mounted as {place.mount}.
+# See `xpk storage attach`. Project and zone are taken from gcloud.
 set -eu
 cd {shlex.quote(place.root)}
 xpk workload create \\

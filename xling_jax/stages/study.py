@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from xling_jax.checks import check_vocabulary
 from xling_jax.errors import CheckpointError, DataError, XlingError, unknown
@@ -26,7 +26,7 @@ class Known(dict[str, Node]):
         folders = (path.name.rpartition("-") for path in (workdir / "stages").glob("*-*"))
         self._names = {hash_: name for name, _, hash_ in folders}
 
-    def setdefault(self, hash_: str, node: Node) -> Node:  # ty: ignore[incompatible-method-override]
+    def setdefault(self, hash_: str, node: Node) -> Node:
         """Returns the stage of a hash, which is this one if there is none yet."""
         if hash_ not in self:
             self[hash_] = dataclasses.replace(node, name=self._names.get(hash_, node.name))
@@ -141,18 +141,24 @@ def _check_patterns(plans: Sequence[Plan], only: Sequence[str], declared: Iterab
             )
 
 
-def sharing(plans: Iterable[Plan]) -> tuple[int, int]:
-    """Returns how many trainings experiments declare one by one, and how many of them differ."""
+def sharing(plans: Collection[Plan]) -> tuple[int, int, int]:
+    """Returns how many trainings there are once each, by experiments one by one, and if nothing were shared.
+
+    Then each arm, seed and target would begin by itself.
+    """
     hashes = [node.hash for plan in plans for node in plan.nodes if not node.imported]
-    return len(hashes), len(set(hashes))
+    alone = sum(not one.imported for plan in plans for each in plan.evaluations for one in lineage(each.node))
+    return len(set(hashes)), len(hashes), alone
 
 
 def describe_study(study: Study, plans: Mapping[str, Plan], workdir: pathlib.Path) -> Iterator[str]:
     """Yields a study as lines of text: how large it is, what its experiments share, and the plan of each."""
-    asked, different = sharing(plans.values())
+    once, declared, alone = sharing(plans.values())
     size = f", size {study.size}" if study.size else ""
     yield f"study {study.name}{size}: {len(study.experiments)} experiments, analysis '{study.analysis.method}'"
-    saves = f": sharing saves {asked - different}" if asked > different else ""
-    yield f"{asked} stages are declared by all experiments one by one, {different} are trained{saves}"
+    yield (
+        f"{once} stages are trained; experiments one by one declare {declared}, so sharing among them saves "
+        f"{declared - once}; if every arm, seed and target began by itself there were {alone}"
+    )
     for plan in plans.values():
         yield from describe(plan, workdir)
