@@ -101,7 +101,7 @@ def test_a_study_is_what_it_was(path, size, tmp_path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_study_says_its_command_and_how_much_it_shares(path):
     module = load(path)
-    assert f"--config={path.relative_to(ROOT)}" in module.__doc__
+    assert f"xling study --config={path.relative_to(ROOT)}" in module.__doc__
     said = " ".join(module.__doc__.split())
     for size in module.SIZES:
         trained, alone = counted(path, size)

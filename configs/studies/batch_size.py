@@ -95,14 +95,14 @@ SIZES = {
     "world": (
         on_world,
         {
-            "seen": 12_800,
-            "distinct": 6400,
+            "seen": 10_240,
+            "distinct": 5120,
             "batches": (16, 32, 64, 128, 256),
-            "steps": (2500, 150),
+            "steps": (2500, 120),
             "seeds": (0, 1),
             "limits": {"train": 8000, "dev": 300},
         },
-        55.0,
+        50.0,
         "",
     ),
     "test": (
