@@ -18,9 +18,11 @@ from xling_jax.partitioning import hosts
 from xling_jax.partitioning.hosts import write_text
 from xling_jax.stages.plan import Plan
 from xling_jax.stages.record import STUDY, check_recorded, circumstances, recorded
-from xling_jax.study import Study
+from xling_jax.study import Study, study_languages
+from xling_jax.typology import distance_table
 
 FAILED = "failed"
+URIEL = "lang2vec"  # a folder of the data
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +39,16 @@ class Failure:
         return f"{self.name}: {self.error.splitlines()[0]}"
 
 
-def write_study(workdir: pathlib.Path, study: Study, command: str) -> None:
+def distances_of(study: Study, data_dir: pathlib.Path | None) -> dict[str, dict[str, float]]:
+    """Returns the distances that a study's analysis goes by, if it does. Raises DataError if they are not here."""
+    if not study.analysis.distance:
+        return {}
+    return distance_table(study_languages(study), study.analysis.distance, data_dir / URIEL if data_dir else None)
+
+
+def write_study(
+    workdir: pathlib.Path, study: Study, distances: Mapping[str, Mapping[str, float]], command: str
+) -> None:
     """Writes what a study is made of."""
     record = {
         "name": study.name,
@@ -48,6 +59,7 @@ def write_study(workdir: pathlib.Path, study: Study, command: str) -> None:
         "experiments": list(study.experiments),
         "published": [dataclasses.asdict(row) for row in study.published],
         "topology": study.topology,
+        "distances": distances,
         **circumstances(command),
     }
     write_text(workdir / STUDY, json.dumps(record, indent=1) + "\n")

@@ -41,6 +41,7 @@ from xling_jax.stages.study_record import (
     Failure,
     check_folder,
     clear_failure,
+    distances_of,
     failures,
     read_failure,
     write_failure,
@@ -138,6 +139,7 @@ class StudyRun:
         self._began = now()
         self.plan = StudyPlan(study, workdir, data_dir)
         self.study, self.workdir, self._command = study, workdir, command
+        self._distances = distances_of(study, data_dir)
         self.display, self.ledger = Display(), Ledger()
         self._shelf = Shelf(self.plan, self.display)
         self.broken: dict[str, XlingError] = dict(self.plan.absent)  # experiments that cannot begin
@@ -171,7 +173,7 @@ class StudyRun:
             "the claim to the work folder", lambda: check_folder(self.workdir, self.study, self.plan.plans.values())
         )
         with hold(self.workdir, shared=not how.skip_damaged):  # what is set aside must not be in use elsewhere
-            write_study(self.workdir, self.study, self._command)
+            write_study(self.workdir, self.study, self._distances, self._command)
             self._write(self.plan.plans.values())
             later = self._from_here()
             for name in self._asked(self.broken):
