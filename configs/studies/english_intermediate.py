@@ -1,5 +1,4 @@
-"""Which English intermediate task helps which target zero-shot? The study of Phang et al. 2020 (arXiv 2005.13013)
-again.
+"""Which English intermediate task helps which target zero-shot? Phang et al. 2020 (arXiv 2005.13013) again.
 
     xling study --config=configs/studies/english_intermediate.py --workdir=work/english
     xling study --config=configs/studies/english_intermediate.py:real --workdir=work/english_real --data_dir=$XLING_DATA
@@ -8,10 +7,10 @@ again.
 Their nine tasks one by one, all of them at once (in proportion, capped at 2^17 examples, as T5), masked LM mixed into
 the best ones or trained between them and the target, and translated tasks; all targets of XTREME. Where the released
 code (nyu-mll/jiant: guides/projects/xstilts.md, scripts/benchmarks/xtreme) says how, it is followed. What it does not
-say is ours: a tenth of masked LM, languages sampled with the exponent 0.3 as XLM-R, and how long it is. Translated
-MNLI and SQuAD have as many draws as the English ones, of nearly as many examples, each in one language: what no
-translation has is left out. BUCC is scored on its dev pairs, as the test labels are withheld; CCG is made from a copy
-of CCGbank (docs/ccg.md).
+say is ours: a tenth of masked LM, languages sampled with the exponent 0.3 as XLM-R, and how long it is; its head is
+new but for the matrix, which is the embeddings'. Translated MNLI and SQuAD have as many draws as the English ones, of
+nearly as many examples, each in one language: what no translation has is left out. BUCC is scored on its dev pairs,
+as the test labels are withheld; CCG is made from a copy of CCGbank (docs/ccg.md).
 
 Expected, as published: MNLI, SQuAD and HellaSwag are best; several tasks at once add little; neither masked LM nor
 translation is consistently better than English alone; the best task of each target gives +5.4 points of XTREME over
