@@ -217,12 +217,25 @@ def in_words(tmp_path_factory):
         "pretrain": stage_in_words,
         "targets": {"choice": target | {"task": "world_choice"}, "qa": target | {"task": "world_qa2"}},
     }
+    fields["watch"] = {"cells": ("world_parallel.test.qda",), "every": 1, "count": 10, "max_length": 48}
     for name in ("choice", "qa"):
         measured = CLOCK | {"target": name, "batches": (8,), "examples": 10, "repeats": 1}
         made = Run(experiment(measured, **fields, name=f"words_{name}"), folder / name, None)
         made(jobs=1)
         found[name] = made, json.loads(clock_path(made.workdir, f"words_{name}").read_text())
     return found
+
+
+@pytest.mark.slow
+def test_an_encoder_decoder_is_watched(in_words):
+    """Its encoder's states: two layers, and the embeddings."""
+    run, _ = in_words["qa"]
+    (path,) = run.workdir.glob("stages/pretrain-*/metrics.jsonl")
+    lines = [line for line in map(json.loads, path.read_text().splitlines()) if "align/qda/sentences" in line]
+    assert [line["step"] for line in lines] == [0, 1, 2]
+    assert [key for key in lines[0] if key.endswith("accuracy")] == [
+        f"align/qda/layer{layer}/accuracy" for layer in range(3)
+    ]
 
 
 @pytest.mark.slow
