@@ -292,7 +292,6 @@ class StudyRun:
             and unit.parent not in self._left
             and unit.node.folder not in failed
             and any(name not in self.broken for name in unit.experiments)
-            and not (unit.node.parent and unit.node.parent.folder in failed)
         ]
         return sorted(ready, key=lambda unit: (unit.node.folder in self._known, not self._shelf.has(unit.plans[0])))
 
