@@ -58,8 +58,18 @@ def ran(folder, watch, **more):
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory):
-    return ran(tmp_path_factory.mktemp("watched"), WATCH)
+def counted(tmp_path_factory):
+    """Returns a run that was watched, and for each time that a program for it was traced an entry."""
+    retrieval, calls = kind_module("retrieval"), []
+    device = retrieval.device
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "device", lambda *given: calls.append(1) or device(*given))
+        return ran(tmp_path_factory.mktemp("watched"), WATCH), calls
+
+
+@pytest.fixture(scope="module")
+def watched(counted):
+    return counted[0]
 
 
 def folder_of(run, name) -> pathlib.Path:
@@ -118,22 +128,8 @@ def test_a_stage_begins_with_what_the_one_before_has_left(watched):
     assert first != last
 
 
-def test_one_program_serves_all_stages_and_languages(tmp_path, monkeypatch):
-    made = []
-    output = Watcher.__init__
-
-    def remember(self, examiner, *rest):
-        made.append(examiner.programs)
-        output(self, examiner, *rest)
-
-    monkeypatch.setattr(Watcher, "__init__", remember)
-    calls = []
-    retrieval = kind_module("retrieval")
-    device = retrieval.device
-    monkeypatch.setattr(retrieval, "device", lambda *given: calls.append(1) or device(*given))
-    ran(tmp_path, WATCH)
-    assert len(made) == 3 and len({id(programs) for programs in made}) == 1
-    assert len(calls) == 1, "traced once for three stages of other heads, ten states, and two languages"
+def test_one_program_serves_all_stages_and_languages(counted):
+    assert len(counted[1]) == 1, "traced once for three stages of other heads, ten states, and two languages"
 
 
 def params_of(run, name):
@@ -183,16 +179,22 @@ def test_stopped_again_and_again_it_has_each_line_once(watched, tmp_path):
             assert lines_of(run, name, prefix) == lines_of(watched, name, prefix)
 
 
-@pytest.mark.parametrize("at", [2, *(pytest.param(other, marks=pytest.mark.slow) for other in (1, 3, 4))])
-def test_killed_while_it_saves_it_has_each_line_once(watched, tmp_path, monkeypatch, at):
-    """Killed after what belongs to a checkpoint was written, and before it was saved: all of that comes again."""
-    saved = iter(range(1, 100))
+SLOW_KILLS = [(2, False), *((at, saved) for at in (1, 3, 4) for saved in (False, True))]
+KILLS = [(2, True), *(pytest.param(*kill, marks=pytest.mark.slow) for kill in SLOW_KILLS)]
+
+
+@pytest.mark.parametrize(("at", "saved"), KILLS)
+def test_killed_while_it_saves_it_has_each_line_once(watched, tmp_path, monkeypatch, at, saved):
+    """Killed before a checkpoint is saved, what belongs to it comes again; killed after that, all of it is there."""
+    number = iter(range(1, 100))
     save = Checkpoints.save
 
     def killed(self, *given):
-        if next(saved) == at:
+        last = next(number) == at
+        if saved or not last:
+            save(self, *given)
+        if last:
             raise KeyboardInterrupt
-        save(self, *given)
 
     monkeypatch.setattr(Checkpoints, "save", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -217,12 +219,19 @@ def test_the_score_of_each_checkpoint_is_written(watched):
 
 
 def test_the_end_is_measured_where_patience_ends_a_stage(tmp_path):
-    """With a learning rate of nothing no checkpoint is better than the first one: the stage ends at its second."""
+    """With a learning rate of nothing no checkpoint is better than the first one: the stage ends at its second.
+
+    One layer of it is watched, and no other.
+    """
     flat = stage("world_nli.train.qen", 8, save_every=2, selection={"patience": 1, "dev": DEV})
     flat["optim"] = {"learning_rate": 1e-12}
-    run = ran(tmp_path, WATCH | {"every": 5}, arms={"nli": {"stage": flat}})
+    run = ran(tmp_path, WATCH | {"every": 5, "layers": (2,), "centre": False}, arms={"nli": {"stage": flat}})
     assert [step for step, _ in lines_of(run, "nli_s0", "align/")] == [0, 4]
     assert [step for step, _ in lines_of(run, "nli_s0", "dev/")] == [2, 4]
+    assert {key.split("/")[2] for _, keys in lines_of(run, "nli_s0", "align/") for key in keys} == {
+        "sentences",
+        "layer2",
+    }
 
 
 def test_it_counts_as_evaluation(watched):
@@ -231,12 +240,6 @@ def test_it_counts_as_evaluation(watched):
     lines = (watched.workdir / "time.jsonl").read_text().splitlines()
     begun = [line for line in map(json.loads, lines) if line.get("name") == "evaluate" and "pretrain" in line["stage"]]
     assert len(begun) == 4 + 1, "four looks at pretraining, and its own evaluation"
-
-
-def test_only_some_layers(tmp_path):
-    run = ran(tmp_path, WATCH | {"layers": (2,), "every": 100, "centre": False})
-    _, values = lines_of(run, "nli_pos_s0", "align/")[-1]
-    assert {key.split("/")[2] for key in values} == {"sentences", "layer2"}
 
 
 @pytest.mark.slow
