@@ -1,5 +1,6 @@
 """A loss that is not finite: the batch is written down, what was saved before it stays, a lower rate goes through."""
 
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -10,7 +11,7 @@ from harness import LIMIT, finish
 
 from xling_jax.data.sources import read
 from xling_jax.errors import NumericalError
-from xling_jax.experiment import from_config
+from xling_jax.experiment import Watch, from_config
 from xling_jax.stages.run import Run
 from xling_jax.tables.tasks import parse_cells
 
@@ -53,6 +54,20 @@ def test_the_batch_is_written_down_and_the_checkpoint_before_stays(shared_progra
     Run(experiment(1e-3), tmp_path / "low", None)(jobs=1)
     low = folder_of(tmp_path / "low")
     assert low.name != folder.name and (low / "DONE").exists() and not (low / "diverged.json").exists()
+
+
+def test_what_is_watched_leaves_the_error_as_it_is(shared_programs, tmp_path, capsys):
+    """Vectors are broken before the next loss says so; it is the loss that ends the stage, with its batch."""
+    watch = Watch(("world_parallel.test.qda",), every=1, count=8, max_length=48)
+    with pytest.raises(NumericalError) as error:
+        Run(dataclasses.replace(experiment(1e20), watch=watch), tmp_path, None)(jobs=1)
+    dump = json.loads((folder_of(tmp_path) / "diverged.json").read_text())
+    assert f"The loss of step {dump['step']} is not finite." in str(error.value)
+    assert_named(dump["examples"])
+    assert all("train/world_pos/loss" in line for line in dump["before"]), "steps, and not what was watched of them"
+    lines = (folder_of(tmp_path) / "metrics.jsonl").read_text().splitlines()
+    assert any("align/qda/sentences" in line for line in lines), "of the state that it began with"
+    assert "alignment is not measured: The vector of example" in capsys.readouterr().out
 
 
 def assert_named(examples: list[dict]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from xling_jax.data.batches import in_order
-from xling_jax.errors import DataError
+from xling_jax.errors import DataError, NumericalError
 from xling_jax.eval.alignment import FEWEST, alignments
 from xling_jax.eval.predict import predict
 from xling_jax.experiment import Part, Stage, Target, Watch
@@ -56,11 +56,15 @@ class Watcher:
         with self._doing():
             params = merge_lora(state["params"])
             values = {name: value for part in self._watch.parts() for name, value in self._of(part, params)}
-        self._log(step, values)
+        if values:
+            self._log(step, values)
         self._last = step
 
     def _of(self, part: Part, params: Any) -> Iterator[tuple[str, float]]:
-        """Yields the keys of a cell and their values."""
+        """Yields the keys of a cell and their values, of vectors that are finite.
+
+        Where they are not, that is told and training goes on: its own loss will say in which batch it went wrong.
+        """
         cells, programs = self._examiner.cells, self._examiner.programs
         prepared = cells.prepare(part)
         if prepared.examples < FEWEST:
@@ -74,8 +78,13 @@ class Watcher:
         outputs = predict(answer, batches, programs.place, prepared.example_N, prepared.examples)
         names = [f"{part.cell}#{number}" for number in range(prepared.examples)]
         how: dict[str, Any] = {"centre": self._watch.centre, "layers": self._watch.layers, "mesh": programs.mesh}
+        try:
+            aligned = alignments(outputs.stack("vectors"), names, **how)
+        except NumericalError as error:
+            self._examiner.display.say(f"  alignment is not measured: {str(error).splitlines()[0]}")
+            return
         yield f"align/{part.cell.language}/sentences", prepared.examples
-        for layer, found in alignments(outputs.stack("vectors"), names, **how).items():
+        for layer, found in aligned.items():
             yield f"align/{part.cell.language}/layer{layer}/accuracy", found.accuracy
             yield f"align/{part.cell.language}/layer{layer}/similarity", found.similarity
 
