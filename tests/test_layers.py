@@ -267,3 +267,9 @@ def test_jax_is_seen_from_afar(tmp_path):
     assert not tops(reached(tree, f"{PACKAGE}.report")) & ACCELERATOR
     write_tree(tmp_path, {"tables/__init__.py": "def f():\n    import jax"})
     assert "jax" in tops(reached(tree, f"{PACKAGE}.report"))
+
+
+def test_test_modules_have_names_of_their_own():
+    """Folders of tests are no packages, so two modules of one name cannot be collected together."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert sorted({name for name in names if names.count(name) > 1}) == []

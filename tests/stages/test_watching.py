@@ -179,11 +179,9 @@ def test_stopped_again_and_again_it_has_each_line_once(watched, tmp_path):
             assert lines_of(run, name, prefix) == lines_of(watched, name, prefix)
 
 
-SLOW_KILLS = [(2, False), *((at, saved) for at in (1, 3, 4) for saved in (False, True))]
-KILLS = [(2, True), *(pytest.param(*kill, marks=pytest.mark.slow) for kill in SLOW_KILLS)]
-
-
-@pytest.mark.parametrize(("at", "saved"), KILLS)
+@pytest.mark.slow
+@pytest.mark.parametrize("saved", [False, True])
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_killed_while_it_saves_it_has_each_line_once(watched, tmp_path, monkeypatch, at, saved):
     """Killed before a checkpoint is saved, what belongs to it comes again; killed after that, all of it is there."""
     number = iter(range(1, 100))
@@ -218,6 +216,7 @@ def test_the_score_of_each_checkpoint_is_written(watched):
     assert lines_of(watched, "pretrain", "dev/") == [], "nothing is judged there"
 
 
+@pytest.mark.slow
 def test_the_end_is_measured_where_patience_ends_a_stage(tmp_path):
     """With a learning rate of nothing no checkpoint is better than the first one: the stage ends at its second.
 

@@ -172,6 +172,7 @@ def test_an_experiment_that_cannot_begin_is_told_of_and_the_others_are_run(tmp_p
     run(declared, tmp_path / "work", only=("far",))
 
 
+@pytest.mark.slow
 def test_an_experiment_may_start_from_a_stage_of_the_study(tmp_path):
     declared = fields("far", "other")
     plan = StudyPlan(study_from_config(fields("far")), tmp_path, None).plans["far"]
