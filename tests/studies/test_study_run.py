@@ -319,3 +319,22 @@ def test_going_back_behind_damage_is_done_alone(tmp_path):
     (tmp_path / "work").mkdir()
     with study_run.hold(tmp_path / "work", shared=True), pytest.raises(ConfigError, match="Another process is running"):
         run(fields("far"), tmp_path / "work", most=0, skip_damaged=True)
+
+
+def test_inference_is_timed_once_by_who_has_its_claim(tmp_path):
+    declared, reported = fields("near"), []
+    declared["experiments"]["near"]["clock"] = {"target": "pos", "batches": (8,), "repeats": 1, "language": "qnd"}
+    path = tmp_path / "clock" / "near.json"
+    run(declared, tmp_path, only=("near/pretrain",))
+    assert not path.exists(), "its stages are not done"
+    with Claims(tmp_path) as others:
+        theirs = others.take("clock-near")
+        assert theirs is not None
+        run(declared, tmp_path, report=lambda: reported.append(1))
+        assert done(tmp_path) == ALL and reported == [1] and not path.exists(), "another worker times it"
+        others.give_back(theirs)
+    run(declared, tmp_path)
+    assert [one["batch"] for one in json.loads(path.read_text())["batches"]] == [8] and held(tmp_path) == []
+    before = path.stat().st_mtime_ns
+    run(declared, tmp_path)
+    assert path.stat().st_mtime_ns == before, "it is not timed again"

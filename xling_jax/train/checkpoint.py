@@ -30,7 +30,7 @@ CHOSEN = "chosen.json"  # says which of them is the stage's, where that is not t
 PARAMS, TRAIN, META = "params", "train", "meta"
 HISTORY = "history"
 DRAFT = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is writing
-CHUNK = 1 << 25  # bytes of what is compressed and read as one
+CHUNK = 1 << 25  # bytes of what is compressed and read as one: who holds a part of a leaf reads few of them
 NOTHING = {"shapes": {}, "checksums": {}}
 _ONE_AT_A_TIME = threading.RLock()  # Orbax's event loops do not bear several threads of one process
 
@@ -66,7 +66,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _cut(tree: Any) -> ocp.args.PyTreeSave:
-    """Returns how a tree is saved: in pieces that a device that will hold a part of a leaf need not read all of."""
+    """Returns how a tree is saved: each leaf in pieces, however few devices it is on."""
     return ocp.args.PyTreeSave(tree, save_args=jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=CHUNK), tree))
 
 

@@ -16,10 +16,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
-from xling_jax.train.checkpoint import META, PARAMS, paths
+from xling_jax.train.checkpoint import CHUNK, META, PARAMS, paths
 from xling_jax.train.checksums import checksum
 
-CHUNK = 1 << 25  # bytes of what is compressed and read as one: a device that holds a part of a leaf reads few of them
 SMALL = 1 << 20  # bytes of a layer, up to which several may stand in one chunk
 
 
