@@ -131,7 +131,10 @@ def distance_table(codes: Sequence[str], group: str, folder: pathlib.Path | None
     """
     if group in GROUPS:
         if folder is None:
-            raise DataError(f"Distances by {group} need URIEL's features, and no folder was given.\n{PUBLISHED}")
+            raise DataError(
+                f"Distances by {group} need URIEL's features, and no folder was given.\n{PUBLISHED}\n"
+                "The folder of the data is named by --data_dir or XLING_DATA."
+            )
         features = read_uriel(folder, codes, group)
     else:
         features = _grammar_of(codes)
