@@ -86,7 +86,7 @@ def sample_study(workdir: Workdir) -> StudyReport:
         synthetic=True,
         answers=(Answer("qa helps panx: +3.2 points, 95% interval [1.0, 5.5]: supported.", SUPPORTED, number, ()),),
         claims=(
-            Claim("qa helps panx", SUPPORTED, number, 0.004),
+            Claim("qa helps panx", SUPPORTED, number, np.float64(0.004)),  # as SciPy gives it
             Claim("nli helps qa", UNDECIDED, Number(0.5, -1.0, 2.0, 0.8), 0.6),
             Claim("pos helps panx", NOT_SUPPORTED, Number(-12.0, -15.0, -9.0, 1.5), 0.001),
         ),

@@ -96,7 +96,7 @@ def comma_separated(experiments: Iterable[ExperimentReport], studies: Iterable[S
             for column, number in zip(table.columns, row.numbers, strict=True):
                 measured = [number.value, number.low, number.high]
                 place = [owner, target, table.name, row.label, column_name(column)]
-                writer.writerow([*place, *("" if x is None else repr(x) for x in measured), number.state, number.note])
+                writer.writerow([*place, *("" if x is None else repr(float(x)) for x in measured), number.state, number.note])
     return text.getvalue()
 
 
