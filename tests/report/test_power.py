@@ -39,7 +39,7 @@ def test_power_is_what_simulated_studies_find():
     rng = np.random.default_rng(0)
     value = 8.0 + rng.normal(size=20_000) * noise.variance**0.5
     drawn = noise.between / 3 * rng.chisquare(2, size=20_000) / 2
-    found = np.mean(value > half_width(0.05, drawn, noise.items, 2.0, noise.items_df))
+    found = np.mean(value > half_width(0.05, noise.parts._replace(seeds=drawn)))
     assert power(8.0, noise) == pytest.approx(found, abs=0.012), "three standard errors of 20,000 studies"
 
 

@@ -18,6 +18,7 @@ from xling_jax.report.statistics import LEVEL, Noise, half_width
 
 SEEN = 0.8  # of repetitions
 MOST_SEEDS = 64
+MOST_GAIN = 100.0  # points that a score can gain
 MOST_ITEMS = 64.0  # times those that are there
 _POINTS = (np.arange(400) + 0.5) / 400  # quantiles that an integral over chi-squared is taken at
 
@@ -47,7 +48,7 @@ def resized(noise: Noise, seeds: int, items: float = 1.0) -> Noise:
 def power(gain: float, noise: Noise, level: float = LEVEL) -> float:
     """Returns how often a study with this noise finds a true gain of so many points."""
     drawn = noise.between / noise.seeds * stats.chi2.ppf(_POINTS, noise.seeds_df) / noise.seeds_df
-    halves = half_width(1 - level, drawn, noise.items, noise.seeds_df, noise.items_df)
+    halves = half_width(1 - level, noise.parts._replace(seeds=drawn))
     error = max(noise.variance, 1e-300) ** 0.5
     return float(stats.norm.cdf((abs(gain) - halves) / error).mean())
 
@@ -83,7 +84,9 @@ def items_needed(gain: float, noise: Noise, level: float = LEVEL) -> float | Non
 
 def advice(gain: float, noise: Noise, level: float = LEVEL) -> str:
     """Returns a sentence: what it would take to see a true gain of this size."""
-    smallest = f"A study of this size sees a true gain of {detectable(noise, level):.1f} points in 4 of 5 repetitions"
+    least = detectable(noise, level)
+    size = f"{least:.1f}" if least <= MOST_GAIN else f"more than {MOST_GAIN:.0f}"
+    smallest = f"A study of this size sees a true gain of {size} points in 4 of 5 repetitions"
     seeds, items = seeds_needed(gain, noise, level=level), items_needed(gain, noise, level)
     if not gain or (seeds is not None and seeds <= noise.seeds):
         return f"{smallest}."
