@@ -1,5 +1,6 @@
 """Drawings of studies: what is on them, that labels can be read, that nothing is told by colour alone."""
 
+import dataclasses
 import itertools
 import re
 import xml.etree.ElementTree
@@ -22,6 +23,7 @@ from xling_jax.report.study_figures import (
     curve_plot,
     front,
     panels,
+    regression_plot,
     transfer_matrix,
 )
 from xling_jax.report.theme import DARK, LIGHT
@@ -100,6 +102,30 @@ def axes_of(monkeypatch, draw):
     return [axes for axes in kept[0].axes if axes.get_visible()]
 
 
+ENDLESS = Series("two seeds", np.array([1.0, 2.0]), np.array([3.0, 5.0]), np.array([2.0, -90.0]), np.array([4.0, 99.0]))
+
+
+def test_endless_intervals_are_cut_and_said_to_be(monkeypatch):
+    """Points from 3 to 5 and zero: intervals are shown 1.5 times 5 points beyond, below and above."""
+    plane = Plane("x", "y", zero=True)
+    (axes,) = axes_of(monkeypatch, lambda: curve_plot("c", "c", [ENDLESS], plane))
+    assert axes.get_ylim() == (-7.5, 12.5)
+    assert curve_plot("c", "Gains.", [ENDLESS], plane).caption.endswith("Intervals that leave the frame are cut.")
+    short = dataclasses.replace(ENDLESS, low_N=np.array([2.0, 4.0]), high_N=np.array([4.0, 6.0]))
+    assert curve_plot("c", "Gains.", [short], plane).caption == "Gains."
+
+
+def test_many_points_are_told_by_their_group(monkeypatch):
+    few = [Point(f"a→{n}", n, n, n - 1, n + 1, "a") for n in range(4)]
+    many = [Point(f"{group}→{n}", n, n, n - 1, n + 1, group) for group in "abc" for n in range(8)]
+    plane = Plane("distance", "gain")
+    assert {"a→0", "a→3"} <= set(texts(regression_plot("r", "r", few, None, plane)))
+    found = texts(regression_plot("r", "r", many, None, plane))
+    assert {"a", "b", "c"} <= set(found) and not [text for text in found if "→" in (text or "")]
+    (axes,) = axes_of(monkeypatch, lambda: regression_plot("r", "r", many, None, plane))
+    assert len({(line.get_marker(), line.get_color()) for line in axes.lines if line.get_label() in "abc"}) == 3
+
+
 def test_panels_share_axes_and_name_each_language(monkeypatch):
     shown = {code: [series("total", place), series("each", 1)] for place, code in enumerate(LANGUAGES)}
     grid = axes_of(monkeypatch, lambda: panels("p", "c", shown, Plane("x", "y", log_x=True)))
@@ -129,7 +155,17 @@ def test_a_missing_point_is_left_out(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("value", "short"), [(8, "8"), (0.05, "0.05"), (-3, "−3"), (12000, "12k"), (1.5e6, "1.5M"), (2e9, "2B")]
+    ("value", "short"),
+    [
+        (8, "8"),
+        (0.05, "0.05"),
+        (-3, "−3"),
+        (0.0864304, "0.0864"),
+        (1234.5, "1234"),
+        (12000, "12k"),
+        (1.5e6, "1.5M"),
+        (2e9, "2B"),
+    ],
 )
 def test_short_numbers(value, short):
     assert study_figures.short(value) == short

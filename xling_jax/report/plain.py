@@ -21,12 +21,13 @@ CSV_COLUMNS = "experiment target table row column value low high state note".spl
 FLOOR_MARK, CONSTANT_MARK = "†", "‡"
 FLOOR_NOTE = f"{FLOOR_MARK} not better than the floor."
 CONSTANT_NOTE = f"{CONSTANT_MARK} in some seed one answer to at least 99% of the items."
+WITH_INTERVAL = ("gain", "interval")  # kinds of columns
 IN_TERMINAL = ("scores", "policies", "gains")  # what answers the question; the other tables are in the report
 
 
 def number_kind(row: Row, column: Column) -> str:
-    """Returns how a number is written: "gain" with its sign and its interval, or as the row's kind is."""
-    return "gain" if column.kind == "gain" else row.kind
+    """Returns how a number is written: "gain" with sign and interval, "interval" with the latter, or the row's kind."""
+    return column.kind if column.kind in WITH_INTERVAL else row.kind
 
 
 def value_text(number: Number, kind: str) -> str:
@@ -50,7 +51,7 @@ def range_text(number: Number, kind: str) -> str:
         return number.note
     if number.low is None or number.high is None:
         return ""
-    if kind == "gain":
+    if kind in WITH_INTERVAL:
         return f"[{number.low:.{number.digits}f}, {number.high:.{number.digits}f}]"
     return f"{number.low:.{number.digits}f}–{number.high:.{number.digits}f}" if number.low != number.high else ""
 
@@ -94,9 +95,9 @@ def comma_separated(experiments: Iterable[ExperimentReport], studies: Iterable[S
     for owner, target, table in owned_tables(experiments, studies):
         for row in table.rows:
             for column, number in zip(table.columns, row.numbers, strict=True):
-                measured = [number.value, number.low, number.high]
+                measured = ["" if x is None else repr(float(x)) for x in (number.value, number.low, number.high)]
                 place = [owner, target, table.name, row.label, column_name(column)]
-                writer.writerow([*place, *("" if x is None else repr(float(x)) for x in measured), number.state, number.note])
+                writer.writerow([*place, *measured, number.state, number.note])
     return text.getvalue()
 
 
@@ -184,7 +185,7 @@ def _grids(table: Table, width: int) -> Iterable[Grid]:
 
 def _terminal_cell(row: Row, place: int, column: Column) -> str:
     number, kind = row.numbers[place], number_kind(row, column)
-    below = range_text(number, kind) if kind == "gain" and number.value is not None else ""
+    below = range_text(number, kind) if kind in WITH_INTERVAL and number.value is not None else ""
     return value_text(number, kind) + (f"\n{below}" if below else "")
 
 

@@ -31,7 +31,7 @@ def alignment_section(study: CollectedStudy) -> Section:
     tables = []
     for name, collected in study.experiments.items():
         table = alignment_table(collected)
-        title = table.title if len(study.experiments) == 1 else f"{name}: {table.title}"
+        title = table.title if len(study.experiments) == 1 else f"{table.title}, {name}"
         tables += [dataclasses.replace(table, title=title, names="stage")] if table.rows else []
     return Section("Alignment of languages", tuple(tables), tuple(_drawing(study, kind) for kind in stage_kinds(study)))
 

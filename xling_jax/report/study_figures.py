@@ -47,6 +47,9 @@ ROUND = [1, 2, 2.5, 5, 10]  # ticks
 DODGE = 4.0  # points that the intervals of one x are drawn apart
 PANEL, WIDE_PANEL = (1.75, 1.5), (2.4, 1.8)  # inches
 ACROSS = 5  # panels
+REACH = 1.5  # times the spread of the points that intervals are drawn beyond them: those of two seeds may be endless
+CUT = " Intervals that leave the frame are cut."
+NAMED = 20  # points of a plane that have their name beside them; of more, their group has a colour and a marker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,13 +79,17 @@ class Series:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One thing in a plane: what it costs, or how far away it is, and its score or gain with its interval."""
+    """One thing in a plane: what it costs, or how far away it is, and its score or gain with its interval.
+
+    `group`: what several points have in common, a source language say.
+    """
 
     label: str
     x: float
     y: float
     low: float | None = None
     high: float | None = None
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,16 +145,17 @@ def transfer_matrix(name: str, table: Table, supported: Collection[tuple[str, st
 
 def curve_plot(name: str, caption: str, series: Sequence[Series], plane: Plane) -> Drawing:
     """Returns points with intervals against x, each series with the line that was fitted to it and its band."""
+    frame = _frame(plane, *_extent(series))
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _draw_plane(axes, plane, series)
+        _draw_plane(axes, plane, series, frame)
         for place, one in enumerate(series):
             _draw_series(axes, one, place, DODGE * (place - (len(series) - 1) / 2))
         if len(series) > 1:
             _legend(figure, axes, across=min(3, len(series)))
 
-    return painted(name, caption, (4.25, 3.1 + 0.2 * _lines(series, 3)), draw)
+    return painted(name, caption + CUT * bool(frame), (4.25, 3.1 + 0.2 * _lines(series, 3)), draw)
 
 
 def panels(
@@ -167,11 +175,12 @@ def panels(
     every = [one for series in shown.values() for one in series]
     down = math.ceil(len(shown) / across)
     across = math.ceil(len(shown) / down)  # rows alike in length
+    frame = _frame(plane, *_extent(every))
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (title, series) in zip(grid, shown.items(), strict=False):
-            _draw_plane(axes, dataclasses.replace(plane, x="", y=""), every, small=True)
+            _draw_plane(axes, dataclasses.replace(plane, x="", y=""), every, frame, small=True)
             for one in series:
                 place = labels.index(one.label)
                 _draw_series(axes, one, place, DODGE / 2 * (place - (len(labels) - 1) / 2), small=True)
@@ -186,7 +195,7 @@ def panels(
             _legend(figure, *grid[: len(shown)], across=min(across, len(labels)))
 
     height = 0.45 + inches[1] * down + (0.2 * math.ceil(len(labels) / across) if len(labels) > 1 else 0)
-    return painted(name, caption, (0.45 + inches[0] * across, height), draw)
+    return painted(name, caption + CUT * bool(frame), (0.45 + inches[0] * across, height), draw)
 
 
 def step_lines(name: str, caption: str, shown: Mapping[str, Sequence[Series]], y_label: str) -> Drawing:
@@ -196,11 +205,11 @@ def step_lines(name: str, caption: str, shown: Mapping[str, Sequence[Series]], y
 
 def pareto_plot(name: str, caption: str, points: Sequence[Point], plane: Plane) -> Drawing:
     """Returns scores against costs; the front is a line of steps below which nothing is worth its cost."""
-    best = front(points)
+    best, frame = front(points), _frame(plane, *_ends(points))
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _draw_plane(axes, plane, [Series("", *np.array([[p.x, p.y] for p in points], float).T)])
+        _draw_plane(axes, plane, [Series("", *np.array([[p.x, p.y] for p in points], float).T)], frame)
         axes.step([p.x for p in best], [p.y for p in best], where="post", color=BLUE_LINE, lw=1.3, zorder=1)
         for point in points:
             on = point in best
@@ -215,7 +224,7 @@ def pareto_plot(name: str, caption: str, points: Sequence[Point], plane: Plane) 
         )
 
     note = " Filled circles and the line of steps: the front; open squares cost more than one that scores as much."
-    return painted(name, caption + note, (5.4, 3.9), draw)
+    return painted(name, caption + note + CUT * bool(frame), (5.4, 3.9), draw)
 
 
 def front(points: Sequence[Point]) -> list[Point]:
@@ -227,18 +236,54 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 
 def regression_plot(name: str, caption: str, points: Sequence[Point], fit: Band | None, plane: Plane) -> Drawing:
-    """Returns points by their labels, language codes say, with the line that was fitted to them and its band."""
+    """Returns points by their labels, or if many by their groups, with the line that was fitted and its band."""
+    frame = _frame(plane, *_ends(points))
+    groups = list(dict.fromkeys(point.group for point in points)) if len(points) > NAMED else []
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _draw_plane(axes, plane, [Series("", *np.array([[p.x, p.y] for p in points], float).T)])
+        _draw_plane(axes, plane, [Series("", *np.array([[p.x, p.y] for p in points], float).T)], frame)
         if fit:
             _draw_band(axes, fit, BLUE_LINE, "-")
         for point in points:
-            _draw_point(axes, point, "o", INK, filled=True)
-        name_points(figure, axes, points, list(zip(fit.x_N, fit.y_N, strict=True)) if fit else [])
+            place = groups.index(point.group) if groups else 0
+            colour = COLOURS[place % len(COLOURS)] if groups else INK
+            _draw_point(axes, point, MARKERS[place % len(MARKERS)], colour, filled=True)
+        if not groups:
+            name_points(figure, axes, points, list(zip(fit.x_N, fit.y_N, strict=True)) if fit else [])
+        for place, group in enumerate(groups):
+            colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
+            axes.plot([], [], marker=marker, ms=5, color=colour, ls="none", label=group)
+        if len(groups) > 1:
+            _legend(figure, axes, across=min(4, len(groups)))
 
-    return painted(name, caption, (4.25, 3.4), draw)
+    height = 3.4 + (0.2 * math.ceil(len(groups) / 4) if len(groups) > 1 else 0)
+    return painted(name, caption + CUT * bool(frame), (4.25, height), draw)
+
+
+def _extent(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the y of all points, and the ends of all intervals and bands."""
+    ends = [one.low_N for one in series] + [one.high_N for one in series]
+    ends += [part for one in series if one.fit for part in (one.fit.y_N, one.fit.low_N, one.fit.high_N)]
+    known = [part for part in ends if part is not None]
+    return np.concatenate([[], *(one.y_N for one in series)]), np.concatenate([[], *known])
+
+
+def _ends(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the y of all points, and the ends of all intervals."""
+    ends = [end for point in points for end in (point.low, point.high) if end is not None]
+    return np.array([point.y for point in points], float), np.array(ends, float)
+
+
+def _frame(plane: Plane, y_N: np.ndarray, end_M: np.ndarray) -> tuple[float, float] | None:
+    """Returns the ends of the y axis where intervals reach so far that they have to be cut, else None."""
+    y_N, end_M = y_N[np.isfinite(y_N)], end_M[np.isfinite(end_M)]
+    y_N = np.append(y_N, 0.0) if plane.zero or not len(y_N) else y_N
+    low, high = y_N.min(), y_N.max()
+    room = REACH * (high - low)
+    if plane.log_y or not room or not len(end_M) or (end_M.min() >= low - room and end_M.max() <= high + room):
+        return None
+    return max(low - room, end_M.min()), min(high + room, end_M.max())
 
 
 def _at(point: Point) -> tuple[float, float]:
@@ -249,8 +294,15 @@ def _lines(series: Sequence[Series], across: int) -> int:
     return math.ceil(len(series) / across) if len(series) > 1 else 0
 
 
-def _draw_plane(axes: Axes, plane: Plane, series: Sequence[Series], small: bool = False) -> None:
-    """Draws axes: on a logarithmic one, and where x has few values, the ticks are the values that there are."""
+def _draw_plane(
+    axes: Axes, plane: Plane, series: Sequence[Series], frame: tuple[float, float] | None, *, small: bool = False
+) -> None:
+    """Draws axes: on a logarithmic one, and where x has few values, the ticks are the values that there are.
+
+    `frame`: ends of the y axis that cut what is outside; None to show everything.
+    """
+    if frame:
+        axes.set_ylim(frame)
     axes.set(xlabel=plane.x, ylabel=plane.y)
     axes.grid(axis="y", color=LINE, lw=0.5)
     axes.set_axisbelow(True)
@@ -290,7 +342,7 @@ def short(value: float) -> str:
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{value / (1e3 if letter == 'k' else size):g}{letter}"
-    return f"{value:g}".replace("-", "−")
+    return f"{value:{'.3g' if abs(value) < 100 else '.0f'}}".replace("-", "−")
 
 
 def _draw_series(axes: Axes, one: Series, place: int, dodge: float, small: bool = False) -> None:

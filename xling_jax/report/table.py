@@ -9,8 +9,8 @@ class Column:
     """What stands in a column: a language, a mean over languages, or another number of the row.
 
     `kind`: source, language, group or mean; where columns are no languages: value, measure for one that has its
-    name only together with its group, gain for a difference in points, or verdict for what a number's state says of a
-    claim.
+    name only together with its group, gain for a difference in points with its interval, interval for a score with its
+    own, or verdict for what a number's state says of a claim.
     """
 
     label: str

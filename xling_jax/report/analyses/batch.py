@@ -21,6 +21,7 @@ from xling_jax.report.analyses.findings import (
     collapsed_table,
     decide,
     grid,
+    in_points,
     summary,
 )
 from xling_jax.report.analyses.weights import (
@@ -184,7 +185,7 @@ def comparisons(study: CollectedStudy, best: Sequence[Candidate]) -> list[Draft]
     pair, within = f"{study.record.analysis.x} {large.x:g} against {small.x:g}{where}", study.record.analysis.within
     drafts = [
         Draft(f"{LOSE}: {pair}", loss),
-        Draft(f"They keep it within {within:g} points: {pair}", total([(-1.0, loss)]), margin=within),
+        Draft(f"They keep it within {in_points(within)}: {pair}", total([(-1.0, loss)]), margin=within),
     ]
     at_home = [_source(study, one) for one in (small, large)]
     if all(at_home):

@@ -12,7 +12,7 @@ from xling_jax.report.study_report import Claim, Section
 from xling_jax.report.table import Column, Number, Row, Table, count
 
 ONE_MODEL = "One set of models: the interval speaks of the test items, not of training again."
-GAIN, VALUE = "gain", "value"  # kinds of columns
+GAIN, INTERVAL, VALUE = "gain", "interval", "value"  # kinds of columns
 POINTS = "points"
 
 
@@ -81,6 +81,11 @@ def summary(draft: Draft, claim: Claim) -> str:
     if number.value is None or number.low is None or number.high is None:
         return f"{draft.text}: cannot be said yet, cells are missing."
     return f"{draft.text}: {number.value:+.1f} {draft.unit} [{number.low:.1f}, {number.high:.1f}]: {claim.verdict}."
+
+
+def in_points(number: float) -> str:
+    """Returns "1 point", "2.5 points"."""
+    return f"{number:g} point" if number == 1 else f"{number:g} {POINTS}"
 
 
 def said(number: Number, unit: str = POINTS) -> str:

@@ -14,6 +14,7 @@ from xling_jax.report.analyses.curve import DOUBLING, place_of, unit_of
 from xling_jax.report.analyses.evidence import bounds, estimates, from_seeds
 from xling_jax.report.analyses.findings import (
     GAIN,
+    INTERVAL,
     Draft,
     Findings,
     answer_of,
@@ -116,7 +117,8 @@ def gain_table(study: CollectedStudy, found: Sequence[Level]) -> Table:
         "Zero-shot means in percent and gains in points, paired over seeds and items, with 95% intervals; then what "
         "each value has over the one before."
     )
-    return grid("interaction", "Gains", note, rows, kind=GAIN, names=study.record.analysis.x)
+    kinds = {columns[-1]: GAIN}
+    return grid("interaction", "Gains", note, rows, kind=INTERVAL, kinds=kinds, names=study.record.analysis.x)
 
 
 def each_table(study: CollectedStudy, found: Sequence[Level]) -> Table:
@@ -179,7 +181,8 @@ def consistency_table(study: CollectedStudy, agreed: Mapping[Factor, Mapping[str
         "mean over languages, in percent. Intervals are Student's t over seeds: items are not resampled. None where no "
         "language is parallel with the source, or there is one seed."
     )
-    return grid("consistency", "Consistency", note, rows, kind=GAIN, names=study.record.analysis.x)
+    kinds = {name: GAIN}
+    return grid("consistency", "Consistency", note, rows, kind=INTERVAL, kinds=kinds, names=study.record.analysis.x)
 
 
 def _drafts(study: CollectedStudy, found: Sequence[Level]) -> list[Draft]:

@@ -11,7 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 from xling_jax.report.aggregate import mean_score
 from xling_jax.report.analyses.evidence import estimates
-from xling_jax.report.analyses.findings import VALUE, Draft, Findings, answer_of, collapsed_table, decide, grid
+from xling_jax.report.analyses.findings import (
+    VALUE,
+    Draft,
+    Findings,
+    answer_of,
+    collapsed_table,
+    decide,
+    grid,
+    in_points,
+)
 from xling_jax.report.analyses.weights import Side, Weights, answering, mean_of, target_of, total, transferred
 from xling_jax.report.answer import UNASKED, Answer
 from xling_jax.report.claims import NOT_SUPPORTED, SUPPORTED
@@ -159,7 +168,7 @@ def _drafts(study: CollectedStudy, scored: Sequence[Model], best: Model) -> list
     within, found = study.record.analysis.within, []
     for model in scored:
         if _size(model) < _size(best):
-            text = f"{model.name} is within {within:g} points of {best.name}, the best"
+            text = f"{model.name} is within {in_points(within)} of {best.name}, the best"
             found.append(Draft(text, total([(1.0, model.weights), (-1.0, best.weights)]), margin=within))
     return found
 
@@ -171,7 +180,7 @@ def _answer(
     if best is None:
         return Answer("No model has a score yet.", UNASKED, None, ())
     within = study.record.analysis.within
-    lead = f"The smallest model that is surely within {within:g} points of the best, {best.name}"
+    lead = f"The smallest model that is surely within {in_points(within)} of the best, {best.name}"
     for draft, claim in zip(drafts, claims, strict=True):
         if claim.verdict == SUPPORTED:
             return answer_of(study, draft, claim, (f"{lead}: it is the smallest of which that can be said.",))

@@ -344,6 +344,7 @@ def _drawing(study: CollectedStudy, found: Sequence[Pair]) -> tuple[Drawing, ...
             estimate.number.value,
             estimate.number.low,
             estimate.number.high,
+            pair.source,
         )
         for pair, estimate in zip(found, estimates(study, parts), strict=True)
         if estimate.number.value is not None
@@ -354,9 +355,7 @@ def _drawing(study: CollectedStudy, found: Sequence[Pair]) -> tuple[Drawing, ...
     fitted = bounds(estimates(study, [line(xs, parts, float(at)) for at in fine_N]))
     band = Band(fine_N, *fitted) if np.isfinite(fitted[0]).all() else None
     plane = Plane(f"{study.record.analysis.distance} distance", "gain in points", zero=True)
-    caption = (
-        "Gain of each source language (before the arrow) in each other language, with 95% intervals, and the line."
-    )
+    caption = "Gain of each source language (its sign, or before the arrow) in each other, 95% intervals, and the line."
     return (regression_plot(f"{study.record.name}-distance", caption, points, band, plane),)
 
 
