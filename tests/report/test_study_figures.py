@@ -124,6 +124,8 @@ def test_many_points_are_told_by_their_group(monkeypatch):
     assert {"a", "b", "c"} <= set(found) and not [text for text in found if "→" in (text or "")]
     (axes,) = axes_of(monkeypatch, lambda: regression_plot("r", "r", many, None, plane))
     assert len({(line.get_marker(), line.get_color()) for line in axes.lines if line.get_label() in "abc"}) == 3
+    assert all(len(line.get_xdata()) < 2 for line in axes.lines), "no intervals: they would cover the points"
+    assert "intervals in the table" in regression_plot("r", "r", many, None, plane).caption
 
 
 def test_panels_share_axes_and_name_each_language(monkeypatch):

@@ -49,6 +49,7 @@ PANEL, WIDE_PANEL = (1.75, 1.5), (2.4, 1.8)  # inches
 ACROSS = 5  # panels
 REACH = 1.5  # times the spread of the points that intervals are drawn beyond them: those of two seeds may be endless
 CUT = " Intervals that leave the frame are cut."
+MANY = " So many points have their intervals in the table."
 NAMED = 20  # points of a plane that have their name beside them; of more, their group has a colour and a marker
 
 
@@ -205,11 +206,12 @@ def step_lines(name: str, caption: str, shown: Mapping[str, Sequence[Series]], y
 
 def pareto_plot(name: str, caption: str, points: Sequence[Point], plane: Plane) -> Drawing:
     """Returns scores against costs; the front is a line of steps below which nothing is worth its cost."""
-    best, frame = front(points), _frame(plane, *_ends(points))
+    best, shown = front(points), [_together(points)]
+    frame = _frame(plane, *_extent(shown))
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _draw_plane(axes, plane, [Series("", *np.array([[p.x, p.y] for p in points], float).T)], frame)
+        _draw_plane(axes, plane, shown, frame)
         axes.step([p.x for p in best], [p.y for p in best], where="post", color=BLUE_LINE, lw=1.3, zorder=1)
         for point in points:
             on = point in best
@@ -237,12 +239,15 @@ def front(points: Sequence[Point]) -> list[Point]:
 
 def regression_plot(name: str, caption: str, points: Sequence[Point], fit: Band | None, plane: Plane) -> Drawing:
     """Returns points by their labels, or if many by their groups, with the line that was fitted and its band."""
-    frame = _frame(plane, *_ends(points))
-    groups = list(dict.fromkeys(point.group for point in points)) if len(points) > NAMED else []
+    many = len(points) > NAMED
+    groups = list(dict.fromkeys(point.group for point in points)) if many else []
+    points = [dataclasses.replace(point, low=None, high=None) for point in points] if many else points
+    shown = [_together(points, fit)]
+    frame = _frame(plane, *_extent(shown))
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        _draw_plane(axes, plane, [Series("", *np.array([[p.x, p.y] for p in points], float).T)], frame)
+        _draw_plane(axes, plane, shown, frame)
         if fit:
             _draw_band(axes, fit, BLUE_LINE, "-")
         for point in points:
@@ -258,7 +263,7 @@ def regression_plot(name: str, caption: str, points: Sequence[Point], fit: Band 
             _legend(figure, axes, across=min(4, len(groups)))
 
     height = 3.4 + (0.2 * math.ceil(len(groups) / 4) if len(groups) > 1 else 0)
-    return painted(name, caption + CUT * bool(frame), (4.25, height), draw)
+    return painted(name, caption + MANY * many + CUT * bool(frame), (4.25, height), draw)
 
 
 def _extent(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
@@ -269,10 +274,9 @@ def _extent(series: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([[], *(one.y_N for one in series)]), np.concatenate([[], *known])
 
 
-def _ends(points: Sequence[Point]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the y of all points, and the ends of all intervals."""
-    ends = [end for point in points for end in (point.low, point.high) if end is not None]
-    return np.array([point.y for point in points], float), np.array(ends, float)
+def _together(points: Sequence[Point], fit: Band | None = None) -> Series:
+    """Returns points as a series; one without an interval has ends that are no numbers."""
+    return Series("", *np.array([[p.x, p.y, p.low, p.high] for p in points], float).T, fit=fit)
 
 
 def _frame(plane: Plane, y_N: np.ndarray, end_M: np.ndarray) -> tuple[float, float] | None:
