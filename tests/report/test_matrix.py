@@ -163,6 +163,21 @@ def test_published_numbers_stand_beside_ours(tmp_path):
     assert number(shown, label, "ours − published").value == pytest.approx(ours - 61.5)
 
 
+def test_published_numbers_of_the_best_arm(tmp_path):
+    """The baseline is no intermediate task, and while one arm is missing nobody knows which is best."""
+    published = [{"arm": "", "target": "qa2", "metric": "f1", "value": 61.5, "source": "Phang et al. 2020"}]
+    scored = {arm: planted("mine", arm, 0, "qa2", "qnd") for arm in GAINS}
+    made = folder(tmp_path / "whole", study={"published": published})
+    shown = table(matrix.answer(made.write()), "published")
+    label = f"the best ({max(scored, key=scored.get)}), qa2 (f1): Phang et al. 2020"
+    assert [row.label for row in shown.rows] == [label]
+    lost = min(scored, key=scored.get)
+    missing = [("mine", lost, SEEDS[0], "qa2", "qnd")]
+    some = folder(tmp_path / "some", study={"published": published}, missing=missing).write()
+    (row,) = table(matrix.answer(some), "published").rows
+    assert row.label.startswith(f"the best ({lost})") and row.numbers[1].state == "missing"
+
+
 def test_scores_as_xtreme_averages_them(tmp_path):
     """PAWS-X and XNLI are XTREME's classification; nothing else is covered, and so there is no overall score."""
     xnli = "ar bg de el en es fr hi ru sw th tr ur vi zh".split()

@@ -31,12 +31,14 @@ Factor = float | str
 class Counts:
     """How many stages a study has. `asked`: those of all experiments, one by one; `different`: each hash once.
 
+    `alone`: those there were if every arm, seed and target began by itself, as single runs do.
     `begun_again` are the different ones that were trained from their start more than once, which nothing should be
     but what was ended before its first checkpoint.
     """
 
     asked: int
     different: int
+    alone: int
     done: int
     begun_again: int
 
@@ -132,4 +134,11 @@ def _counts(workdir: pathlib.Path, records: Sequence[Record], stages: Mapping[st
         line.get("stage") for line in read_lines(workdir / TIME) if line.get("name") == TRAIN and line.get("step") == 0
     )
     again = sum(begun[name] > 1 for name in stages)
-    return Counts(asked, len(stages), sum(stage.done for stage in stages.values()), again)
+    alone = sum(len(_lineage(stages, cell.stage)) for record in records for cell in record.cells)
+    return Counts(asked, len(stages), alone, sum(stage.done for stage in stages.values()), again)
+
+
+def _lineage(stages: Mapping[str, Stage], name: str) -> set[str]:
+    """Returns the stages that one is trained from, and itself; what came from elsewhere has no steps."""
+    found = {name} if stages[name].steps else set()
+    return found.union(*(_lineage(stages, parent) for parent in stages[name].parents))

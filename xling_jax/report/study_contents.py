@@ -92,13 +92,15 @@ def _stages(study: CollectedStudy) -> Section:
     shared = counts.asked - counts.different
     note = (
         f"The experiments declare {counts.asked} stages one by one; {counts.different} of them are different, and each "
-        f"was trained once for all that share it: {shared} trainings were saved."
+        f"was trained once for all that share it: {shared} trainings were saved. If every arm, seed and target began "
+        f"by itself, there were {counts.alone}."
     )
     if counts.begun_again:
         note += f" {counts.begun_again} began from their start again, as they were ended before their first checkpoint."
     numbers: dict[str, Number] = {
         "declared": Number(counts.asked, digits=0),
         "different": Number(counts.different, digits=0),
+        "by themselves": Number(counts.alone, digits=0),
         "done": Number(counts.done, digits=0),
     }
     if study.time and study.time.wall:

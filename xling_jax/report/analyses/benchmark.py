@@ -46,21 +46,31 @@ def published_table(study: CollectedStudy) -> Table:
     for entry in study.record.published:
         for record in study.records:
             target = target_of(record, entry.target)
-            if entry.arm not in record.arms or target is None:
+            arms = [arm for arm in record.arms if arm == entry.arm or (not entry.arm and arm != record.baseline)]
+            if not arms or target is None:
                 continue
-            side, metrics = Side(record.name, entry.arm), (entry.metric or target.metric).split(TOGETHER)
-            ours = score_of(study.experiments[record.name], side.arm, target, metrics, target.languages)
+            metrics = (entry.metric or target.metric).split(TOGETHER)
+            arm, ours = _best(study.experiments[record.name], arms, target, metrics)
             apart = Number(None, state="none")
             if ours.value is not None:
                 apart = Number(ours.value - entry.value)
-            name = f"{label(study, side)}, {target.name} ({TOGETHER.join(metrics)}): {entry.source}"
+            side = label(study, Side(record.name, arm if entry.arm else f"the best ({arm})"))
+            name = f"{side}, {target.name} ({TOGETHER.join(metrics)}): {entry.source}"
             rows[name] = {"published": Number(entry.value), "ours": ours, "ours − published": apart}
     note = (
         "In percent, over all languages of the target. Published numbers are as their source prints them; they enter "
-        "no other number here. Where model, data or recipe are not those of the source, the difference says so, too."
+        "no other number here. The best arm of a target is chosen by the score that is shown, as others did. Where "
+        "model, data or recipe are not those of the source, the difference says so, too."
     )
     kinds = {"ours − published": "gain"}
     return grid("published", "Published numbers beside ours", note, rows, kind=VALUE, kinds=kinds, names="number")
+
+
+def _best(collected: Collected, arms: Sequence[str], target: Target, metrics: Sequence[str]) -> tuple[str, Number]:
+    """Returns the arm with the highest score; while one of them has none, that one, as which is best is not known."""
+    scores = {arm: score_of(collected, arm, target, metrics, target.languages) for arm in arms}
+    best = max(arms, key=lambda arm: math.inf if (value := scores[arm].value) is None else value)
+    return best, scores[best]
 
 
 def score_of(

@@ -66,6 +66,7 @@ def answer(study: CollectedStudy) -> Findings:
     """Returns the matrix of gains, the gain of the best arm for each target, and the declared comparisons."""
     cells, names = gains(study), (targets(study), targets(study, retrieval=True))
     shown = names[0] or names[1]
+    others = Section("Scores as others give them", (overall_table(study), published_table(study)))  # of arms that ran
     study, best = best_arms(study, cells, shown)
     pairs = comparisons(study, shown)
     drafts = [*pairs, *_best_draft(best)] if study.record.analysis.pair else [*_best_draft(best), *pairs]
@@ -76,7 +77,7 @@ def answer(study: CollectedStudy) -> Findings:
     sections = (
         _matrix_section(study, cells, names),
         Section("The best arm of each target", (best_table(study, best),), note=CURSE),
-        Section("Scores as others give them", (overall_table(study), published_table(study))),
+        others,
         Section("Collapsed seeds", (collapsed,)),
     )
     return Findings(_answer(study, drafts, claims, cells), claims, sections)
