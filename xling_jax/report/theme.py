@@ -58,7 +58,7 @@ button {{ font:inherit; color:inherit; background:none; border:0; padding:0; cur
 .scroll {{ overflow-x:auto; margin:.6rem 0 1rem; }}
 figure .scroll {{ margin:0; }}
 .paper {{ display:none; }}
-table {{ border-collapse:collapse; font-variant-numeric:tabular-nums; font-size:.93rem; overflow-wrap:normal; }}
+table {{ border-spacing:0; font-variant-numeric:tabular-nums; font-size:.93rem; overflow-wrap:normal; }}
 th, td {{ padding:.38rem .48rem; text-align:right; vertical-align:top; white-space:nowrap; }}
 th:first-child, td:first-child {{ text-align:left; padding-left:0; position:sticky; left:0; background:var(--paper); }}
 .wordy tbody th {{ white-space:normal; min-width:16rem; max-width:26rem; }}
