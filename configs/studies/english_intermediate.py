@@ -282,8 +282,8 @@ SIZES = {
         on_files,
         {
             "pieces": 8000,
-            "pretrain": 5000,
-            "steps": (200, 300),
+            "pretrain": 3000,
+            "steps": (150, 200),
             "targets": ("udpos", "panx"),
             "seeds": (0, 1),
             "limits": {"test": 1000},
