@@ -85,8 +85,8 @@ def coverage(job: tuple[str, str, Condition, int]) -> dict:
         found = estimate(what, cells, condition)
         low, high = found.interval()
         held += low <= truth(what, true_A) <= high
-        width.append(high - low)
         noise = found.noise
+        width.append(2 * noise.half_width())
         parts.append((noise.training / noise.seeds, noise.interaction / noise.seeds + noise.items))
     training, items = np.mean(parts, axis=0)
     return {

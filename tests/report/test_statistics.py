@@ -74,6 +74,18 @@ def test_a_gain_by_hand():
     assert noise.items_df == pytest.approx(min(3, 2 * 195.3125**2 / (fourth - 195.3125**2 / 4)))
 
 
+def test_an_interval_ends_where_a_gain_cannot_be():
+    """Two seeds that differ by 50 points know nothing: t is 12.7, and no gain is beyond 100 points."""
+    cells = {"a": cell("1111", "1100"), "b": cell("0000", "0000")}
+    gain = {"a": 1.0, "b": -1.0}
+    found = contrast(cells, gain)
+    assert found.interval() == found.bounds == (-100.0, 100.0)
+    assert contrast(cells, combined([(2.0, gain), (1.0, {"a": 1.0})])).bounds == (-200.0, 300.0)
+    moved = found.shifted(5.0)
+    assert (moved.value, moved.interval()) == (80.0, (-95.0, 105.0))
+    assert contrast(cells, {"a": 1.0}).interval() == (0.0, 100.0)
+
+
 def test_contrasts_of_contrasts():
     by_language = [
         {(arm, code): sign for arm, sign in (("multilingual", 1), ("english", -1))} for code in ("qnd", "qda")
@@ -138,7 +150,8 @@ def test_without_noise_of_items_it_is_students_t():
     found = contrast({"a": measure(num_SxM, np.ones((3, 5)), np.arange(5))}, {"a": 1.0})
     student = stats.ttest_1samp([10.0, 20.0, 60.0], 0)
     ends = student.confidence_interval(0.95)
-    assert found.interval() == pytest.approx((ends.low, ends.high))
+    assert found.interval() == (0.0, pytest.approx(ends.high)), "no score is below 0"
+    assert found.noise.half_width() == pytest.approx((ends.high - ends.low) / 2)
     assert found.p_value == pytest.approx(student.pvalue, rel=1e-9)
 
 

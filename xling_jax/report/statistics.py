@@ -125,11 +125,15 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A contrast in points: the mean over seeds, the value of each seed, and its noise."""
+    """A contrast in points: the mean over seeds, the value of each seed, and its noise.
+
+    `bounds`: what it can be at least and at most, as scores lie between 0 and 100; intervals end there.
+    """
 
     value: float
     by_seed: tuple[float, ...]
     noise: Noise
+    bounds: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def error(self) -> float:
@@ -139,7 +143,12 @@ class Estimate:
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Returns the ends of the interval at a level."""
         half = self.noise.half_width(level)
-        return self.value - half, self.value + half
+        return max(self.value - half, self.bounds[0]), min(self.value + half, self.bounds[1])
+
+    def shifted(self, by: float) -> "Estimate":
+        """Returns the contrast with so many points more."""
+        low, high = self.bounds
+        return dataclasses.replace(self, value=self.value + by, bounds=(low + by, high + by))
 
     @functools.cached_property
     def p_value(self) -> float:
@@ -205,7 +214,8 @@ def contrast(cells: Mapping[Key, Cell], weights: Weights) -> Estimate:
     chosen = [(cells[key], weight) for key, weight in weights.items() if weight]
     assert len({len(cell.score_S) for cell, _ in chosen}) == 1, "cells of a contrast must have the same seeds"
     value_S = np.sum([weight * cell.score_S for cell, weight in chosen], axis=0)
-    return Estimate(float(value_S.mean()), tuple(map(float, value_S)), noise_of(value_S, _joined(chosen)))
+    bounds = (100.0 * sum(min(weight, 0) for _, weight in chosen), 100.0 * sum(max(weight, 0) for _, weight in chosen))
+    return Estimate(float(value_S.mean()), tuple(map(float, value_S)), noise_of(value_S, _joined(chosen)), bounds)
 
 
 def pooled(cells: Mapping[Key, Cell], parts: Sequence[tuple[float, Weights]]) -> Estimate:

@@ -121,7 +121,7 @@ def judge(found: Sequence[Estimate], margins: Sequence[float] = (), alone: bool 
     """
     margins = margins or [0.0] * len(found)
     moved = {
-        n: dataclasses.replace(estimate.found, value=estimate.found.value + margin)
+        n: estimate.found.shifted(margin)
         for n, (estimate, margin) in enumerate(zip(found, margins, strict=True))
         if estimate.found
     }
