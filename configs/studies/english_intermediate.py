@@ -20,10 +20,10 @@ hardly moves.
 
 `world`, on generated data, where "translated" is in all six languages: 16 minutes of two cores. `real`: what of eight
 of the tasks is in hand (dev sets, parts of SQuAD; no CCG) and an encoder that is trained from nothing, two hours of
-one accelerator; `real_cpu`, with shorter stages and three targets, about 40 minutes of two cores. They say what so
-small a model learns from so little, and nothing of XLM-R. `pod`: XLM-R Large on 8 chips of v5e. Times of `real` are
-estimated, not measured. Stages that are trained, of those there were without sharing: world 106 of 297, real 334 of
-966, real_cpu 83 of 224, pod 396 of 966 (docs/studies.md).
+one accelerator, by estimate; `real_cpu`, with shorter stages and three targets, half an hour of two cores. They say
+what so small a model learns from so little, and nothing of XLM-R. `pod`: XLM-R Large on 8 chips of v5e. Stages that
+are trained, of those there were without sharing: world 106 of 297, real 334 of 966, real_cpu 83 of 224, pod 396 of
+966 (docs/studies.md).
 """
 
 import dataclasses
