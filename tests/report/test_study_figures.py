@@ -111,6 +111,9 @@ def test_endless_intervals_are_cut_and_said_to_be(monkeypatch):
     (axes,) = axes_of(monkeypatch, lambda: curve_plot("c", "c", [ENDLESS], plane))
     assert axes.get_ylim() == (-7.5, 12.5)
     assert curve_plot("c", "Gains.", [ENDLESS], plane).caption.endswith("Intervals that leave the frame are cut.")
+    bare = dataclasses.replace(ENDLESS, high_N=np.array([4.0, np.nan]))
+    (axes,) = axes_of(monkeypatch, lambda: curve_plot("c", "c", [bare], plane))
+    assert axes.get_ylim() == (-7.5, 5.0), "a point without an interval is never cut off"
     short = dataclasses.replace(ENDLESS, low_N=np.array([2.0, 4.0]), high_N=np.array([4.0, 6.0]))
     assert curve_plot("c", "Gains.", [short], plane).caption == "Gains."
 

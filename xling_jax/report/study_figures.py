@@ -287,7 +287,7 @@ def _frame(plane: Plane, y_N: np.ndarray, end_M: np.ndarray) -> tuple[float, flo
     room = REACH * (high - low)
     if plane.log_y or not room or not len(end_M) or (end_M.min() >= low - room and end_M.max() <= high + room):
         return None
-    return max(low - room, end_M.min()), min(high + room, end_M.max())
+    return min(low, max(low - room, end_M.min())), max(high, min(high + room, end_M.max()))
 
 
 def _at(point: Point) -> tuple[float, float]:
