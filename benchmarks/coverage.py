@@ -4,7 +4,7 @@
     python benchmarks/coverage.py --page        # the tables of docs/statistics.md again, from coverage.json
 
 Simulates studies whose truth is known (simulated.py) and writes coverage.json beside this file, and the tables between
-the marks of docs/statistics.md. Everything is drawn from fixed seeds. Half an hour on two cores.
+the marks of docs/statistics.md. Everything is drawn from fixed seeds. Twelve minutes on two cores.
 """
 
 import argparse
