@@ -47,7 +47,8 @@ setuptools.setup(
         "wandb": ["wandb>=0.20"],
         "parity": ["safetensors", "torch", "transformers>=5"],  # of PyTorch, the CPU build does
         "gcs": ["gcsfs"],  # a work folder at gs://
-        "t5x": ["cached_property", "clu", "gin-config", "importlib_resources", "jestimator", "tensorboard"],  # docs/t5x.md
+        # Of t5x: it is itself on no package index and is installed by hand, docs/t5x.md.
+        "t5x": ["cached_property", "clu", "gin-config", "importlib_resources", "jestimator", "tensorboard"],
         "dev": [
             "fsspec",
             "gin-config",
