@@ -50,7 +50,7 @@ setuptools.setup(
         # Of t5x: it is itself on no package index and is installed by hand, docs/t5x.md.
         "t5x": ["cached_property", "clu", "gin-config", "importlib_resources", "jestimator", "tensorboard"],
         "dev": [
-            "fsspec",
+            "gcsfs",
             "gin-config",
             "ipykernel",
             "mkdocs-material",
