@@ -6,8 +6,8 @@
 #   tpu_host.sh status                              "xling-host NAME ID running|ended|absent CODE the log's last line"
 #   tpu_host.sh stop                                SIGTERM, after which the command saves; returns when it has ended
 #
-# Beside the code, which lies in RUN/code: venv, log, and of the command id, pid, code (its exit code) and lock, which is
-# held as long as it lives. A work folder on this disk is kept in the bucket (push).
+# Beside the code, which lies in RUN/code: venv, log, and of the command id, pid, ended (its exit code) and lock, which
+# is held as long as it lives. A work folder on this disk is kept in the bucket (push).
 set -uo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -48,8 +48,8 @@ status() {
   local state=absent code=0
   if is_held; then
     state=running
-  elif [[ -s $RUN/code ]]; then
-    state=ended code=$(<"$RUN/code")
+  elif [[ -s $RUN/ended ]]; then
+    state=ended code=$(<"$RUN/ended")
   fi
   printf 'xling-host %s %s %s %s %s\n' "$(hostname)" "$(cat "$RUN/id" 2>/dev/null || echo -)" "$state" "$code" \
     "$(tail -c 4000 "$RUN/log" 2>/dev/null | tr '\r' '\n' | grep -v '^ *$' | tail -n 1 | cut -c 1-200)"
@@ -60,8 +60,10 @@ stop() {
   is_held || return 0
   for ((second = 0; second < LONGEST_STOP; second++)); do
     if ((second % 60 == 0)); then kill -TERM "$(<"$RUN/pid")" 2>/dev/null; fi
-    sleep 1
-    is_held || return 0
+    for _ in {1..5}; do
+      sleep 0.2
+      is_held || return 0
+    done
   done
   die "the command on $(hostname) did not end within $LONGEST_STOP s."
 }
@@ -91,12 +93,12 @@ start() {
     say "it runs already"
     return
   fi
-  rm -f "$RUN/pid" "$RUN/code"
+  rm -f "$RUN/pid" "$RUN/ended"
   printf '%s\n' "$id" >"$RUN/id"
   # A session of its own: the end of the connection ends nothing here.
   setsid nohup bash "${BASH_SOURCE[0]}" hold "$@" >>"$RUN/log" 2>&1 </dev/null &
   for _ in {1..300}; do
-    if [[ -s $RUN/pid || -s $RUN/code ]]; then return; fi
+    if [[ -s $RUN/pid || -s $RUN/ended ]]; then return; fi
     sleep 0.1
   done
   is_held || die "the command did not begin on $(hostname): $(tail -n 1 "$RUN/log")"
@@ -164,7 +166,7 @@ pull() {
 keep_log() { gcloud storage cp "$RUN/log" "$bucket/logs/$began-$(hostname).log" --quiet >/dev/null 2>&1; }
 
 hold() {
-  local code=75 child='' waited=0 began
+  local code=75 child='' began
   began=$(date -u +%Y%m%d-%H%M%S)
   parse "$@"
   exec 9>"$RUN/lock"
@@ -179,13 +181,12 @@ hold() {
     child=$!
     printf '%s\n' "$child" >"$RUN/pid"
     while kill -0 "$child" 2>/dev/null; do
-      sleep 1 9>&- &
-      wait $!
-      if ((++waited % every == 0)); then
-        push 9>&- &
-        finish $! || say "the work folder could not be kept now"
-        keep_log
-      fi
+      sleep "$every" 9>&- &
+      wait -n "$child" $! # whichever ends first; or a signal does
+      if kill $! 2>/dev/null; then continue; fi
+      push 9>&- &
+      finish $! || say "the work folder could not be kept now"
+      keep_log
     done
     finish "$child"
     code=$?
@@ -196,7 +197,7 @@ hold() {
   fi
   say "ended with $code"
   keep_log
-  printf '%s\n' "$code" >"$RUN/code"
+  printf '%s\n' "$code" >"$RUN/ended"
 }
 
 words=()

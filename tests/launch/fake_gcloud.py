@@ -240,9 +240,11 @@ def ssh(cloud, name, flags):
         path = f"{cloud.folder / 'image'}:{os.environ['PATH']}"
         own = {"HOME": str(host), "PATH": path, "FAKE_HOST": f"{host}/", "TMPDIR": str(host)}
         environment = {key: value for key, value in os.environ.items() if not key.startswith("XLING")} | own
-        running.append(subprocess.Popen(["bash", "-c", flags["--command"]], cwd=host, env=environment))
-    codes = [one.wait() for one in running]
-    for code in codes:
+        shell = ["bash", "-c", flags["--command"]]
+        running.append(subprocess.Popen(shell, cwd=host, env=environment, text=True, stdout=subprocess.PIPE))
+    for one in running:
+        print(one.communicate()[0], end="")
+    for code in [one.returncode for one in running]:
         if code:
             raise Failed(f"##### Command execution on worker failed with exit status {code}. Continuing.", code)
 
@@ -314,7 +316,7 @@ def main(argv):
     words = argv[2:] if argv[:2] == ["compute", "tpus"] else argv
     command, rest = " ".join(words[:2]), words[2:]
     with (cloud.folder / "log").open("a") as file:
-        file.write(json.dumps(argv) + "\n")
+        file.write(json.dumps([os.environ.get("FAKE_HOST", ""), *argv]) + "\n")
     if command not in DOES:
         raise Failed(f"ERROR: (gcloud) Invalid choice: '{command}'.", 2)
     flags = dict(word.partition("=")[::2] for word in rest if word.startswith("--"))

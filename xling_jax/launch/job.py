@@ -107,9 +107,9 @@ class Hosts:
         """Returns the folder of this run in the bucket."""
         return f"{self.job.bucket}/{self.request.name}"
 
-    def send(self, root: pathlib.Path = ROOT) -> None:
+    def send(self) -> None:
         """Packs the code and puts it into the bucket."""
-        packed = pack(root)
+        packed = pack(ROOT)
         self.code = f"{self.folder}/code-{hashlib.sha256(packed).hexdigest()[:12]}.tar.gz"
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / "code.tar.gz"
@@ -169,8 +169,11 @@ class Hosts:
 
 
 def _host(line: str) -> HostState:
-    _, name, id_, state, code, *rest = line.split(" ", 5)
-    return HostState(name, id_, state, int(code or 0), rest[0].strip() if rest else "")
+    try:
+        _, name, id_, state, code, *rest = line.split(" ", 5)
+        return HostState(name, id_, state, int(code), rest[0].strip() if rest else "")
+    except ValueError:  # a host whose disk is full says half a line, and must not count as one that is done
+        raise CloudError(f"A host says of itself: '{line}'.", "again") from None
 
 
 def pack(root: pathlib.Path) -> bytes:

@@ -39,6 +39,7 @@ class Pretending(Gcloud):
         state = "ended 0 done" if self.started else "absent 0"
         answers = {
             "describe": '{"state": {"state": "ACTIVE"}}',
+            "show": "a",
             "describe_node": '{"state": "READY"}',
             "status": "\n".join(f"{MARK} host-{number} - {state}" for number in range(hosts)),
         }
