@@ -38,6 +38,8 @@ def program(path: pathlib.Path, text: str) -> None:
 class Place(Cloud):
     """The cloud of a test, with gcloud on PATH and a clone of what is sent."""
 
+    clone: pathlib.Path
+
     def __init__(self, folder: pathlib.Path, xling: str):
         super().__init__(folder)
         gcloud = f'#!/bin/sh\nexec {sys.executable} -S -E {HERE / "fake_gcloud.py"} "$@"\n'
@@ -51,7 +53,7 @@ class Place(Cloud):
         return os.environ | own
 
     def start(self, *words: str, root: pathlib.Path | None = None, **how) -> subprocess.Popen[str]:
-        command = ["bash", str((root or self.folder / "clone") / "scripts" / "tpu.sh"), *words]
+        command = ["bash", str((root or self.clone) / "scripts" / "tpu.sh"), *words]
         how = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": self.environment()} | how
         return subprocess.Popen(command, text=True, cwd=self.folder, **how)
 
@@ -98,11 +100,16 @@ def clone(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def cloned(tmp_path_factory):
+    return clone(tmp_path_factory.mktemp("clone"))
+
+
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, cloned):
     """Returns a cloud whose hosts have a stand-in for xling, program.py beside this file."""
     found = Place(tmp_path, f"{sys.executable} -S -E {HERE / 'program.py'}")
-    clone(tmp_path / "clone")
+    found.clone = cloned
     yield found
     found.sweep()
 
@@ -136,7 +143,7 @@ def cli(place, monkeypatch, capfd):
     """Returns `scripts/tpu.sh` as a function: what is printed, and the exit code, which has to be as given."""
     for name, value in place.environment().items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(job, "ROOT", place.folder / "clone")
+    monkeypatch.setattr(job, "ROOT", place.clone)
     monkeypatch.setattr(gcloud.Gcloud, "_start", lambda self, command: self._show(command) or Inside(command.argv))
     monkeypatch.chdir(place.folder)
     monkeypatch.setattr(signal, "signal", lambda *_: None)

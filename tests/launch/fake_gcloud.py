@@ -2,9 +2,10 @@
 
     FAKE_CLOUD=FOLDER python fake_gcloud.py compute tpus ...
 
-FOLDER/plan.json says what is to go wrong. `faults`: a list of {"of": "queued-resources create", "times": 2, "says": ...,
-"delay": seconds, "code": 1}, used up in order. `looks`: how many descriptions a request waits before it is active.
-`hosts`: of a slice. Each host of a slice is a folder, FOLDER/vms/NODE/N, which is its home and disk; what runs there
+FOLDER/plan.json says what is to go wrong. `faults`: a list of {"of": "queued-resources create", "times": 2, "seen": what
+the log of a host must have said, "does": "preempt" or "reboot", "delay": seconds, "says": what makes it fail, "code": 1,
+"after": whether it does its work all the same}, used up in order. `looks`: how many descriptions a request waits before it
+is active; `refuses`: how many requests fail, with `why`. `hosts`: of a slice. Each host of a slice is a folder, FOLDER/vms/NODE/N, which is its home and disk; what runs there
 has FAKE_HOST=<that folder> in its environment, by which it is found and killed. Below image/ lies what a new machine has.
 
 What must never be is written to FOLDER/broken: two of a name, two slices at the same time, a command on a slice twice.
@@ -60,11 +61,15 @@ class Cloud:
         with (self.folder / "plan.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             faults = self.plan()["faults"]
-            found = next((one for one in faults if re.search(one["of"], command) and one.get("times", 1) > 0), None)
+            found = next((one for one in faults if one.get("times", 1) > 0 and self.is_met(one, command)), None)
             if found:
                 found["times"] = found.get("times", 1) - 1
                 self.write_plan(faults=faults)
             return found
+
+    def is_met(self, fault, command):
+        logs = [path.read_text() for path in self.vms.glob("*/0/xling/*/log")] if "seen" in fault else []
+        return re.search(fault["of"], command) and ("seen" not in fault or any(fault["seen"] in log for log in logs))
 
     def broken(self, text):
         with (self.folder / "broken").open("a") as file:
@@ -325,6 +330,8 @@ def main(argv):
     fault = cloud.fault(command)
     if fault:
         time.sleep(fault.get("delay", 0))
+        for name in cloud.alive() if "does" in fault else ():
+            {"preempt": cloud.preempt, "reboot": cloud.reboot}[fault["does"]](name)
         if "says" in fault and not fault.get("after"):
             raise Failed(fault["says"], fault.get("code", 1))
     names = [word for word in rest if not word.startswith("--")]

@@ -1,9 +1,13 @@
 """Each verb as a user calls it, on a cloud in a folder; right inputs and wrong ones."""
 
 import json
+import pathlib
 import re
+import shutil
 
 import pytest
+
+from xling_jax.launch import job
 
 THERE = ("--zone=us-west4-a", "--poll=0.01")
 WHERE = (*THERE, "--type=v5e-8")
@@ -41,12 +45,14 @@ def test_a_folder_from_here_is_gone_on_with(place, cli):
     assert "goes on from step 8" in cli("logs", "first")
 
 
-def test_the_code_as_it_is_and_what_it_is_given(place, cli):
+def test_the_code_as_it_is_and_what_it_is_given(place, cli, monkeypatch):
     """Changes that are not committed go along, what git ignores does not; folders of the bucket are fetched."""
-    (place.folder / "clone" / ".gitignore").write_text("/work*/\n")
-    (place.folder / "clone" / "work").mkdir()
-    (place.folder / "clone" / "work" / "secret").touch()
-    (place.folder / "clone" / "mine.py").write_text("new")
+    mine = pathlib.Path(shutil.copytree(place.clone, place.folder / "clone"))
+    monkeypatch.setattr(job, "ROOT", mine)
+    (mine / ".gitignore").write_text("/work*/\n")
+    (mine / "work").mkdir()
+    (mine / "work" / "secret").touch()
+    (mine / "mine.py").write_text("new")
     (place.bucket / "mine" / "data").mkdir(parents=True)
     (place.bucket / "mine" / "data" / "xnli.tsv").write_text("text")
     cli("create", "first", *WHERE)
