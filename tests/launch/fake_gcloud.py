@@ -3,7 +3,7 @@
     FAKE_CLOUD=FOLDER python fake_gcloud.py compute tpus ...
 
 FOLDER/plan.json says what is to go wrong. `faults`: a list of {"of": "queued-resources create", "times": 2, "seen": what
-the log of a host must have said, "does": "preempt" or "reboot", "delay": seconds, "says": what makes it fail, "code": 1,
+the log of a host must have said, "does": "preempt", "reboot" or (an rsync) "tear", "delay": seconds, "says": what makes it fail, "code": 1,
 "after": whether it does its work all the same}, used up in order. `looks`: how many descriptions a request waits before it
 is active; `refuses`: how many requests fail, with `why`. `hosts`: of a slice. Each host of a slice is a folder, FOLDER/vms/NODE/N, which is its home and disk; what runs there
 has FAKE_HOST=<that folder> in its environment, by which it is found and killed. Below image/ lies what a new machine has.
@@ -277,7 +277,10 @@ def cat(cloud, url, flags):
 
 
 def rsync(cloud, source, flags, target):
-    """Copies files that differ, a file at a time; folders that are empty are none in a bucket."""
+    """Copies files that differ, a file at a time; folders that are empty are none in a bucket.
+
+    One that is torn ends after the first file that differs, because its machine is taken away.
+    """
     here, there = place(cloud, source), place(cloud, target)
     if not here.is_dir():
         raise Failed(f"ERROR: (gcloud.storage.rsync) Did not find existing container at: {source}")
@@ -289,6 +292,10 @@ def rsync(cloud, source, flags, target):
             part = old.with_name(f".{os.getpid()}.upload")
             shutil.copyfile(new, part)
             part.replace(old)
+            if flags.get("does") == "tear":
+                for node in cloud.alive():
+                    cloud.preempt(node)
+                raise Failed("ERROR: (gcloud.storage.rsync) the machine is gone")
     if "--delete-unmatched-destination-objects" in flags:
         for path in [path for path in there.rglob("*") if path.is_file() and path.relative_to(there) not in wanted]:
             path.unlink()
@@ -330,10 +337,12 @@ def main(argv):
     fault = cloud.fault(command)
     if fault:
         time.sleep(fault.get("delay", 0))
-        for name in cloud.alive() if "does" in fault else ():
-            {"preempt": cloud.preempt, "reboot": cloud.reboot}[fault["does"]](name)
+        if fault.get("does") in ("preempt", "reboot"):
+            for name in cloud.alive():
+                getattr(cloud, fault["does"])(name)
         if "says" in fault and not fault.get("after"):
             raise Failed(fault["says"], fault.get("code", 1))
+    flags |= {"does": fault["does"]} if fault and "does" in fault else {}
     names = [word for word in rest if not word.startswith("--")]
     with (cloud.folder / "lock").open("w") as lock:
         if command.split()[1] in ("create", "describe", "delete"):

@@ -1,6 +1,8 @@
 """Stands in for `xling run`: ten steps, each kept in the work folder; goes on with what is there; saves when it is told.
 
-SCRIPT=, one of its words, says what happens: "slow" (0.05 s a step), "fail4" (exit code 4 at step 5), "again" (exit code
+Of its two files, `count` is never ahead of `results.jsonl`; where it is, somebody else has torn the folder.
+
+SCRIPT=, one of its words, says what happens: "slow" (0.1 s a step), "fail4" (exit code 4 at step 5), "again" (exit code
 75 at step 5, once), "hang" (steps without end).
 """
 
@@ -16,12 +18,18 @@ signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
 workdir.mkdir(parents=True, exist_ok=True)
 results = workdir / "results.jsonl"
 step = len(results.read_text().splitlines()) if results.exists() else 0
+count = workdir / "count"
+if count.exists() and int(count.read_text()) > step:
+    print(f"error: {count.read_text()} steps are counted and {step} are there.", flush=True)
+    sys.exit(4)
 print(f"goes on from step {step}", flush=True)
 while step < (10**6 if script == "hang" else 10):
     step += 1
-    time.sleep(0.2 if script in ("slow", "hang") else 0.01)
+    time.sleep(0.1 if script in ("slow", "hang") else 0.01)
     with results.open("a") as file:
         file.write(f"step {step}\n")
+    (workdir / ".count").write_text(str(step))
+    (workdir / ".count").replace(count)
     print(f"step {step}", flush=True)
     if asked:
         print(f"saved at step {step}", flush=True)

@@ -42,7 +42,7 @@ def test_a_run_to_its_end(place, cli):
     assert json.loads((place.folder / "state" / "first.json").read_text())["seconds"] == 0, "the next run counts anew"
 
 
-@pytest.mark.parametrize("of", ["tpu-vm describe", "tpu-vm ssh"])
+@pytest.mark.parametrize("of", ["tpu-vm describe", pytest.param("tpu-vm ssh", marks=pytest.mark.slow)])
 def test_a_slice_that_is_taken_away_is_made_again(place, cli, of):
     """Before a look, or in the middle of one."""
     place.write_plan(faults=[{"of": of, "seen": "step 4", "does": "preempt"}])
@@ -102,6 +102,7 @@ def test_a_run_that_fails_is_not_tried_again(place, cli):
     assert results(place).endswith("step 5\n"), "what it had is kept"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_is_started_again(place, cli):
     """On the slice that is there; and after a reboot of a host, which leaves no exit code."""
     said = cli("babysit", "first", *WHAT, *COMMAND, "SCRIPT=again")
@@ -113,11 +114,13 @@ def test_a_run_that_is_interrupted_is_started_again(place, cli):
     assert results(place, "second") == ROWS and place.is_empty()
 
 
+@pytest.mark.slow
 def test_tries_have_an_end(place, cli):
     said = cli("babysit", "first", *WHAT, "--tries=1", *COMMAND, "SCRIPT=again", code=75)
     assert "ended with exit code 75" in said and place.is_empty()
 
 
+@pytest.mark.slow
 def test_a_limit(place, cli):
     """The command saves, the slice goes, and the same limit makes none again; a higher one goes on."""
     words = ("babysit", "first", *WHAT, "--price=100")
@@ -130,6 +133,7 @@ def test_a_limit(place, cli):
     assert results(place).startswith(ROWS) and place.is_empty()
 
 
+@pytest.mark.slow
 def test_hours_are_counted_too(place, cli):
     said = cli("babysit", "first", *WHAT, "--max_hours=0.0001", *COMMAND, "SCRIPT=hang", code=1)
     assert "error: The limit is reached: --max_hours=0.0001" in said and place.is_empty()
@@ -143,6 +147,7 @@ def test_what_cannot_be_deleted_is_said(place, cli):
     assert said.endswith("Delete it: scripts/tpu.sh delete first --zone=us-west4-a")
 
 
+@pytest.mark.slow
 def test_what_stays_when_it_is_to_stay(place, cli):
     assert "first stays and costs up to $9.60 an hour" in cli("babysit", "first", *WHAT, "--keep", *COMMAND)
     assert not place.is_empty()
@@ -164,6 +169,7 @@ def test_what_is_another_s_is_left_alone(place, cli):
     assert "another command runs on" in cli("run", "first", WHAT[3], *COMMAND, code=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_who_is_asked_to_stop_leaves_nothing(place, number):
     """The command saves, the slice is deleted; a terminal that is closed does not keep it from that."""
@@ -181,6 +187,7 @@ def test_who_is_asked_to_stop_leaves_nothing(place, number):
     assert "saved at step" in log.read_text()
 
 
+@pytest.mark.slow
 def test_who_is_asked_to_stop_while_it_asks_waits_for_the_answer(place):
     """Else the request would be granted after it was looked for."""
     place.write_plan(faults=[{"of": "queued-resources create", "delay": 1.5}])
@@ -192,6 +199,7 @@ def test_who_is_asked_to_stop_while_it_asks_waits_for_the_answer(place):
     assert place.is_empty() and place.counted("deleted") == 1
 
 
+@pytest.mark.slow
 def test_who_does_not_wait_for_the_end_is_told_what_stays(place):
     place.write_plan(faults=[{"of": "queued-resources delete", "times": 9, "delay": 5}])
     process = place.start("babysit", "first", *WHAT, *COMMAND)
@@ -201,6 +209,7 @@ def test_who_does_not_wait_for_the_end_is_told_what_stays(place):
     assert process.returncode == 1 and "first was NOT deleted and costs up to $9.60 an hour: asked to stop" in said
 
 
+@pytest.mark.slow
 def test_kill_and_the_same_command_goes_on(place):
     """After kill -9 the run goes on by itself; the next babysitter watches it. Two at a time there are not."""
     process = place.start("babysit", "first", *WHAT, *COMMAND, "SCRIPT=slow")
@@ -214,6 +223,7 @@ def test_kill_and_the_same_command_goes_on(place):
     assert results(place) == ROWS and place.is_empty() and place.counted("made") == 1
 
 
+@pytest.mark.slow
 def test_a_slow_answer_shows_that_it_is_awaited(place, monkeypatch, capfd):
     """And one that does not come at all is given up."""
     from xling_jax.launch import commands, gcloud

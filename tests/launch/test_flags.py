@@ -46,6 +46,7 @@ def test_the_script_of_hosts_is_read():
     assert sorted(set(verbs)) == ["cat", "cp", "rsync"] and len(verbs) == 6
 
 
+@pytest.mark.slow
 def test_the_real_gcloud_takes_every_flag():
     if not shutil.which("gcloud"):
         pytest.skip("there is no gcloud here, whose parser could be asked")

@@ -66,6 +66,7 @@ def test_the_code_as_it_is_and_what_it_is_given(place, cli, monkeypatch):
     assert (place.vms / "first" / "0" / "installs").read_text() == installed, "what is installed is not installed again"
 
 
+@pytest.mark.slow
 def test_several_hosts_and_slices(place, cli):
     """Every host of every slice gets the command."""
     place.write_plan(hosts=4)
