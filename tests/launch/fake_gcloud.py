@@ -2,15 +2,20 @@
 
     FAKE_CLOUD=FOLDER python fake_gcloud.py compute tpus ...
 
-FOLDER/plan.json says what is to go wrong. `faults`: a list of {"of": "queued-resources create", "times": 2, "seen": what
-the log of a host must have said, "does": "preempt", "reboot" or (an rsync) "tear", "delay": seconds, "says": what makes it fail, "code": 1,
-"after": whether it does its work all the same}, used up in order. `looks`: how many descriptions a request waits before it
-is active; `refuses`: how many requests fail, with `why`. `hosts`: of a slice. Each host of a slice is a folder, FOLDER/vms/NODE/N, which is its home and disk; what runs there
-has FAKE_HOST=<that folder> in its environment, by which it is found and killed. Below image/ lies what a new machine has.
+FOLDER/plan.json says what is to go wrong. `faults` are a list, used up in order, of
 
-What must never be is written to FOLDER/broken: two of a name, two slices at the same time, a command on a slice twice.
+    {"of": "queued-resources create", "times": 2, "seen": what the log of a host must have said before,
+     "does": "preempt", "reboot" or (an rsync) "tear", "delay": seconds,
+     "says": what makes it fail, "code": 1, "after": whether it does its work all the same}
+
+`looks` says how many descriptions a request waits before it is active, `refuses` how many requests fail (with `why`),
+`hosts` how many a slice has. Each host is a folder, FOLDER/vms/NODE/N, which is its home and its disk; what runs there
+has FAKE_HOST=<that folder> in its environment, by which it is found and killed. A new machine has what is in image/.
+
+What must never be, two slices at the same time, is written to FOLDER/broken; two of a name it does not make.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -93,7 +98,7 @@ class Cloud:
         return {name: node for name, node in nodes if node["state"] == "READY"}
 
     def make_node(self, name, kind, request):
-        others = [one for one, node in self.alive().items() if node["request"] != request]
+        others = [one for one, node in self.alive().items() if not (request and node["request"] == request)]
         if others:
             self.broken(f"{name} is made while there is {others}")
         for number in range(self.plan()["hosts"]):
@@ -153,10 +158,8 @@ class Cloud:
 
 
 def _signal(pid, number):
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 class Failed(Exception):
@@ -176,7 +179,9 @@ def missing(command, name, kind):
 
 def queue_create(cloud, name, flags):
     if cloud.get("queue", name):
-        raise Failed(f"ERROR: (gcloud.compute.tpus.queued-resources.create) ALREADY_EXISTS: Resource '{name}' already exists")
+        raise Failed(
+            f"ERROR: (gcloud.compute.tpus.queued-resources.create) ALREADY_EXISTS: Resource '{name}' already exists"
+        )
     count = int(flags.get("--node-count", 1))
     nodes = [flags["--node-id"]] if count == 1 else [f"{flags['--node-prefix']}-{number}" for number in range(count)]
     what = {"state": "WAITING_FOR_RESOURCES", "looks": 0, "kind": flags["--accelerator-type"], "nodes": nodes}
@@ -192,6 +197,8 @@ def queue_describe(cloud, name, flags):
         if plan.get("refuses", 0) > 0:
             cloud.write_plan(refuses=plan["refuses"] - 1)
             asked |= {"state": "FAILED", "why": plan["why"]}
+        elif any(cloud.get("nodes", node) for node in asked["nodes"]):
+            asked |= {"state": "FAILED", "why": f"ALREADY_EXISTS: node {asked['nodes']} already exists"}
         elif asked["looks"] >= plan["looks"]:
             for node in asked["nodes"]:
                 cloud.make_node(node, asked["kind"], name)
@@ -209,7 +216,8 @@ def queue_delete(cloud, name, flags):
     if any(cloud.get("nodes", node) for node in asked["nodes"]) and "--force" not in flags:
         raise Failed("ERROR: (gcloud.compute.tpus.queued-resources.delete) FAILED_PRECONDITION: it has nodes")
     for node in asked["nodes"]:
-        cloud.remove_node(node)
+        if (cloud.get("nodes", node) or {}).get("request") == name:
+            cloud.remove_node(node)
     cloud.file("queue", name).unlink()
     cloud.count("deleted")
 
@@ -217,7 +225,7 @@ def queue_delete(cloud, name, flags):
 def node_create(cloud, name, flags):
     if cloud.get("nodes", name):
         raise Failed(f"ERROR: (gcloud.compute.tpus.tpu-vm.create) ALREADY_EXISTS: Resource '{name}' already exists")
-    cloud.make_node(name, flags["--accelerator-type"], name)
+    cloud.make_node(name, flags["--accelerator-type"], "")
 
 
 def node_describe(cloud, name, flags):
@@ -239,7 +247,10 @@ def ssh(cloud, name, flags):
     hosts = sorted((cloud.vms / name).iterdir())
     if flags["--worker"] != "all":
         hosts = [hosts[int(flags["--worker"])]]
-    print(f"Using ssh batch size of 1. Attempting to SSH into 1 nodes with a total of {len(hosts)} workers.", file=sys.stderr)
+    print(
+        f"Using ssh batch size of 1. Attempting to SSH into 1 nodes with a total of {len(hosts)} workers.",
+        file=sys.stderr,
+    )
     running = []
     for host in hosts:
         path = f"{cloud.folder / 'image'}:{os.environ['PATH']}"

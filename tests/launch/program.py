@@ -1,4 +1,4 @@
-"""Stands in for `xling run`: ten steps, each kept in the work folder; goes on with what is there; saves when it is told.
+"""Stands in for `xling run`: ten steps, each kept in the work folder; goes on with what is there, saves when told to.
 
 Of its two files, `count` is never ahead of `results.jsonl`; where it is, somebody else has torn the folder.
 

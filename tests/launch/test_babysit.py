@@ -8,11 +8,15 @@ import time
 
 import pytest
 
+from xling_jax.launch import commands, gcloud
+
 WHAT = ("--zone=us-west4-a", "--type=v5e-8", "--spot", "--bucket=gs://mine/runs", "--poll=0.05", "--every=1")
 COMMAND = ("--", "xling", "run", "--workdir=work/w")
 ROWS = "".join(f"step {step}\n" for step in range(1, 11))
 BUSY = "ERROR: (gcloud.compute.tpus) UNAVAILABLE: The service is currently unavailable."
-QUOTA = "Quota limit 'TPUV5sPreemptibleLitepodPerProjectPerZoneForTPUAPI' has been exceeded. Limit: 0 in zone us-west4-a."
+QUOTA = (
+    "Quota limit 'TPUV5sPreemptibleLitepodPerProjectPerZoneForTPUAPI' has been exceeded. Limit: 0 in zone us-west4-a."
+)
 
 
 def results(place, name="first"):
@@ -35,7 +39,7 @@ def is_at(place, text, name="first"):
 
 def test_a_run_to_its_end(place, cli):
     said = cli("babysit", "first", *WHAT, *COMMAND)
-    assert "WAITING_FOR_RESOURCES" in said and "started on 1 hosts" in said and "ended with exit code 0" in said
+    assert "WAITING_FOR_RESOURCES" in said and "started on all hosts" in said and "ended with exit code 0" in said
     assert results(place) == ROWS and place.is_empty() and place.counted("made") == 1
     (log,) = (place.bucket / "mine" / "runs" / "first" / "logs").iterdir()
     assert "step 10" in log.read_text()
@@ -72,7 +76,10 @@ def test_the_cloud_has_bad_days(place, cli):
     "plan, says",
     [
         ({"refuses": 1, "why": QUOTA}, "Could not make first: Quota limit 'TPUV5s"),
-        ({"faults": [{"of": "create", "says": f"ERROR: (gcloud.x) {QUOTA}"}]}, "Could not make first: Quota limit 'TPUV5s"),
+        (
+            {"faults": [{"of": "create", "says": f"ERROR: (gcloud.x) {QUOTA}"}]},
+            "Could not make first: Quota limit 'TPUV5s",
+        ),
         (
             {"faults": [{"of": "describe", "says": "ERROR: (gcloud.x) You do not currently have an active account."}]},
             "Could not look at first: You do not currently have an active account. Run `gcloud auth login`.",
@@ -93,6 +100,15 @@ def test_what_asking_again_does_not_change(place, cli, plan, says):
     place.write_plan(**plan)
     said = cli("babysit", "first", *WHAT, *COMMAND, code=1)
     assert said.splitlines()[-1].startswith(f"error: {says}") and place.is_empty()
+
+
+def test_a_name_that_is_taken_meanwhile(place, cli):
+    """Asking is refused, and looking finds nothing: it is given up, and does not go round and round."""
+    taken = "ERROR: (gcloud.compute.tpus.queued-resources.create) ALREADY_EXISTS: Resource 'first' already exists"
+    place.write_plan(faults=[{"of": "queued-resources create", "times": 99, "says": taken}])
+    said = cli("babysit", "first", *WHAT, *COMMAND, code=1)
+    assert said.splitlines()[-1].startswith("error: Could not make first: ALREADY_EXISTS") and place.is_empty()
+    assert len(place.commands("queued-resources create")) == 6
 
 
 def test_a_run_that_fails_is_not_tried_again(place, cli):
@@ -226,8 +242,6 @@ def test_kill_and_the_same_command_goes_on(place):
 @pytest.mark.slow
 def test_a_slow_answer_shows_that_it_is_awaited(place, monkeypatch, capfd):
     """And one that does not come at all is given up."""
-    from xling_jax.launch import commands, gcloud
-
     monkeypatch.setenv("FAKE_CLOUD", str(place.folder))
     monkeypatch.setenv("PATH", f"{place.folder / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setitem(gcloud.LIMITS, "show", 0.5)

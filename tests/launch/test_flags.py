@@ -1,4 +1,4 @@
-"""Every gcloud command that is built, before the parser of the real gcloud: it complains of one bogus flag and nothing else.
+"""Every gcloud command that is built, before the parser of the real gcloud, which complains of one bogus flag alone.
 
 What it does not check: required flags that are missing, and values. It needs neither an account nor the network.
 """

@@ -85,13 +85,27 @@ def test_several_hosts_and_slices(place, cli):
 
 def test_now_or_not_at_all(place, cli):
     """Without the queue: asked again while there is no room."""
-    no_room = 'ERROR: (gcloud.compute.tpus.tpu-vm.create) {"code": 8, "message": "There is no more capacity in the zone"}'
+    no_room = (
+        'ERROR: (gcloud.compute.tpus.tpu-vm.create) {"code": 8, "message": "There is no more capacity in the zone"}'
+    )
     place.write_plan(faults=[{"of": "tpu-vm create", "times": 2, "says": no_room}])
     said = cli("create", "now", *WHERE, "--noqueued", "--runtime=mine", "--create_flag=--network=net")
     assert said.count("no more capacity") == 2 and not place.commands("queued-resources")
     made = place.commands("tpu-vm create")
     assert len(made) == 3 and "--version=mine" in made[0] and "--network=net" in made[0] and "--spot" not in made[0]
     cli("delete", "now")
+    assert place.is_empty()
+
+
+def test_a_slice_that_another_machine_made(place, cli, monkeypatch):
+    """Nothing is known of it here, and it was made without the queue: it is found, and no second one is made."""
+    cli("create", "now", *WHERE, "--noqueued")
+    monkeypatch.setenv("XLING_TPU_STATE", str(place.folder / "elsewhere"))
+    assert "now: READY, v5litepod-8" in cli("status", "now", *THERE)
+    said = cli("babysit", "now", *WHERE, BUCKET, *COMMAND, code=1)
+    assert "error: now is there already, made without the queue. Choose another name, or delete it" in said
+    assert "now" in place.alive() and place.counted("made") == 1
+    cli("delete", "now", *THERE)
     assert place.is_empty()
 
 
@@ -119,7 +133,10 @@ def test_now_or_not_at_all(place, cli):
         (("babysit", "first", *WHERE, "--bucket=mine", *COMMAND), "--bucket is 'mine'. Allowed: gs://NAME"),
         (("babysit", "first", *WHERE, BUCKET, "--", "xling", "run"), "'xling run' has 0 --workdir"),
         (("babysit", "first", *WHERE, BUCKET, "--max_hours=nan", *COMMAND), "invalid positive float value: 'nan'"),
-        (("babysit", "first", *WHERE, BUCKET, "--fetch=data", *COMMAND), "--fetch is 'data'. Allowed: gs://FOLDER=FOLDER"),
+        (
+            ("babysit", "first", *WHERE, BUCKET, "--fetch=data", *COMMAND),
+            "--fetch is 'data'. Allowed: gs://FOLDER=FOLDER",
+        ),
         (
             ("babysit", "first", "--zone=us-west4-a", "--type=v5e-16", BUCKET, *COMMAND),
             "4 hosts, which do not see each other's disks. Allowed: --workdir=gs://..., for example gs://mine/runs/work/w",

@@ -48,7 +48,7 @@ class Babysitter:
     def _check_ours(self) -> None:
         """Raises CloudError, and changes nothing, where something else has this name."""
         request, seen = self.machine.request, self.machine.look()
-        self.machine.check_kind(seen)
+        self.machine.check_name(seen)
         if seen.state == READY:
             others = {host.id for host in self.hosts.look() if host.state == "running"} - {self.hosts.job.id}
             if others:
@@ -110,7 +110,7 @@ class Babysitter:
         self.say("installing on all hosts (a few minutes where nothing is there yet)")
         self.hosts.install()
         self.hosts.start()
-        self.say(f"started on {self.machine.request.hosts} hosts: {' '.join(self.hosts.job.words)}")
+        self.say(f"started on all hosts: {' '.join(self.hosts.job.words)}")
 
     def _tell(self, hosts: list[HostState], told: str) -> str:
         """Says the last line of the log if it is another one, or how many hosts run."""

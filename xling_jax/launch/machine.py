@@ -111,7 +111,7 @@ class Machine:
                 self._refused(seen, refused)
                 self.delete()
             if seen.state in (LOST, ABSENT):
-                self._ask()
+                refused += self._ask(last=refused >= REFUSALS)
                 continue
             if seen.word != told:
                 told, began = seen.word, time.monotonic()
@@ -123,7 +123,7 @@ class Machine:
         """Says why there is nothing; raises CloudError for what asking again does not change."""
         self.say(f"{seen.word}{': ' if seen.why else ''}{seen.why}")
         row = meaning(seen.why)
-        if seen.word == "FAILED" and (row.kind == "fatal" or (not row.kind and times >= REFUSALS)):
+        if seen.word == "FAILED" and (row.kind == "fatal" or (row.kind != "room" and times >= REFUSALS)):
             raise CloudError(f"Could not make {self.request.name}: {seen.why}. {row.advice}", "fatal")
 
     @property
@@ -131,22 +131,28 @@ class Machine:
         """Returns what to do about something else of this name."""
         return f"Choose another name, or delete it: scripts/tpu.sh delete {self.request.name}"
 
-    def check_kind(self, seen: Seen) -> None:
-        """Raises CloudError where a slice of another kind has this name."""
+    def check_name(self, seen: Seen) -> None:
+        """Raises CloudError where a slice of another kind, or one that was made without the queue, has this name."""
         wanted = self.request.slice.sold
         if seen.kind and seen.kind != wanted:
             raise CloudError(f"{self.request.name} is a {seen.kind} already, no {wanted}. {self.other_name}", "fatal")
+        if self.request.queued and seen.state == ABSENT:
+            for node in self.request.nodes:
+                if self._asked(commands.describe_node(self.request, node)).state != ABSENT:
+                    raise CloudError(f"{node} is there already, made without the queue. {self.other_name}", "fatal")
 
-    def _ask(self) -> None:
+    def _ask(self, last: bool) -> bool:
+        """Asks for slices; whether it was refused because something has the name that a look does not find."""
         self.say(f"asking for {self.request.about}")
         try:
             self.cloud(commands.create(self.request), f"make {self.request.name}")
         except CloudError as error:
-            if error.kind == "fatal":
+            if error.kind == "fatal" or (error.kind == "there" and last):
                 raise
-            if error.kind != "there":  # it may have been made all the same: the next look tells
-                self.say(str(error))
-                self.pause()
+            self.say(str(error))  # it may have been made all the same: the next look tells
+            self.pause()
+            return error.kind == "there"
+        return False
 
     def delete(self) -> None:
         """Returns when nothing is there any more. Raises CloudError, which says what that costs."""

@@ -14,14 +14,13 @@ from xling_jax.errors import EXIT_DONE, ConfigError, XlingError
 from xling_jax.launch import commands
 from xling_jax.launch.babysit import Babysitter
 from xling_jax.launch.budget import Budget, known, remember, state_folder
-from xling_jax.launch.flags import parse, remembered, shape
+from xling_jax.launch.flags import MAKING, parse, remembered, shape
 from xling_jax.launch.gcloud import Gcloud, Stopped
 from xling_jax.launch.job import Hosts, Job, job
 from xling_jax.launch.kept import Kept
 from xling_jax.launch.machine import ABSENT, READY, Machine
 from xling_jax.launch.pretend import Pretending
 from xling_jax.launch.request import BUCKET, Request, matched
-from xling_jax.tables.slices import slice_of
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -65,9 +64,17 @@ def _verb(values: argparse.Namespace) -> int:
     asked = shape(said, values.name)
     cloud = _cloud(values, asked)
     machine = Machine(asked, cloud, _say, 0.0 if values.dry_run else values.poll)
+    if values.verb not in MAKING and said["queued"] is None and not values.dry_run:
+        machine = _as_made(machine)
     does = {"babysit": _babysit, "create": _create, "run": _run, "status": _status, "logs": _logs}
     does |= {"sync": _sync, "stop": _stop_run, "delete": _delete}
     return does[values.verb](values, said, machine)
+
+
+def _as_made(machine: Machine) -> Machine:
+    """Returns the slice as it was made, by the queue or without it, where this machine does not know."""
+    plain = dataclasses.replace(machine, request=dataclasses.replace(machine.request, queued=False))
+    return plain if machine.look().state == ABSENT and plain.look().state != ABSENT else machine
 
 
 def _cloud(values: argparse.Namespace, asked: Request | None) -> Gcloud:
@@ -122,7 +129,7 @@ def _babysit(values: argparse.Namespace, said: dict, machine: Machine) -> int:
 def _create(values: argparse.Namespace, said: dict, machine: Machine) -> int:
     with _alone(values):
         _remember(values, said)
-        machine.check_kind(machine.look())
+        machine.check_name(machine.look())
         try:
             machine.bring_up()
         except BaseException:
@@ -164,8 +171,6 @@ def _status(values: argparse.Namespace, said: dict, machine: Machine) -> int:
     if spent and not values.dry_run:
         _say(Budget(values.name, asked.dollars_an_hour).spent)
     if seen.state == READY:
-        if seen.kind:  # this machine may not know what another one made
-            machine.request = dataclasses.replace(asked, slice=slice_of(seen.kind))
         for host in _hosts(machine).look():
             ended = f" with {host.code}" if host.state == "ended" else ""
             _say(f"  {host.name}: {host.state}{ended}  {host.last}")
