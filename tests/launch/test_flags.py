@@ -10,6 +10,7 @@ import subprocess
 
 import fake_gcloud
 import pytest
+from test_tpu_page import GCLOUD
 
 from xling_jax.launch import commands
 from xling_jax.launch.job import HOST, ROOT
@@ -51,7 +52,7 @@ def test_the_real_gcloud_takes_every_flag():
     if not shutil.which("gcloud"):
         pytest.skip("there is no gcloud here, whose parser could be asked")
     environment = os.environ | {"CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false"}
-    asked = [command.argv for command in BUILT] + sorted(set(from_host()))
+    asked = [command.argv for command in BUILT] + sorted(set(from_host())) + [tuple(words) for words in GCLOUD]
     how = {"env": environment, "stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
     running = [subprocess.Popen([*argv, "--zz-sentinel"], text=True, **how) for argv in asked]
     for argv, process in zip(asked, running, strict=True):
