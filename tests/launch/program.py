@@ -1,6 +1,6 @@
 """Stands in for `xling run`: ten steps, each kept in the work folder; goes on with what is there, saves when told to.
 
-Of its two files, `count` is never ahead of `results.jsonl`; where it is, somebody else has torn the folder.
+`count` and DONE are never ahead of `results.jsonl`; where they are, somebody else has torn the folder.
 
 SCRIPT=, one of its words, says what happens: "slow" (0.1 s a step), "fail4" (exit code 4 at step 5), "again" (exit code
 75 at step 5, once), "hang" (steps without end).
@@ -19,8 +19,9 @@ workdir.mkdir(parents=True, exist_ok=True)
 results = workdir / "results.jsonl"
 step = len(results.read_text().splitlines()) if results.exists() else 0
 count = workdir / "count"
-if count.exists() and int(count.read_text()) > step:
-    print(f"error: {count.read_text()} steps are counted and {step} are there.", flush=True)
+counted = 10 if (workdir / "DONE").exists() else int(count.read_text()) if count.exists() else 0
+if counted > step:
+    print(f"error: {counted} steps are counted and {step} are there.", flush=True)
     sys.exit(4)
 print(f"goes on from step {step}", flush=True)
 while step < (10**6 if script == "hang" else 10):

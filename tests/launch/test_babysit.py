@@ -161,6 +161,7 @@ def test_what_cannot_be_deleted_is_said(place, cli):
     said = cli("babysit", "first", *WHAT, *COMMAND, code=1).splitlines()[-1]
     assert said.startswith("error: first was NOT deleted and costs up to $9.60 an hour: Could not delete first: PERM")
     assert said.endswith("Delete it: scripts/tpu.sh delete first --zone=us-west4-a")
+    assert len(place.commands("queued-resources delete")) == 1, "asking again would change nothing"
 
 
 @pytest.mark.slow
@@ -204,6 +205,32 @@ def test_who_is_asked_to_stop_leaves_nothing(place, number):
 
 
 @pytest.mark.slow
+def test_nohup_is_meant(place):
+    process = place.start("babysit", "first", *WHAT, *COMMAND, "SCRIPT=slow", preexec_fn=ignore_hangups)
+    wait_for(is_at(place, "step 2"), process)
+    process.send_signal(signal.SIGHUP)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0 and "asked to stop" not in said and place.is_empty()
+
+
+def ignore_hangups():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+@pytest.mark.slow
+def test_a_host_that_was_not_reached_is_started_later(place, cli):
+    """Of two hosts one has the command: it is started on the other, and goes on where it runs."""
+    place.write_plan(hosts=2)
+    words = ("--bucket=gs://mine/runs", "--", "xling", "run", "--workdir=gs://mine/w", "SCRIPT=slow")
+    cli("create", "first", "--zone=us-west4-a", "--type=v5e-16", "--poll=0.01")
+    cli("run", "first", *words)
+    for pid in place.processes("first/1"):
+        os.kill(pid, signal.SIGKILL)
+    said = cli("babysit", "first", "--zone=us-west4-a", "--type=v5e-16", "--poll=0.05", *words)
+    assert "started on all hosts" in said and place.counted("made") == 1 and place.is_empty()
+
+
+@pytest.mark.slow
 def test_who_is_asked_to_stop_while_it_asks_waits_for_the_answer(place):
     """Else the request would be granted after it was looked for."""
     place.write_plan(faults=[{"of": "queued-resources create", "delay": 1.5}])
@@ -228,15 +255,25 @@ def test_who_does_not_wait_for_the_end_is_told_what_stays(place):
 @pytest.mark.slow
 def test_kill_and_the_same_command_goes_on(place):
     """After kill -9 the run goes on by itself; the next babysitter watches it. Two at a time there are not."""
-    process = place.start("babysit", "first", *WHAT, *COMMAND, "SCRIPT=slow")
+    words = ("babysit", "first", *WHAT, *COMMAND, "SCRIPT=hang")
+    process = place.start(*words)
     wait_for(is_at(place, "step 2"), process)
-    said = place.run("babysit", "first", *WHAT, *COMMAND, "SCRIPT=slow", code=2)
+    said = place.run(*words, code=2)
     assert said == "error: Another tpu.sh looks after 'first' here. Allowed: one at a time.\n"
     process.kill()
     process.wait()
-    said = place.run("babysit", "first", *WHAT, *COMMAND, "SCRIPT=slow")
-    assert "the command runs already; watching it" in said
-    assert results(place) == ROWS and place.is_empty() and place.counted("made") == 1
+    process = place.start(*words)
+    said = process.stdout.readline()
+    while "watching it" not in said:
+        assert (line := process.stdout.readline()), said
+        said += line
+    process.terminate()
+    assert process.wait(timeout=60) == 75 and place.is_empty() and place.counted("made") == 1
+    assert "goes on from step 0" in results_log(place) and results_log(place).count("goes on from") == 1
+
+
+def results_log(place):
+    return "".join(log.read_text() for log in (place.bucket / "mine" / "runs" / "first" / "logs").iterdir())
 
 
 @pytest.mark.slow

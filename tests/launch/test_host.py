@@ -1,5 +1,9 @@
 """What hosts do with a work folder on their disk: the bucket has a whole one at every moment."""
 
+import os
+import pathlib
+import signal
+
 import pytest
 from test_babysit import COMMAND, ROWS, WHAT, results
 
@@ -25,7 +29,7 @@ def test_a_copy_that_is_torn_is_none(place, cli):
     cli("babysit", "first", *WHAT, *COMMAND, "SCRIPT=slow")
     assert results(place) == ROWS and place.is_empty() and place.counted("made") == 2
     logs = [log.read_text() for log in sorted((place.bucket / "mine" / "runs" / "first" / "logs").iterdir())]
-    assert "goes on from step 3" in logs[-1] and "count" not in logs[-1]
+    assert "goes on from step 3" in logs[-1] and "are counted" not in logs[-1]
 
 
 def test_a_bucket_that_does_not_answer_is_not_an_empty_one(place, cli):
@@ -45,6 +49,23 @@ def test_results_that_could_not_be_kept_are_not_deleted(place, cli):
     place.write_plan(faults=[{"of": "storage rsync", "times": 4, "says": no_room}])
     said = cli("babysit", "first", *WHAT, *COMMAND)
     assert "interrupted; starting again" in said and results(place) == ROWS and place.is_empty()
+
+
+@pytest.mark.slow
+def test_a_command_without_its_keeper_still_runs(place, cli):
+    """The script around it is killed: it is not started a second time beside itself."""
+    cli("create", "first", *WHAT[:2], "--poll=0.01")
+    cli("run", "first", WHAT[3], *COMMAND, "SCRIPT=hang")
+    found = [
+        pid for pid in place.processes("first") if b"\0hold\0" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    os.kill(found[0], signal.SIGKILL)
+    assert "running" in cli("status", "first")
+    cli("run", "first", WHAT[3], *COMMAND, "SCRIPT=hang")
+    log = next(place.vms.glob("first/0/xling/first/log")).read_text()
+    assert log.count("goes on from step") == 1
+    cli("stop", "first")
+    assert "absent" in cli("status", "first")
 
 
 def host(state, code=0):

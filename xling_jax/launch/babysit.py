@@ -47,12 +47,22 @@ class Babysitter:
 
     def _check_ours(self) -> None:
         """Raises CloudError, and changes nothing, where something else has this name."""
-        request, seen = self.machine.request, self.machine.look()
-        self.machine.check_name(seen)
-        if seen.state == READY:
-            others = {host.id for host in self.hosts.look() if host.state == "running"} - {self.hosts.job.id}
-            if others:
-                raise CloudError(f"Another command runs on {request.name}. {self.machine.other_name}", "fatal")
+        for trouble in range(1, TROUBLES + 1):
+            seen = self.machine.look()
+            self.machine.check_name(seen)
+            if seen.state != READY:
+                return
+            try:
+                running = {host.id for host in self.hosts.look() if host.state == "running"}
+                break
+            except CloudError as error:
+                if error.kind == "fatal" or trouble == TROUBLES:
+                    raise self.machine.left(f"it was there before, and what it does is not known. {error}") from None
+                self.say(f"{error} Looking again.")
+                self.machine.pause()
+        if running - {self.hosts.job.id}:
+            name = self.machine.request.name
+            raise CloudError(f"Another command runs on {name}. {self.machine.other_name}", "fatal")
 
     def _to_the_end(self) -> int:
         self.hosts.send()
@@ -104,7 +114,8 @@ class Babysitter:
 
     def _begin(self) -> None:
         """Starts the command, unless a babysitter before this one has done so."""
-        if any(host.state == "running" for host in self.hosts.look()):
+        states = [host.state for host in self.hosts.look()]
+        if "running" in states and "absent" not in states:
             self.say("the command runs already; watching it")
             return
         self.say("installing on all hosts (a few minutes where nothing is there yet)")

@@ -30,7 +30,8 @@ def main(argv: list[str]) -> None:
     try:
         values = parse(argv)
         for number in SIGNALS:
-            signal.signal(number, _stop)
+            if signal.getsignal(number) != signal.SIG_IGN:  # `nohup` means it
+                signal.signal(number, _stop)
         sys.exit(_verb(values))
     except XlingError as error:
         _print(f"error: {' '.join(str(error).split())}", sys.stderr)
