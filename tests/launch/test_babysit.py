@@ -265,7 +265,8 @@ def test_kill_and_the_same_command_goes_on(place):
     process = place.start(*words)
     said = process.stdout.readline()
     while "watching it" not in said:
-        assert (line := process.stdout.readline()), said
+        line = process.stdout.readline()
+        assert line, said
         said += line
     process.terminate()
     assert process.wait(timeout=60) == 75 and place.is_empty() and place.counted("made") == 1
