@@ -83,6 +83,7 @@ class Babysitter:
                 self.machine.pause()
         if code:
             self.last_words()
+            self.say(f"the logs of all hosts: {self.hosts.kept_logs}")
         self.say(f"ended with exit code {code}; {self.budget.spent}")
         return code
 

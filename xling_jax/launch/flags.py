@@ -76,9 +76,10 @@ def _define(parser: Parser, verb: str) -> None:
     add("--project", help="whose; that of gcloud if not given")
     add("--dry_run", action="store_true", help="print the gcloud commands in place of running them")
     add("--poll", type=_positive(float), default=30.0, help="seconds between looks (30)")
+    if verb not in ("sync", "list"):
+        add("--slices", type=int, help="how many, joined by the network (1)")
     if verb in (*MAKING, "run"):
         add("--type", help="which slice, as xling_jax/tables/slices.py names them: v5e-16, v6e-8, v4-32")
-        add("--slices", type=int, help="how many of them, joined by the network (1)")
         add("--spot", action=flag, help="cheaper, and may be taken away")
         add("--noqueued", dest="queued", action="store_false", default=None, help="now or not at all, by no queue")
         add("--runtime", help="software of the machines; that of the row of the slice if not given")
