@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, Place
+from place import ROOT, Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
