@@ -14,7 +14,6 @@ from fake_gcloud import Cloud
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-NOBODY = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"}
 # What a new machine has: a python3 that "installs" an environment whose xling is the one that is tested.
 IMAGE = """#!/usr/bin/env bash
 printf '%s\\n' "$*" >>"$HOME/installs"
