@@ -221,12 +221,14 @@ def ignore_hangups():
 def test_a_host_that_was_not_reached_is_started_later(place, cli):
     """Of two hosts one has the command: it is started on the other, and goes on where it runs."""
     place.write_plan(hosts=2)
-    words = ("--bucket=gs://mine/runs", "--", "xling", "run", "--workdir=gs://mine/w", "SCRIPT=slow")
+    words = ("--bucket=gs://mine/runs", "--", "xling", "run", "--workdir=gs://mine/w", "SCRIPT=hang")
     cli("create", "first", "--zone=us-west4-a", "--type=v5e-16", "--poll=0.01")
     cli("run", "first", *words)
     for pid in place.processes("first/1"):
         os.kill(pid, signal.SIGKILL)
-    said = cli("babysit", "first", "--zone=us-west4-a", "--type=v5e-16", "--poll=0.05", *words)
+    said = cli(
+        "babysit", "first", "--zone=us-west4-a", "--type=v5e-16", "--poll=0.05", "--max_hours=0.001", *words, code=1
+    )
     assert "started on all hosts" in said and place.counted("made") == 1 and place.is_empty()
 
 
