@@ -49,6 +49,8 @@ _ROWS = (
     Group("planner", "planner", "words data models partitioning train eval stages"),
     # Beside.
     Group("report", "report", "words", outside="matplotlib numpy rich scipy"),
+    # Beside, too: it runs where nothing is installed.
+    Group("launch", "launch", "words", outside=""),
     # Layer 4: doors.
     Group("doors", "__main__ cli doors", "words data models partitioning train eval convert stages planner report"),
     Group("t5x_bridge", "t5x_bridge", "words data"),

@@ -1,5 +1,6 @@
 """Job files: one for each group that can begin, valid for their engines, and the same as their golden texts."""
 
+import argparse
 import dataclasses
 import importlib.util
 import os
@@ -178,6 +179,26 @@ def test_xpk_is_told_what_to_run(tmp_path):
     there = command.replace("cd /xling", f"cd {tmp_path}")
     subprocess.run(["bash", "-c", there], check=True, env=inside, cwd=HERE, timeout=60)
     assert (tmp_path / "log").read_text().replace(f"{HERE}/", "") == f"{SAID} --only=far,near/nli_s0\n"
+
+
+def test_the_real_skypilot_reads_it(tmp_path):
+    sky = pytest.importorskip("sky", reason="SkyPilot is not installed: pip install 'skypilot[gcp]'")
+    (text,) = write_jobs("skypilot", [JOB], WHERE, dataclasses.replace(PLACE, root=str(tmp_path))).values()
+    (tmp_path / "task.yaml").write_text(text)
+    (resources,) = sky.Task.from_yaml(str(tmp_path / "task.yaml")).resources
+    assert resources.accelerators == {"tpu-v5litepod-64": 1}
+    assert resources.job_recovery["recover_on_exit_codes"] == [75]
+
+
+def test_the_real_xpk_takes_every_flag(tmp_path):
+    core = pytest.importorskip("xpk.parser.core", reason="xpk is not installed: pip install xpk")
+    env = fake(tmp_path, "xpk", 'printf "%s\\0" "$@" >"$LOG"') | {"XPK_CLUSTER": "mine"}
+    (text,) = write_jobs("xpk", [JOB], WHERE, dataclasses.replace(PLACE, root=str(tmp_path))).values()
+    subprocess.run(["bash"], input=text, check=True, env=env, text=True, timeout=60)
+    parser = argparse.ArgumentParser("xpk")
+    core.set_parser(parser=parser)
+    values = parser.parse_args((tmp_path / "log").read_text().split("\0")[:-1])
+    assert values.tpu_type == "v5litepod-64" and values.restart_on_exit_codes == "75"
 
 
 def test_names_are_taken_by_clouds():
