@@ -48,6 +48,10 @@ FOLDER = os.environ.get("XLING_STUDY", "")
 
 folder = pathlib.Path(FOLDER) if FOLDER else WORK
 colab.mount(folder)
+if FOLDER and not (folder / "experiments").is_dir():
+    raise colab.Stopped(
+        f"{folder} has no experiments. FOLDER has to be the work folder of `xling study` or `xling run`."
+    )
 
 # %% [markdown]
 # ## A small study
@@ -58,7 +62,7 @@ colab.mount(folder)
 
 # %%
 LANGUAGES = "qen+qnd+qda" if TINY else "qen+qnd+qms+qda"
-COUNTS = (24, 48) if TINY else (300, 1200, 4800)
+COUNTS = (16, 64) if TINY else (300, 1200, 4800)
 
 
 def stage(data, rate=1e-3, **more):

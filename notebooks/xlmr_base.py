@@ -54,10 +54,13 @@ DRIVE = "/content/drive/MyDrive"
 WORK = pathlib.Path(os.environ.get("XLING_WORK", "work")) / "xlmr_base"
 DATA = pathlib.Path(os.environ.get("XLING_DATA", "" if TINY else f"{DRIVE}/xling_data"))
 WEIGHTS = pathlib.Path(os.environ.get("XLING_WEIGHTS", WORK / "published" if TINY else f"{DRIVE}/xlm-roberta-base"))
+MADE = TINY and "XLING_WEIGHTS" not in os.environ  # here, and not brought
 
 REAL = bool(DATA.name)  # files; else the generated languages
 SOURCE, TASK = ("en", "udpos") if REAL else ("qen", "world_pos")
 colab.mount(WEIGHTS, DATA, WORK)
+if not MADE and not (WEIGHTS / "config.json").exists():
+    raise colab.Stopped(f"{WEIGHTS} has no config.json. WEIGHTS has to be a folder as Hugging Face lays it out.")
 
 # %% [markdown]
 # ## The machine
@@ -86,7 +89,7 @@ def make_model():
     fields = {
         "name": "published",
         "model": "tiny",
-        "vocabulary": {"kind": "xlmr", "size": 400, "data": TEXT},
+        "vocabulary": {"kind": "xlmr", "size": 400 if REAL else 200, "data": TEXT},
         "limits": {"train": 200, "ttb_train": 200, "mtg_train": 200, "test": 8},
         "pretrain": few | {"data": TEXT},
         "arms": {"none": {}},
@@ -101,7 +104,7 @@ def make_model():
     colab.xling("convert", "to-hf", stage, WEIGHTS)
 
 
-if TINY and WEIGHTS == WORK / "published" and not WEIGHTS.exists():
+if MADE and not WEIGHTS.exists():
     make_model()
 
 # %% [markdown]
@@ -171,39 +174,42 @@ colab.xling(*RUN)
 # %% [markdown]
 # ## Each language
 #
-# The bar is the score, the line in it the floor: the most frequent tag of each word form in English, and nothing else.
-# Colours are families of languages. The gap between English and the others is what zero-shot transfer loses.
+# The bar is the score, the dark line the floor: the most frequent tag of each word form in English, and nothing else.
+# Blue are languages of English's family. The gap between English and the others is what zero-shot transfer loses.
 
 # %%
 from xling_jax.report.collect import collect
 from xling_jax.report.contents import build_experiment
-from xling_jax.report.figures import INK, LINE, painted
-from xling_jax.report.study_figures import COLOURS
+from xling_jax.report.figures import BLUE, INK, LINE, VERMILION, painted
 from xling_jax.tables.languages import LANGUAGES
 
 (found,) = collect([WORK / "run"])
 rows = sorted((row for key, row in found.scores.items() if key[2] == "tags"), key=lambda row: -row.value)
-families = sorted({LANGUAGES[row.language].family for row in rows}, key=lambda name: name == "isolate")
+family = LANGUAGES[SOURCE].family
 
 
 def draw(figure):
     """Draws a bar for each language, the best first."""
     axes = figure.add_subplot()
     for place, row in enumerate(rows):
-        colour = COLOURS[families.index(LANGUAGES[row.language].family) % len(COLOURS)]
-        axes.barh(place, row.value, height=0.7, color=colour, alpha=0.75)
-        axes.plot([row.floor or 0] * 2, [place - 0.35, place + 0.35], color=INK, lw=1.6)
-        axes.text(max(row.value, row.floor or 0), place, f" {row.value:.1f}", va="center", fontsize=8, color=INK)
+        colour = BLUE if LANGUAGES[row.language].family == family else VERMILION
+        axes.barh(place, row.value, height=0.7, color=colour, alpha=0.6)
+        axes.plot([row.floor] * 2, [place - 0.35, place + 0.35], color=INK, lw=1.6)
+        axes.text(110, place, f"{row.value:.1f}", ha="right", va="center", color=INK)
     names = [f"{LANGUAGES[row.language].name} ({LANGUAGES[row.language].family})" for row in rows]
     axes.set_yticks(range(len(rows)), names)
-    axes.set(xlim=(0, 105), ylim=(len(rows) - 0.4, -0.6), xlabel=f"{rows[0].metric}, percent")
+    axes.set(xlim=(0, 110), ylim=(len(rows) - 0.4, -0.6), xlabel=f"{rows[0].metric}, percent")
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(axis="x", color=LINE, lw=0.5)
     axes.set_axisbelow(True)
 
 
 report = build_experiment(found)
-colab.show(painted("languages", "Score of each language; dark lines: floors.", (6.4, 0.9 + 0.28 * len(rows)), draw))
+colab.show(
+    painted(
+        "languages", f"Score of each language; dark lines: floors. Blue: {family}.", (6.4, 0.9 + 0.28 * len(rows)), draw
+    )
+)
 colab.show(*(table for table in report.targets[0].tables if table.name in ("scores", "gap", "kinds")))
 
 # %% [markdown]
