@@ -227,8 +227,11 @@ colab.show(*report.curves)
 import json
 
 (stage,) = (WORK / "run/stages").glob("none_tags_s0-*")
-colab.xling("convert", "to-hf", stage, WORK / "exported")
-config = json.loads((WORK / "exported/config.json").read_text())
+exported = WORK / "exported" / stage.name
+if not exported.exists():  # it appears when it is whole
+    colab.xling("convert", "to-hf", stage, exported)
+config = json.loads((exported / "config.json").read_text())
 print(*config["architectures"], "answers", *config["id2label"].values())
-for path in sorted((WORK / "exported").iterdir()):
+print(exported.resolve())
+for path in sorted(exported.iterdir()):
     print(f"{path.stat().st_size / 1e6:10,.2f} MB  {path.name}")
