@@ -1,6 +1,6 @@
 """The notebooks: made of their scripts, and run from end to end as Colab runs them, in a folder that has nothing else.
 
-Each is executed, then again with a new kernel, as "Restart and run all" does: quickly, and with the same pictures.
+Each is executed, then again with a new kernel, as "Restart and run all" does: nothing is done twice, all looks the same.
 """
 
 import importlib.metadata
@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 
 import nbclient
 import nbformat
@@ -21,7 +20,7 @@ from notebooks import build, colab
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAMES = ("study", "world", "xlmr_base")
-LIMIT = 290  # seconds
+LIMIT = 900  # seconds, for a machine that does other things, too
 NUMBER = re.compile(r"[−+-]?\d+\.\d")
 
 
@@ -225,12 +224,19 @@ def test_a_config_that_is_written_is_one_that_loads(tmp_path):
 # ---- From end to end -------------------------------------------------------------------------------------------------
 
 
-def check_again(name, place, first, kinds, limit, **more):
-    """A second run is quick, and shows the same."""
-    began = time.monotonic()
+def touched(work):
+    """Returns when each file of a stage, of an import and of an export was written."""
+    kept = [path for name in ("stages", "imported", "exported") for path in work.rglob(f"{name}/**/*")]
+    return {path: path.stat().st_mtime_ns for path in kept if path.is_file()}
+
+
+def check_again(name, place, first, kinds, **more):
+    """A second run trains and writes nothing, and shows the same."""
+    before = touched(place / "work")
+    assert before
     second = execute(name, place, **more)
-    assert time.monotonic() - began < limit, "what is done is done again"
     check_quiet(second)
+    assert touched(place / "work") == before, "what is done is done again"
     for kind in kinds:
         assert outputs(second, kind) == outputs(first, kind)
 
@@ -253,7 +259,7 @@ def test_study(place):
     assert table["examples 64"]["zero-shot"] == pytest.approx(float(by_hand), abs=0.051)
     assert "Latin (qnd) minus others (qda)" in said
     assert len(outputs(notebook, "image/png")) == 2
-    check_again("study", place, notebook, ("text/markdown", "image/png"), 60)
+    check_again("study", place, notebook, ("text/markdown", "image/png"))
 
 
 @pytest.mark.timeout(LIMIT)
@@ -272,7 +278,7 @@ def test_world(place):
     less, full = (sum(one["multilingual", "world_qa2", "f1", code][0] for code in codes) / 5 for one in both)
     (cost,) = (text for text in outputs(notebook, "text/markdown") if text.startswith("**less minus quickstart**"))
     assert first_number(cost) == pytest.approx(less - full, abs=0.051)
-    check_again("world", place, notebook, ("text/markdown",), 120)
+    check_again("world", place, notebook, ("text/markdown",))
 
 
 @pytest.mark.timeout(LIMIT)
@@ -291,7 +297,7 @@ def test_xlmr_base(place, real, request):
     (exported,) = (json.loads(path.read_text()) for path in work.glob("exported/*/config.json"))
     assert exported["architectures"] == ["XLMRobertaForTokenClassification"] and "NOUN" in exported["label2id"]
     assert len(outputs(notebook, "image/png")) >= 2
-    check_again("xlmr_base", place, notebook, ("text/markdown", "image/png"), 60, **more)
+    check_again("xlmr_base", place, notebook, ("text/markdown", "image/png"), **more)
 
 
 @pytest.mark.timeout(LIMIT)
