@@ -1,6 +1,6 @@
 """The notebooks: made of their scripts, and run from end to end as Colab runs them, in a folder that has nothing else.
 
-Each is executed, then again with a new kernel, as "Restart and run all" does: nothing is done twice, all looks the same.
+Each is executed, then again with a new kernel, as "Restart and run all" does: nothing is done twice, all is alike.
 """
 
 import importlib.metadata
