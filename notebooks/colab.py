@@ -24,8 +24,8 @@ DRIVE = pathlib.Path("/content/drive")
 NEEDED = "absl array_record etils flax grain jax matplotlib ml_collections optax orbax rich scipy sentencepiece".split()
 HELD = ("jax", "jaxlib", "libtpu", "numpy")  # as the machine has them: its accelerator and its own packages go by them
 INTERRUPTED = 75
-# Jupyter says that colours are wanted, which programs take for a terminal: each move of a bar would be a line here.
-PLAIN = {"PYTHONUNBUFFERED": "1", "TERM": "dumb", "COLUMNS": "120"}
+PLAIN = {"PYTHONUNBUFFERED": "1", "COLUMNS": "120"}
+COLOURED = "FORCE_COLOR"  # Jupyter says so, which programs take for a terminal: each move of a bar would be a line here
 
 
 class Stopped(Exception):
@@ -77,7 +77,7 @@ def mount(*paths: pathlib.Path) -> None:
 def begin(*words: Any, **more: Any) -> subprocess.Popen:
     """Starts `xling WORDS` and returns its process, which a notebook that is interrupted has to stop."""
     command = [sys.executable, "-m", "xling_jax", *map(str, words)]
-    known = {name: value for name, value in os.environ.items() if name != "FORCE_COLOR"} | PLAIN
+    known = {name: value for name, value in os.environ.items() if name != COLOURED} | PLAIN
     how = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=known, start_new_session=True, **(how | more))
 
