@@ -9,7 +9,7 @@
 # watch, interrupt, go on, read the table, change one thing.
 #
 # Nothing is downloaded but the program. Every cell can be run again: what is done is not done twice, and "Restart and
-# run all" goes on where it was. On two cores the whole takes about a quarter of an hour.
+# run all" goes on where it was. On two cores the whole takes about a quarter of an hour, installing included.
 
 # %%
 import os
@@ -127,8 +127,8 @@ display(drawn(curve()))
 # %% [markdown]
 # ## Go on
 #
-# The same command goes on where it was, says from which step, and ends with its tables. About eight minutes on two
-# cores; when it is done already, seconds. Interrupt the cell whenever you like, and run it again.
+# The same command goes on where it was, says from which step, and ends with its tables. About six minutes on two cores;
+# when it is done already, seconds. Interrupt the cell whenever you like, and run it again.
 
 # %%
 colab.xling(*RUN)
