@@ -150,6 +150,7 @@ FIELDS = {
                 "buckets": () if TINY else (64, 128),
                 "optim": {"learning_rate": 2e-5, "warmup": 0.1, "weight_decay": 0.01},
                 "save_every": 0 if TINY else 500,
+                "log_every": 1 if TINY else 50,
             },
         },
     },
@@ -205,11 +206,8 @@ def draw(figure):
 
 
 report = build_experiment(found)
-colab.show(
-    painted(
-        "languages", f"Score of each language; dark lines: floors. Blue: {family}.", (6.4, 0.9 + 0.28 * len(rows)), draw
-    )
-)
+caption = f"Score of each language; dark lines: floors. Blue: {family}."
+colab.show(painted("languages", caption, (6.4, 0.9 + 0.28 * len(rows)), draw))
 colab.show(*(table for table in report.targets[0].tables if table.name in ("scores", "gap", "kinds")))
 
 # %% [markdown]
