@@ -8,7 +8,7 @@
 # claims with their intervals, recomputes one of them from the rows, and asks the rows a question that the study did
 # not ask. It takes your own folder, of `xling study` or of `xling run`; or it makes a small one.
 #
-# Making it takes about five minutes on two cores, everything else seconds. Every cell can be run again.
+# Making it takes five to eight minutes on two cores, everything else seconds. Every cell can be run again.
 
 # %%
 import os
