@@ -149,7 +149,7 @@ def _markdown_origin(date: str, machine: str, versions: Mapping[str, str], comma
 
 
 def _markdown_part(table: Table) -> Iterable[str]:
-    return f"## {_cell(table.title)}", _cell(table.note), _markdown_table(table), *legend(table)
+    return f"## {_cell(table.title)}", _cell(table.note), markdown_table(table), *legend(table)
 
 
 def _answer_lines(answer: Answer, synthetic: bool) -> list[str]:
@@ -195,7 +195,8 @@ def column_name(column: Column) -> str:
     return prefix + column.label
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """Returns a table as Markdown, without its title and note."""
     rows: list[Sequence[str]] = [["", *(_cell(column_name(column)) for column in table.columns)]]
     rows.append(["---", *["---:"] * len(table.columns)])
     for row in table.rows:
