@@ -5,6 +5,7 @@ import pathlib
 
 from absl import flags
 
+from xling_jax.disk import reach
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.tables.coverage import page
@@ -96,7 +97,7 @@ def _prepare(words: list[str], values: flags.FlagValues) -> None:
     from xling_jax.data.token_report import write_report  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
-    workdir = pathlib.Path(required(values, "workdir"))
+    workdir = reach(required(values, "workdir"))
     run = Run(experiment(values), workdir, data_dir(values))
     run.prepare()
     print(write_report([run.cells.prepare(part) for part in run.plan.parts()], workdir / "prepared"))

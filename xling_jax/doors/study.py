@@ -1,10 +1,10 @@
 """`xling study`: all experiments of a study in one folder, by one worker or many; or its costs; or job files."""
 
-import pathlib
 import shlex
 
 from absl import flags
 
+from xling_jax.disk import reach
 from xling_jax.doors.flags import data_dir, define_config, define_hosts, define_workdir, joined, parse, required, study
 from xling_jax.doors.report import show_report
 from xling_jax.doors.run import compilation_cache, keep_memory, quiet_libraries
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
         return
     stop_asked = catch_signals()  # before anything that takes long
     keep_memory()
-    declared, workdir = study(values), pathlib.Path(required(values, "workdir"))
+    declared, workdir = study(values), reach(required(values, "workdir"))
     quiet_libraries()
 
     from xling_jax.partitioning import hosts  # noqa: PLC0415 - after the flags, which answer at once

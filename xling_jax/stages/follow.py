@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from xling_jax.disk import as_path
 from xling_jax.errors import CheckpointError, Interrupted
 from xling_jax.experiment import Experiment, with_prompts
 from xling_jax.models.card import NAME, Card, read_card
@@ -51,7 +52,7 @@ class Follower:
         """
         self._sweep = sweep or {}
         self._asked, self._workdir, self._data_dir, self._display = asked, workdir, data_dir, display
-        self._folder = pathlib.Path(asked.checkpoint)
+        self._folder = as_path(asked.checkpoint)
         self._cells: Cells | None = None
         self._programs: Programs | None = None
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xling_jax.data.tokenizers.base import NONE, Encoding, Frame, Tokenizer, fingerprint, tighten
+from xling_jax.disk import as_path
 from xling_jax.errors import DataError
 
 END = "<|endoftext|>"
@@ -36,7 +37,7 @@ class ByteLevelTokenizer(Tokenizer):
     def __init__(self, path: pathlib.Path | str):
         """Reads a vocabulary. Raises DataError if it is not there or not of this kind."""
         super().__init__()
-        path = pathlib.Path(path)
+        path = as_path(path)
         folder = path if path.is_dir() else path.parent
         files = _files(path)
         config = _json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
