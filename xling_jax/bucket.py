@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import datetime
 import io
+import logging
 import os
 import pathlib
 import time
@@ -29,10 +30,13 @@ from etils.epath import backend, gpath
 
 SCHEME = "gs://"
 KEPT_EVERY = 30.0  # seconds between uploads of a file that grows
-LIBRARIES = ("aiohttp", "gcsfs", "google", "requests")  # whose errors say that a bucket does not answer as it should
-# How TensorStore begins to say so, which has no errors of its own.
-LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "PERMISSION_DENIED", "UNAUTHENTICATED", "RESOURCE_EXHAUSTED")
+# Whose errors say that a bucket does not answer as it should.
+LIBRARIES = ("aiohttp.", "gcsfs.", "google.api_core.", "google.auth.", "requests.")
+# How TensorStore begins to say so, which has no errors of its own, and gcsfs, where it takes one of Python's.
+LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "Forbidden: ")
 
+logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints the stack of what it raises, too
 # A list that is remembered would hide what other processes write.
 fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
@@ -86,9 +90,20 @@ class BucketPath(gpath.PosixGPath):
 
     def is_file(self) -> bool:
         try:
-            return service().info(str(self))["type"] == "file"
+            service().call("GET", "b/{}/o/{}", *service().split_path(str(self))[:2])
+            return True
         except FileNotFoundError:
             return False
+
+    def is_dir(self) -> bool:
+        """Whether there is something below it. Raises FileNotFoundError if there is no such bucket."""
+        name, key, _ = service().split_path(str(self))
+        below = {"prefix": f"{key}/"} if key else {}
+        return "items" in service().call("GET", "b/{}/o", name, maxResults=1, json_out=True, **below) or not key
+
+    def exists(self) -> bool:
+        """Whether there is such an object, or one below it: as few requests as that takes, and the cheap one first."""
+        return (len(self.parts) > 3 and self.is_file()) or self.is_dir()  # parts: "/", "gs", the bucket, ...
 
     def open(self, mode: str = "r", encoding: str | None = None, errors: str | None = None, **more: Any) -> Any:
         if mode == "rb":
@@ -216,11 +231,13 @@ class Growing:
     close = keep
 
 
-def missing(error: BaseException) -> str:
+def lost(error: BaseException) -> str:
     """Returns what an error says of a bucket that does not answer, or not as it should; "" if it is another one."""
-    library = type(error).__module__.partition(".")[0]
-    text = str(error).strip() or type(error).__name__
-    lost = library in LIBRARIES or any(text.startswith(word) or f"{word}:" in text for word in LOST)
-    if not lost and isinstance(error, OSError):
-        lost = text.startswith("Forbidden: ")
-    return " ".join(text.split())[:300] if lost else ""
+    text = " ".join(str(error).split()) or type(error).__name__
+    known = type(error).__module__.startswith(LIBRARIES) or text.startswith((*LOST, *REFUSED))
+    return text[:300] if known else ""
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether an error says that this machine may not do what it asked for, so that asking again is of no use."""
+    return str(error).startswith(REFUSED) or getattr(error, "code", None) in (401, 403)

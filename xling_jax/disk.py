@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and the error where a disk has no room for them.
 
-A folder may be one on a bucket, gs://BUCKET/FOLDER. Nobody but this module asks which it is: `as_path` makes a path of
-what a user names, and whatever a bucket does otherwise than a disk is a function here (`bucket.py` does it).
+A folder may be one on a bucket, gs://BUCKET/FOLDER: `as_path` makes a path of what a user names, and whatever a bucket
+does otherwise than a disk is a function here, so that hardly anybody asks which it is (`bucket.py` does it).
 """
 
 import contextlib
@@ -22,6 +22,10 @@ from xling_jax.processes import is_gone, me
 
 PART = ".part"
 BUCKET = "gs://"
+CREDENTIALS = (
+    "Allowed: a bucket that is there, and that the credentials of this machine may read and write (`gcloud auth "
+    "application-default login`, or the machine's service account); see docs/buckets.md."
+)
 NEEDED = ("gcsfs", "fsspec", "etils.epath")  # of Python's packages, for a bucket
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "xling_jax" / "buckets"
 
@@ -75,14 +79,10 @@ def reach(named: "str | pathlib.Path") -> pathlib.Path:
         if on_bucket(path):
             path.exists()
     except Exception as error:
-        why = lost(error)
+        why = "there is no such bucket" if isinstance(error, FileNotFoundError) else lost(error)
         if not why:
             raise
-        raise ConfigError(
-            f"{path} cannot be read: {why}.\n"
-            "Allowed: a bucket that is there, and that the credentials of this machine may read and write "
-            "(`gcloud auth application-default login`, or the machine's service account)."
-        ) from error
+        raise ConfigError(f"{path} cannot be read: {why}.\n{CREDENTIALS}") from error
     return path
 
 
@@ -93,8 +93,9 @@ def here(path: pathlib.Path) -> pathlib.Path:
 
 def lost(error: BaseException) -> str:
     """Returns what an error, or what led to it, says of a bucket that does not answer; "" if it is another one."""
-    known = _bucket().missing if "xling_jax.bucket" in sys.modules else lambda error: ""
-    return next((why for one in _chain(error) if (why := known(one))), "")
+    if "xling_jax.bucket" not in sys.modules:
+        return ""
+    return next((why for one in _chain(error) if (why := _bucket().lost(one))), "")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -143,8 +144,10 @@ def writing(path: pathlib.Path) -> Generator[None, None, None]:
         raise
 
 
-def unreached(error: BaseException) -> BucketError:
-    """Returns the error for a bucket that does not answer."""
+def unreached(error: BaseException) -> ConfigError | BucketError:
+    """Returns the error for a bucket that does not answer, or does not do what was asked."""
+    if any(_bucket().is_refused(one) for one in _chain(error)):
+        return ConfigError(f"The bucket refuses: {lost(error)}.\n{CREDENTIALS}")
     return BucketError(
         f"The bucket does not answer: {lost(error)}.\n"
         "Whatever was finished is kept, and nothing is left half-written under its name.\n"

@@ -144,7 +144,7 @@ class Ledger:
     def _take_up(self, path: pathlib.Path) -> None:
         """Closes what was left open, at its session's last sign of life."""
         lines = _lines(path)
-        if path.exists() and not path.read_bytes().endswith(b"\n"):
+        if path.is_file() and not path.read_bytes().endswith(b"\n"):
             self._append("\n")  # behind the line that a killed process was writing
         left: dict[tuple[int, int], None] = {}
         last: dict[int, float] = {}
@@ -279,7 +279,7 @@ def worker_ledger(workdir: pathlib.Path) -> Generator[pathlib.Path]:
 def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the lines of one file."""
     found = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             line = json.loads(text)
             time_of(line), line["session"]

@@ -59,13 +59,15 @@ class Refused(Exception):
 class StandIn:
     """The service: its objects, what was asked of it, and what it is to refuse.
 
-    `requests` are (method, what, key), in order; `refuse` is called with the same before anything is done.
+    `requests` are (method, what, key), in order. `refuse` is called with the same before anything is done, and may
+    raise `Refused`; where `lose` returns true, what was asked for is done, and its answer lost.
     """
 
     def __init__(self):
         self.objects: dict[tuple[str, str], Object] = {}
         self.requests: list[tuple[str, str, str]] = []
         self.refuse = lambda method, what, key: None
+        self.lose = lambda method, what, key: False
         self.lock = threading.RLock()
         self.uploads: dict[str, dict] = {}
         self._generations = itertools.count(1700000000000001)
@@ -122,6 +124,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         url = urllib.parse.urlsplit(self.path)
         asked = dict(urllib.parse.parse_qsl(url.query, keep_blank_values=True))
         body = self._body()
+        self._lost = False
         try:
             self._answer(url.path, asked, body)
         except Refused as error:
@@ -170,6 +173,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.service.lock:
             self.service.requests.append((self.command, what, key))
         self.service.refuse(self.command, what, key)
+        self._lost = self.service.lose(self.command, what, key)
 
     def _object(self, bucket: str, key: str, more: str, asked: dict[str, str], body: bytes) -> None:
         service = self.service
@@ -272,6 +276,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(200, json.dumps(what).encode(), {"Content-Type": "application/json"})
 
     def _send(self, code: int, content: bytes, headers: dict[str, str] | None = None) -> None:
+        if self._lost:
+            self._lost, code, content = False, 503, b"{}"
         self.send_response(code)
         for name, value in (headers or {}).items():
             self.send_header(name, value)

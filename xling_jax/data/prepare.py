@@ -177,7 +177,7 @@ def place(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: pathli
 def is_prepared(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: pathlib.Path | None) -> bool:
     """Whether a part is there, where all who work in a folder find it."""
     folder = place(part, tokenizer, root, data_dir)
-    return (folder / META).exists() if on_bucket(folder) else folder.exists()
+    return (folder / META).is_file() if on_bucket(folder) else folder.exists()
 
 
 def prepare(
@@ -206,7 +206,7 @@ def prepare(
     data = checksum(part.cell, data_dir)
     kept = root / f"{part.cell}-{_address(part, tokenizer, data)}"
     final = here(kept)
-    there = on_bucket(kept) and (kept / META).exists()
+    there = on_bucket(kept) and (kept / META).is_file()
     if not final.exists():
         _sweep(final.parent)
         # Process numbers are not unique on a shared disk.

@@ -111,7 +111,7 @@ class Cells:
     def _train_vocabulary(self) -> pathlib.Path:
         spec = self.vocabulary
         path = self._workdir / "vocabularies" / f"{self.vocabulary_hash()}{FAMILIES[spec.kind].suffix}"
-        if not path.exists():
+        if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             texts = (text for cell in self._vocabulary_cells() for text in self._texts(cell))
             train_vocabulary(spec.kind, texts, spec.size, path)
@@ -197,7 +197,7 @@ class Cells:
         depends = [(self.checksum(part.cell), part) for part in train]
         name = digest([scorer_of(kind, cell.row.scorer).id, *depends, *(self.checksum(other) for other in cell.among)])
         path = self._workdir / "prepared" / prepared.path.name / f"beside-{name}.json"  # on a bucket, where all see it
-        if not path.exists():
+        if not path.is_file():
             seen = self._raw(train) if kind in LEARNING else []
             answerable = kind in FLOORS and (seen or kind not in LEARNING)
             floors = scores_of(cell, raw, self._floor(cell, seen, raw, target)) if answerable else {}

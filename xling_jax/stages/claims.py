@@ -83,6 +83,18 @@ class _Files:
                 self.file(old).unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _no_news() -> Generator[None]:
+    """The block tidies up: if that fails, it is no matter, and whatever ended the work is what is to be told."""
+    try:
+        yield
+    except (ClaimLost, OSError, DiskError):
+        pass
+    except Exception as error:
+        if not lost(error):
+            raise
+
+
 class Claim:
     """Something that this worker has claimed."""
 
@@ -118,7 +130,7 @@ class Claim:
 
     def give_back(self) -> None:
         """Says that it is free. Does nothing if it was lost; if the disk is full, it is free once it is too old."""
-        with contextlib.suppress(ClaimLost, OSError, DiskError):
+        with _no_news():
             self.renew()
             if self._files.make(self._number + 1, Owner(free=True)):
                 self._files.remove_before(self._number + 1)
@@ -151,9 +163,10 @@ class Claims:
         self._over.set()
         for claim in list(self._mine.values()):
             self.give_back(claim)
-        for clock in self._folder.glob(".*"):
-            if clock.name == f".{me()}" or is_gone(clock.name[1:]):
-                clock.unlink(missing_ok=True)
+        with _no_news():
+            for clock in self._folder.glob(".*"):
+                if clock.name == f".{me()}" or is_gone(clock.name[1:]):
+                    clock.unlink(missing_ok=True)
 
     def take(self, name: str) -> Claim | None:
         """Returns the claim to something, None if another worker has it, or was quicker."""
@@ -275,7 +288,8 @@ def held(workdir: pathlib.Path, shared: bool, say: Callable[[str], None]) -> Gen
         finally:
             claims.give_back(claim)
             if shared:
-                claims.clear(mine)
+                with _no_news():
+                    claims.clear(mine)
 
 
 def _wait(claims: Claims, name: str, workdir: pathlib.Path, say: Callable[[str], None]) -> None:

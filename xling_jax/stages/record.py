@@ -59,7 +59,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str, study: str
             "steps": node.stage.steps,
             "policy": node.stage.selection.policy,
             "policies": list(node.stage.selection.policies),
-            "done": (stage_folder(workdir, node.folder) / "DONE").exists(),
+            "done": (stage_folder(workdir, node.folder) / "DONE").is_file(),
         }
         for node in plan.nodes
     ]
@@ -125,7 +125,7 @@ def _claimed(plan: Plan) -> dict[str, Any]:
 
 def claim_workdir(workdir: pathlib.Path, plan: Plan) -> None:
     """Raises ConfigError if a folder holds the run of another experiment or of another configuration, or a study."""
-    if (workdir / STUDY).exists():
+    if (workdir / STUDY).is_file():
         raise ConfigError(
             f"{workdir} was written by a study, and `xling run` runs one experiment.\n"
             "Allowed: another --workdir; or `xling study` with the config of that study."
@@ -191,7 +191,7 @@ def check_shared(workdir: pathlib.Path) -> None:
         return
     until = time.monotonic() + SEEN
     path = workdir / hosts.first_does("a sign in the work folder", lambda: _sign(workdir))
-    while not path.exists():
+    while not path.is_file():
         if time.monotonic() > until:
             raise ConfigError(
                 f"Host {hosts.number()} of {hosts.count()} does not see {path}, which host 0 has written.\n"

@@ -26,7 +26,7 @@ def open_start(experiment: Experiment) -> Start | None:
         return None
     folder = as_path(experiment.checkpoint)
     card = read_card(folder)
-    done = "stage" not in card.origin or (folder / "DONE").exists()
+    done = "stage" not in card.origin or (folder / "DONE").is_file()
     if experiment.checkpoint_step is None and not done:
         raise CheckpointError(
             f"{folder} is a stage that is not done.\nAllowed: one that is. Run its experiment to the end."

@@ -310,7 +310,7 @@ class StudyRun:
         return all(is_done(self.workdir, plan, unit.node) for plan in plans)
 
     def _trains(self, unit: Unit) -> bool:
-        return not unit.node.imported and not (stage_folder(self.workdir, unit.node.folder) / "DONE").exists()
+        return not unit.node.imported and not (stage_folder(self.workdir, unit.node.folder) / "DONE").is_file()
 
     def _enough(self, starting: int) -> bool:
         return self._how.most is not None and self._trained + starting >= self._how.most

@@ -239,7 +239,7 @@ def _named(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _is_whole(step: pathlib.Path) -> bool:
-    return not on_bucket(step) or (step / COMMIT).exists()
+    return not on_bucket(step) or (step / COMMIT).is_file()
 
 
 def sweep(path: pathlib.Path) -> None:
@@ -276,7 +276,7 @@ def chosen(folder: pathlib.Path) -> tuple[str, int | None, str]:
     The step is None, for the newest one, where nothing was chosen. Raises DamagedError if that cannot be read.
     """
     path = folder / CHOSEN
-    if not path.exists():
+    if not path.is_file():
         return CHECKPOINTS, None, "last"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

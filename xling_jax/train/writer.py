@@ -30,7 +30,7 @@ def open_metrics(path: pathlib.Path, start: int) -> Growing:
     if not hosts.first():
         return growing(pathlib.Path(os.devnull))
     kept = []
-    if start and path.exists():
+    if start and path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= start:
