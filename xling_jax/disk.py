@@ -22,6 +22,7 @@ from xling_jax.processes import is_gone, me
 
 PART = ".part"
 BUCKET = "gs://"
+WILD = "*?[]#"  # stand for other characters where objects are listed, and for an object's generation
 CREDENTIALS = (
     "Allowed: a bucket that is there, and that the credentials of this machine may read and write (`gcloud auth "
     "application-default login`, or the machine's service account); see docs/buckets.md."
@@ -40,10 +41,10 @@ def as_path(named: "str | pathlib.Path") -> pathlib.Path:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*:)/", text)
     if scheme is None:
         return pathlib.Path(named)
-    if not re.fullmatch(r"gs://[^/]+(/.*)?", text):
+    if not re.fullmatch(r"gs://[^/]+(/.*)?", text) or set(text) & set(WILD):
         raise ConfigError(
             f"{text} is no folder that can be worked in.\n"
-            "Allowed: a folder of a disk, or gs://BUCKET/FOLDER on Google Cloud Storage."
+            f"Allowed: a folder of a disk, or gs://BUCKET/FOLDER on Google Cloud Storage, without {' '.join(WILD)}"
         )
     missing = [name for name in NEEDED if not _is_installed(name)]
     if missing:

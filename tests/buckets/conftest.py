@@ -1,6 +1,7 @@
 """A bucket for tests: the real libraries, and a stand-in for the service in this process."""
 
 import os
+import re
 
 import pytest
 from stand_in import BUCKET, StandIn, environment, served
@@ -32,4 +33,4 @@ def stand_in(service, monkeypatch, tmp_path) -> StandIn:
 @pytest.fixture
 def shelf(stand_in, request):
     """Returns a folder on the bucket that nobody else works in."""
-    return disk.as_path(f"gs://{BUCKET}/{os.getpid()}/{request.node.name}")
+    return disk.as_path(f"gs://{BUCKET}/{os.getpid()}/{re.sub(r'[^a-z0-9]+', '-', request.node.name)}")

@@ -174,7 +174,8 @@ def test_folders_are_moved_removed_and_copied(shelf, stand_in, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "named", ["s3://b/w", "file:///tmp/w", "memory://w", "gs://", "gs:///w", "http://b/w", "gs:/b/w", "GS://b/w"]
+    "named",
+    ["s3://b/w", "file:///tmp/w", "memory://w", "gs://", "gs:///w", "http://b/w", "gs:/b/w", "GS://b/w", "gs://b/w[1]"],
 )
 def test_other_places_are_refused(named):
     with pytest.raises(ConfigError, match="no folder that can be worked in") as error:
