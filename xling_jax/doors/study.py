@@ -71,7 +71,12 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("topology", None, about, flag_values=values)
     about = "Write job files for what is ready: skypilot, xpk or sh."
     flags.DEFINE_enum("emit", None, ["skypilot", "xpk", "sh"], about, flag_values=values)
-    flags.DEFINE_string("jobs_dir", None, "Folder of job files; WORKDIR/jobs if not given.", flag_values=values)
+    flags.DEFINE_string(
+        "jobs_dir",
+        None,
+        "Folder of job files; WORKDIR/jobs if not given, ./jobs where that is on a bucket.",
+        flag_values=values,
+    )
     about = "Where jobs of skypilot and xpk find the shared disk, from which relative paths are taken."
     flags.DEFINE_string("mount", "/xling", about, flag_values=values)
     flags.DEFINE_string("bucket", "", "gs://NAME that skypilot mounts there.", flag_values=values)

@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from xling_jax.disk import reach
+from xling_jax.disk import on_bucket, reach
 from xling_jax.doors.flags import named_data_dir, required, study
 from xling_jax.tables.slices import Slice, slice_of
 
@@ -82,7 +82,7 @@ def emit(values: flags.FlagValues, argv: list[str]) -> None:
     config, rest = _words(argv)
     place = Place(os.getcwd(), config, rest, required(values, "mount"), required(values, "bucket"))
     made = jobs(declared.name, open_study(declared) | here.plans, functools.partial(is_done, workdir))
-    out = reach(values["jobs_dir"].value or workdir / "jobs")
+    out = reach(values["jobs_dir"].value or ("jobs" if on_bucket(workdir) else workdir / "jobs"))
     files = write_jobs(engine, made, where, place) if made else {}
     for name, text in files.items():
         write_text(out / name, text)
