@@ -55,6 +55,16 @@ def as_path(named: "str | pathlib.Path") -> pathlib.Path:
     return _bucket().BucketPath(named)
 
 
+def on_disk(named: str) -> pathlib.Path:
+    """Returns what a user names as a path of a disk; ConfigError for a place on a bucket, or elsewhere."""
+    path = as_path(named)
+    if on_bucket(path):
+        raise ConfigError(
+            f"{path} is on a bucket.\nAllowed: a folder or file of a disk; docs/buckets.md says what may lie elsewhere."
+        )
+    return path
+
+
 def _is_installed(name: str) -> bool:
     try:
         return importlib.util.find_spec(name) is not None

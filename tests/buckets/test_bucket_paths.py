@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import subprocess
 import sys
 
@@ -186,6 +187,23 @@ def test_other_places_are_refused(named):
 @pytest.mark.parametrize("named", ["work/a", "/tmp/a b", "a:b", "..", "gs"])
 def test_a_disk_is_a_disk(named):
     assert as_path(named) == pathlib.Path(named) and not disk.on_bucket(as_path(named))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "list", "--data_dir=gs://shelf/data"],
+        ["score", "--benchmark=xtreme", "--predictions=gs://shelf/p", "--labels=l"],
+        ["convert", "from-hf", "gs://shelf/model", "out"],
+        ["data", "labels", "--benchmark=xtreme", "--out=gs://shelf/l"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_what_has_to_be_on_a_disk(stand_in, capsys, words):
+    with pytest.raises(SystemExit) as left:
+        cli.main(words)
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and re.match(r"error: gs://shelf/\w+ is on a bucket\.\nAllowed: a folder", said), said
 
 
 def test_without_gcsfs_its_extra_is_named(monkeypatch, capsys):
