@@ -66,6 +66,7 @@ def test_a_save_that_was_ended_is_not_seen_and_swept(shelf):
     assert not (folder / "2").exists() and whole_steps(folder) == [1]
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_damage(shelf, stand_in):
     save(shelf / "checkpoints", 1)
     params = str(shelf / "checkpoints" / "1" / "params").removeprefix(f"gs://{BUCKET}/")
@@ -80,6 +81,7 @@ def test_a_flipped_byte_is_damage(shelf, stand_in):
     assert error.value.is_other(), "another one lies there by now"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["meta", "params"])
 def test_a_bucket_that_refuses_is_no_damage(shelf, stand_in, part):
     """Or a good checkpoint would be set aside."""
@@ -122,6 +124,7 @@ def test_a_cell_is_prepared_once_and_copied_to_other_machines(shelf, stand_in, t
     assert [path.name for path in disk.here(root).iterdir()] == [made.path.name], "no draft is left"
 
 
+@pytest.mark.slow
 def test_what_was_not_sent_whole_is_sent_again(shelf, stand_in, tokenizer, tmp_path, monkeypatch):
     """The file that is sent last says that all is there."""
     root = shelf / "prepared"

@@ -47,6 +47,7 @@ def test_one_has_it_until_it_is_given_back(shelf):
     assert [path.name for path in (shelf / "claims").iterdir()] == ["a.3"], "of all that happened the last file is left"
 
 
+@pytest.mark.slow
 def test_signs_of_life_keep_it(shelf, foreign):
     with Claims(shelf, SHORT) as first, Claims(shelf, SHORT) as second:
         claim = first.take("a")
@@ -74,7 +75,7 @@ def test_a_stale_one_is_taken_over_and_its_owner_told(shelf, foreign):
 
 def test_of_many_that_take_over_at_once_one_wins(shelf, foreign):
     """Each round makes a stale claim, and lets eight threads go at the same moment."""
-    for round_ in range(4):
+    for round_ in range(2):
         name = f"stage{round_}"
         with Silent(shelf, 0.0) as first:
             assert first.take(name)
@@ -97,6 +98,7 @@ def test_of_many_that_take_over_at_once_one_wins(shelf, foreign):
         won[0].renew()
 
 
+@pytest.mark.slow
 def test_a_bucket_that_does_not_answer_for_a_while_is_no_loss(shelf, stand_in):
     with Silent(shelf, SHORT) as claims:
         claim = claims.take("a")
@@ -120,6 +122,7 @@ with held(as_path(sys.argv[1]), sys.argv[2] == "shared", print):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["alone", "shared"])
 def test_a_folder_is_free_as_soon_as_its_process_was_killed(shelf, how):
     """At once, without waiting for its claim to be old; and nothing is left of it."""
@@ -147,6 +150,7 @@ def test_who_may_share_a_folder(shelf, there, comes, allowed, monkeypatch):
         check()
 
 
+@pytest.mark.slow
 def test_two_runs_of_other_machines_do_not_share_a_folder(shelf, foreign, monkeypatch):
     """The one that is there gives a sign of life while the other one waits for it."""
     monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
@@ -158,6 +162,7 @@ def test_two_runs_of_other_machines_do_not_share_a_folder(shelf, foreign, monkey
     assert len(said) <= 1
 
 
+@pytest.mark.slow
 def test_a_folder_whose_run_was_killed_elsewhere_is_waited_for(shelf, foreign, monkeypatch):
     monkeypatch.setattr(module, "LOOK_EVERY", 0.05)
     said = []

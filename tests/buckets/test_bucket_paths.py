@@ -24,6 +24,17 @@ def key(path: pathlib.Path) -> str:
     return str(path).removeprefix(f"gs://{BUCKET}/")
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """Lets gcsfs try again at once."""
+    retry = pytest.importorskip("gcsfs.retry")
+
+    async def at_once(seconds):
+        del seconds
+
+    monkeypatch.setattr(retry.asyncio, "sleep", at_once)
+
+
 def test_a_file_is_written_read_and_removed(shelf):
     path = shelf / "a" / "b.txt"
     assert not path.exists() and not shelf.exists() and not path.is_file()
@@ -72,7 +83,9 @@ def test_a_list_is_never_remembered(shelf, stand_in):
     assert not (shelf / "one").exists() and [path.name for path in shelf.iterdir()] == ["two"]
 
 
-@pytest.mark.parametrize("size", [10, 60 << 20], ids=["in one request", "in pieces"])
+@pytest.mark.parametrize(
+    "size", [10, pytest.param(60 << 20, marks=pytest.mark.slow)], ids=["in one request", "in pieces"]
+)
 def test_what_is_not_whole_is_not_seen(shelf, stand_in, size):
     """An upload that is broken off leaves the old file."""
     path, new = shelf / "results.jsonl", b"x" * size
@@ -104,7 +117,7 @@ def test_of_many_that_make_a_file_one_does(shelf):
     assert (shelf / "claims" / "a.0").read_text() == f"worker {made.index(True)}"
 
 
-def test_who_has_made_a_file_knows_it_even_if_the_answer_is_lost(shelf, stand_in):
+def test_who_has_made_a_file_knows_it_even_if_the_answer_is_lost(shelf, stand_in, impatient):
     lost = []
     stand_in.lose = lambda method, what, name: what == "write" and not lost and not lost.append(name)
     assert disk.create(shelf / "a.0", b"mine") and lost, "the request that was sent again found what the first had made"
@@ -236,18 +249,9 @@ def test_a_bucket_that_may_not_be_read(shelf, stand_in):
         reach(str(shelf))
 
 
-@pytest.fixture
-def impatient(monkeypatch):
-    """Lets gcsfs try again at once."""
-    retry = pytest.importorskip("gcsfs.retry")
-
-    async def at_once(seconds):
-        del seconds
-
-    monkeypatch.setattr(retry.asyncio, "sleep", at_once)
-
-
-@pytest.mark.parametrize("case", ["403 2 The bucket refuses: ", "503 75 The bucket does not answer: "])
+@pytest.mark.parametrize(
+    "case", ["401 2 The bucket refuses: ", "403 2 The bucket refuses: ", "503 75 The bucket does not answer: "]
+)
 def test_no_traceback_where_a_bucket_fails_later(shelf, stand_in, impatient, capsys, case):
     """What may help is to run again (75) where it does not answer, and not where it refuses (2)."""
     code, exit_code, said = case.split(maxsplit=2)

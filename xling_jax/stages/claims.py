@@ -271,19 +271,15 @@ def held(workdir: pathlib.Path, shared: bool, say: Callable[[str], None]) -> Gen
     """
     with Claims(workdir) as claims:
         mine = f"{TOGETHER}-{me()}" if shared else ALONE
-        claim = None
-        while claim is None:
-            claim = claims.take(mine)
-            if claim is None:
-                _wait(claims, mine, workdir, say)
-        workers = claims.names(f"{TOGETHER}-") - {mine}
-        for name in [ALONE] if shared else sorted(workers):
-            while not claims.is_free(name):
-                _wait(claims, name, workdir, say)
-        for name in workers:  # those of this machine that have ended are in nobody's way, but nobody else knows that
-            if is_gone(name.removeprefix(f"{TOGETHER}-")):
-                claims.clear(name)
+        while (claim := claims.take(mine)) is None:
+            _wait(claims, mine, workdir, say)
         try:
+            workers = claims.names(f"{TOGETHER}-") - {mine}
+            for name in [ALONE] if shared else sorted(workers):
+                _wait(claims, name, workdir, say)
+            for name in workers:  # nobody else knows of those of this machine that they have ended
+                if is_gone(name.removeprefix(f"{TOGETHER}-")):
+                    claims.clear(name)
             yield claim.check
         finally:
             claims.give_back(claim)
@@ -294,11 +290,10 @@ def held(workdir: pathlib.Path, shared: bool, say: Callable[[str], None]) -> Gen
 
 def _wait(claims: Claims, name: str, workdir: pathlib.Path, say: Callable[[str], None]) -> None:
     """Waits until a claim to a folder is free. Raises ConfigError if its owner is there."""
-    owner, sign = claims.owner(name), claims.sign(name)
-    told = False
+    sign, told = claims.sign(name), False
     while not claims.is_free(name):
         owner = claims.owner(name)
-        if owner is None:
+        if owner is None:  # given back since
             continue
         if is_here(owner.process) or claims.sign(name) != sign:
             raise ConfigError(
