@@ -34,7 +34,7 @@ KEPT_EVERY = 30.0  # seconds between uploads of a file that grows
 LIBRARIES = ("aiohttp.", "gcsfs.", "google.api_core.", "google.auth.", "requests.")
 # How TensorStore begins to say so, which has no errors of its own, and gcsfs, where it takes one of Python's.
 LOST = ("UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
-REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "Forbidden: ")
+REFUSED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "Forbidden: ", "Project was not passed")  # by google-cloud-storage
 
 logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it prints the stack of what it raises, too
 # A list that is remembered would hide what other processes write.
