@@ -277,15 +277,18 @@ def held(workdir: pathlib.Path, shared: bool, say: Callable[[str], None]) -> Gen
             workers = claims.names(f"{TOGETHER}-") - {mine}
             for name in [ALONE] if shared else sorted(workers):
                 _wait(claims, name, workdir, say)
-            for name in workers:  # nobody else knows of those of this machine that they have ended
-                if is_gone(name.removeprefix(f"{TOGETHER}-")):
-                    claims.clear(name)
             yield claim.check
         finally:
             claims.give_back(claim)
-            if shared:
-                with _no_news():
-                    claims.clear(mine)
+            with _no_news():
+                _tidy(claims, mine)
+
+
+def _tidy(claims: Claims, mine: str) -> None:
+    """Removes the claims of workers that nobody will take again: one's own, and those of processes that have ended."""
+    for name in claims.names(f"{TOGETHER}-"):
+        if name == mine or is_gone(name.removeprefix(f"{TOGETHER}-")):
+            claims.clear(name)
 
 
 def _wait(claims: Claims, name: str, workdir: pathlib.Path, say: Callable[[str], None]) -> None:
