@@ -93,10 +93,10 @@ def test_the_default_experiment_killed_twice_is_that_of_a_folder(shelf, stand_in
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """Returns what a run of `small.py` in a folder finds out."""
+    """Returns the folder of a run of `small.py` on a disk. Not to be changed."""
     workdir = tmp_path_factory.mktemp("straight")
     harness.finish(workdir)
-    return found_out(of_disk(workdir))
+    return workdir
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_results(straight, shelf, sta
         kill(harness.start(shelf), stand_in, shelf, doing, rng.randint(1, 6))
     output = harness.finish(shelf)
     there = content(stand_in, shelf)
-    assert found_out(there) == straight and left_over(there) == []
+    assert found_out(there) == found_out(of_disk(straight)) and left_over(there) == []
     assert "was at work in" not in output, "a process of this machine that was killed is not waited for"
 
 
@@ -147,16 +147,14 @@ def test_other_verbs(shelf, stand_in, straight, tmp_path):
     assert "to do" in xling("run", harness.CONFIG, f"--workdir={shelf}", "--dry_run")
     harness.finish(shelf)
     there = content(stand_in, shelf)
-    assert before.items() <= there.items() and found_out(there) == straight
+    assert before.items() <= there.items() and found_out(there) == found_out(of_disk(straight))
     (stage,) = {name.split("/")[1] for name in there if name.startswith("stages/none_pos_s0-")}
-    asked = [f"--checkpoint={shelf}/stages/{stage}", "--tasks=world_pos", "--languages=qda+qnd"]
-    for workdir in (tmp_path / "eval", shelf / "eval"):
+    found = {}
+    for checkpoints, workdir in ((straight, tmp_path / "eval"), (shelf, tmp_path / "here"), (shelf, shelf / "eval")):
+        asked = [f"--checkpoint={checkpoints}/stages/{stage}", "--tasks=world_pos", "--languages=qda+qnd"]
         assert "world_pos.test f1" in xling("eval", *asked, f"--workdir={workdir}")
-    rows = [json.loads(line) for line in (tmp_path / "eval" / "results.jsonl").read_text().splitlines()]
-    own = [json.loads(line) for line in there[f"stages/{stage}/results.jsonl"].decode().splitlines()]
-    values = {(row["language"], row["metric"]): row["value"] for row in own if row["task"] == "world_pos"}
-    assert {(row["language"], row["metric"]): row["value"] for row in rows} == values
-    assert content(stand_in, shelf)["eval/results.jsonl"] == (tmp_path / "eval" / "results.jsonl").read_bytes()
+        found[workdir] = (workdir / "results.jsonl").read_bytes()
+    assert len(set(found.values())) == 1 and b'"f1"' in found[shelf / "eval"]
 
 
 @pytest.mark.slow
