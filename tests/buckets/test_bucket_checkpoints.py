@@ -10,7 +10,7 @@ from stand_in import BUCKET, Refused
 
 from xling_jax import disk, world
 from xling_jax.data.prepare import Records, is_prepared, place, prepare
-from xling_jax.data.tokenizers import PieceTokenizer
+from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, load_tokenizer, train_vocabulary
 from xling_jax.errors import BucketError, ConfigError, DamagedError
 from xling_jax.experiment import Part
 from xling_jax.tables.tasks import parse_cells
@@ -122,6 +122,17 @@ def test_a_cell_is_prepared_once_and_copied_to_other_machines(shelf, stand_in, t
     assert copied.raw() == made.raw()
     assert not [what for _, what, _ in stand_in.requests if what == "write"]
     assert [path.name for path in disk.here(root).iterdir()] == [made.path.name], "no draft is left"
+
+
+@pytest.mark.parametrize("family", ["mt5", "qwen"])
+def test_a_vocabulary_is_trained_to_and_read_from_a_bucket(shelf, tmp_path, family):
+    texts = [f"{word} {other}" for word in ("one", "two", "three") for other in ("four", "five", "six")] * 20
+    size = {"mt5": 275, "qwen": 270}[family]
+    places = [folder / f"v{FAMILIES[family].suffix}" for folder in (tmp_path, shelf)]
+    for place_ in places:
+        train_vocabulary(family, texts, size, place_)
+    here, there = (load_tokenizer(str(place_), family) for place_ in places)
+    assert here.fingerprint == there.fingerprint and there.size >= size
 
 
 @pytest.mark.slow
