@@ -28,6 +28,8 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"  # [8, 1] + [8] is a mistake un
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.environ.get("XLING_TEST_CACHE", f"{ROOT}/.pytest_cache/xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.05")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ.setdefault("EPATH_USE_TF", "false")  # as bucket.py says it, before Orbax first asks; and gcsfs
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

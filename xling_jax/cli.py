@@ -6,7 +6,7 @@ import pathlib
 import sys
 from typing import NoReturn
 
-from xling_jax.disk import no_room, reason
+from xling_jax.disk import lost, no_room, reason, unreached
 from xling_jax.errors import EXIT_DONE, EXIT_INTERRUPTED, XlingError, unknown
 
 VERBS = {
@@ -45,10 +45,12 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
         sys.exit(EXIT_DONE)
-    except OSError as error:
-        if not reason(error):
+    except Exception as error:
+        if isinstance(error, OSError) and reason(error):
+            _leave(no_room(pathlib.Path(error.filename or "."), error))
+        if not lost(error):
             raise
-        _leave(no_room(pathlib.Path(error.filename or "."), error))
+        _leave(unreached(error))
     except KeyboardInterrupt:
         print("error: interrupted. Run the same command again to go on.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)

@@ -66,6 +66,12 @@ class DiskError(XlingError):
     exit_code = 3
 
 
+class BucketError(XlingError):
+    """A bucket does not answer, or not as it should; what was finished is kept."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class NumericalError(XlingError):
     """Training produced a loss or gradient that is not finite."""
 

@@ -25,8 +25,9 @@ import time
 from collections.abc import Generator, Mapping
 from typing import Any
 
-from xling_jax.disk import writing
+from xling_jax.disk import Growing, growing, lost, on_bucket, writing
 from xling_jax.errors import DiskError
+from xling_jax.processes import me
 
 TIME = "time.jsonl"
 PULSE = 30.0  # seconds between signs of life
@@ -133,15 +134,17 @@ class Ledger:
         self._lanes: dict[int, int] = {}
         self._over = threading.Event()
         self.session = 0
+        self._grown: Growing | None = None  # on a bucket, where a line cannot be appended by itself
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._grown = growing(path) if on_bucket(path) else None
             self._take_up(path)
             threading.Thread(target=self._live, name="time ledger", daemon=True).start()
 
     def _take_up(self, path: pathlib.Path) -> None:
         """Closes what was left open, at its session's last sign of life."""
         lines = _lines(path)
-        if path.exists() and not path.read_bytes().endswith(b"\n"):
+        if path.is_file() and not path.read_bytes().endswith(b"\n"):
             self._append("\n")  # behind the line that a killed process was writing
         left: dict[tuple[int, int], None] = {}
         last: dict[int, float] = {}
@@ -159,14 +162,25 @@ class Ledger:
         while not self._over.wait(PULSE):
             try:
                 self.write({"at": now()})
+                self.keep()
             except (OSError, DiskError):  # the run itself will say so
                 return
+            except Exception as error:
+                if not lost(error):  # a bucket may answer again, and has all lines then
+                    raise
 
     def __enter__(self) -> "Ledger":
         return self
 
     def __exit__(self, *_) -> None:
         self._over.set()
+        self.keep()
+
+    def keep(self) -> None:
+        """Makes sure that what was written is not lost with this process."""
+        with self._lock:
+            if self._grown is not None:
+                self._grown.keep()
 
     def write(self, line: dict[str, Any]) -> None:
         """Appends a line of this session."""
@@ -176,6 +190,11 @@ class Ledger:
 
     def _append(self, text: str) -> None:
         assert self._path is not None, "a ledger without a file writes nothing"
+        if self._grown is not None:
+            self._grown.write(text.encode())
+            if self._over.is_set():  # nobody comes to keep it later
+                self._grown.keep()
+            return
         with writing(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(text)
 
@@ -238,10 +257,14 @@ def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
 def worker_ledger(workdir: pathlib.Path) -> Generator[pathlib.Path]:
     """Gives a path for the ledger of a worker that nobody else writes to while the block runs.
 
-    A worker that is started again on the same machine takes up the file that it, or another one, has left.
+    A worker that is started again on the same machine takes up the file that it, or another one, has left; on a bucket,
+    where there are no locks, each has one of its own.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     stem, suffix = TIME.split(".")
+    if on_bucket(workdir):
+        yield workdir / f"{stem}-{socket.gethostname()}-{me()}.{suffix}"
+        return
     for number in itertools.count():
         path = workdir / f"{stem}-{socket.gethostname()}-{number}.{suffix}"
         with open(path, "a", encoding="utf-8") as file:
@@ -256,7 +279,7 @@ def worker_ledger(workdir: pathlib.Path) -> Generator[pathlib.Path]:
 def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the lines of one file."""
     found = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             line = json.loads(text)
             time_of(line), line["session"]

@@ -41,6 +41,11 @@ def me() -> str:
     return _name(os.getpid())
 
 
+def is_here(name: str) -> bool:
+    """Whether a process is one of this machine, and there."""
+    return name.partition("-")[0] == _machine() and not is_gone(name)
+
+
 def is_gone(name: str) -> bool:
     """Whether a process has ended. Of other machines nobody knows, and what is no name is not gone."""
     machine, _, rest = name.partition("-")

@@ -1,5 +1,6 @@
 """The metrics file after a kill, and progress where there is no terminal."""
 
+import contextlib
 import io
 import json
 
@@ -26,7 +27,7 @@ def line(step: int) -> str:
 def test_steps_that_come_again_are_dropped(tmp_path, there, start, kept):
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(map(line, there)))
-    with open_metrics(path, start) as file:
+    with contextlib.closing(open_metrics(path, start)) as file:
         write_metrics(file, 99, {"train/loss": 0.5})
     assert [json.loads(text)["step"] for text in path.read_text().splitlines()] == [*kept, 99]
     assert sorted(found.name for found in tmp_path.iterdir()) == ["metrics.jsonl"]
@@ -41,19 +42,19 @@ def test_half_a_line_is_dropped(tmp_path, half):
 
 
 def test_there_need_be_no_file(tmp_path):
-    with open_metrics(tmp_path / "metrics.jsonl", 0) as file:
+    with contextlib.closing(open_metrics(tmp_path / "metrics.jsonl", 0)) as file:
         write_metrics(file, 1, {"a": 1.0})
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "a": 1.0}\n'
 
 
 @pytest.mark.parametrize("value", [9.37512e-08, 2.5e-5, 0.123457, 12345.6, 0.0, 3.0])
 def test_numbers_keep_six_digits_however_small(value):
-    file = io.StringIO()
+    file = io.BytesIO()
     write_metrics(file, 1, {"learning_rate": value})
     assert json.loads(file.getvalue())["learning_rate"] == value
-    file = io.StringIO()
+    file = io.BytesIO()
     write_metrics(file, 1, {"a": 1 / 3})
-    assert file.getvalue() == '{"step": 1, "a": 0.333333}\n'
+    assert file.getvalue() == b'{"step": 1, "a": 0.333333}\n'
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ from xling_jax.data.records import Block, choices_of, pack_feature, unpack_featu
 from xling_jax.data.sources import checksum, read
 from xling_jax.data.token_counts import TokenCounter, TokenCounts
 from xling_jax.data.tokenizers import Tokenizer
-from xling_jax.disk import writing
+from xling_jax.disk import fetch, here, on_bucket, send, writing
 from xling_jax.errors import DataError
 from xling_jax.experiment import Part
 from xling_jax.tables.prompts import HEADS, prompt_of
@@ -44,6 +44,7 @@ CONTENT = ("kind", "reader", "labels", "pivot", "fields", "words", "choices", "f
 CHUNK = 256  # examples that are made at once
 STALE = 24 * 3600.0  # seconds after which whoever wrote a draft is dead
 YOUNG = 2.0  # seconds until which a draft of this machine may not be locked yet
+META = "meta.json"  # written last, so where it is there is all of a cell
 LAZY = 64 << 20  # bytes of raw examples above which they stay on disk
 
 
@@ -173,6 +174,12 @@ def place(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: pathli
     return root / f"{part.cell}-{_address(part, tokenizer, checksum(part.cell, data_dir))}"
 
 
+def is_prepared(part: Part, tokenizer: Tokenizer, root: pathlib.Path, data_dir: pathlib.Path | None) -> bool:
+    """Whether a part is there, where all who work in a folder find it."""
+    folder = place(part, tokenizer, root, data_dir)
+    return (folder / META).is_file() if on_bucket(folder) else folder.exists()
+
+
 def prepare(
     part: Part,
     tokenizer: Tokenizer,
@@ -183,7 +190,8 @@ def prepare(
     """Returns a prepared part of a cell, making it first if it is not there.
 
     It is written beside its place and moved there whole, so that a process that dies leaves nothing half
-    done, and of two that work at once the slower one finds the place taken and uses what is there.
+    done, and of two that work at once the slower one finds the place taken and uses what is there. Files are read
+    from a disk: where `root` is on a bucket, they are copied to and from it.
 
     Args:
       part: what to prepare.
@@ -196,31 +204,42 @@ def prepare(
       DataError: a file is missing or broken, or the part begins beyond the end of the cell.
     """
     data = checksum(part.cell, data_dir)
-    final = root / f"{part.cell}-{_address(part, tokenizer, data)}"
+    kept = root / f"{part.cell}-{_address(part, tokenizer, data)}"
+    final = here(kept)
+    there = on_bucket(kept) and (kept / META).is_file()
     if not final.exists():
-        _sweep(root)
+        _sweep(final.parent)
         # Process numbers are not unique on a shared disk.
-        draft = root / f".{final.name}.{socket.gethostname()}-{uuid.uuid4().hex}"
+        draft = final.parent / f".{final.name}.{socket.gethostname()}-{uuid.uuid4().hex}"
         try:
             with writing(final), _locked(draft):
-                counts = _write(draft, part, raw_examples(part, data_dir), tokenizer, each)
-                meta = {
-                    "cell": str(part.cell),
-                    "checksum": data,
-                    "counts": dataclasses.asdict(counts),
-                    "max_length": part.max_length,
-                    "pad": tokenizer.pad,
-                    "form": part.form,
-                    "answer_length": format_of_part(part, tokenizer).answer_length if part.form != HEADS else 0,
-                }
-                (draft / "meta.json").write_text(json.dumps(meta))
+                if there:
+                    fetch(kept, draft)
+                else:
+                    counts = _write(draft, part, raw_examples(part, data_dir), tokenizer, each)
+                    (draft / META).write_text(json.dumps(_about(part, tokenizer, data, counts)))
                 draft.rename(final)
         except OSError:
             if not final.exists():
                 raise
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+    if not there:
+        send(final, kept, last=META)
     return dataclasses.replace(load(part.cell, final), first=part.first)
+
+
+def _about(part: Part, tokenizer: Tokenizer, data: str, counts: TokenCounts) -> dict:
+    """Returns what is said of a prepared part; `data` is the checksum of its source."""
+    return {
+        "cell": str(part.cell),
+        "checksum": data,
+        "counts": dataclasses.asdict(counts),
+        "max_length": part.max_length,
+        "pad": tokenizer.pad,
+        "form": part.form,
+        "answer_length": format_of_part(part, tokenizer).answer_length if part.form != HEADS else 0,
+    }
 
 
 def _sweep(root: pathlib.Path) -> None:
@@ -332,7 +351,7 @@ def _write(
 def load(cell: Cell, path: pathlib.Path) -> Prepared:
     """Returns what `prepare` left at a path. Raises DataError if a part of it is missing or broken."""
     try:
-        meta = json.loads((path / "meta.json").read_text())
+        meta = json.loads((path / META).read_text())
         with np.load(path / "index.npz") as index:
             lengths_N, example_N, choices_N = index["lengths"], index["example"], index["choices"]
         choices, counts = int(choices_N.max(initial=1)), TokenCounts(**meta["counts"])

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from xling_jax.data.prepare import Prepared
+from xling_jax.disk import write_text
 from xling_jax.tables.languages import LANGUAGES
 
 NOTE = """`cut`: examples whose texts did not fit; `lost`: tokens cut off them. `pieces per`: fertility, per word where
@@ -50,9 +51,8 @@ def write_report(prepared: Sequence[Prepared], folder: pathlib.Path) -> str:
     ordered = sorted(prepared, key=lambda each: (each.cell, each.max_length, each.path.name))
     text = markdown(ordered)
     rows = [{**row_of(each), "counts": dataclasses.asdict(each.counts), "folder": each.path.name} for each in ordered]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.md").write_text(text, encoding="utf-8")
-    (folder / "report.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    write_text(folder / "report.md", text)
+    write_text(folder / "report.json", json.dumps(rows, indent=1) + "\n")
     return text
 
 

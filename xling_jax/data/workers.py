@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from xling_jax.data.prepare import place, prepare
+from xling_jax.data.prepare import is_prepared, prepare
 from xling_jax.data.sources import size
 from xling_jax.data.tokenizers import Tokenizer
 from xling_jax.errors import DataError
@@ -110,7 +110,7 @@ def prepare_all(
     """
     missing = {part: size(part.cell, data_dir, part.count) for part in dict.fromkeys(parts)}
     for part in list(missing):
-        if place(part, tokenizer, root, data_dir).exists():
+        if is_prepared(part, tokenizer, root, data_dir):
             del missing[part]
             tell(part)
     work = sum(missing.values())

@@ -6,6 +6,7 @@ from typing import Any
 
 from absl import flags
 
+from xling_jax.disk import on_disk
 from xling_jax.doors.flags import parse
 from xling_jax.doors.run import quiet_libraries
 from xling_jax.doors.stopping import catch_signals
@@ -55,7 +56,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 def _two_paths(verb: str, words: list[str]) -> tuple[pathlib.Path, pathlib.Path]:
     if len(words) != 2:
         raise ConfigError(f"`xling convert {verb}` takes two folders, from and to; found {len(words)}.")
-    return pathlib.Path(words[0]), pathlib.Path(words[1])
+    return on_disk(words[0]), on_disk(words[1])
 
 
 def _options(cls: Any, named: dict[str, Any]) -> Any:

@@ -1,10 +1,10 @@
 """`xling data`: lists tasks, shows a cell, checks a data folder, prepares cells."""
 
 import os
-import pathlib
 
 from absl import flags
 
+from xling_jax.disk import on_disk, reach
 from xling_jax.doors.flags import data_dir, define_config, define_workdir, experiment, parse, required
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.tables.coverage import page
@@ -87,7 +87,7 @@ def _labels(words: list[str], values: flags.FlagValues) -> None:
 
     row, split = named(required(values, "benchmark")), str(values["split"].value)
     check_split(row, split)
-    run(row, pathlib.Path(required(values, "out")), split, data_dir(values))
+    run(row, on_disk(required(values, "out")), split, data_dir(values))
 
 
 def _prepare(words: list[str], values: flags.FlagValues) -> None:
@@ -96,7 +96,7 @@ def _prepare(words: list[str], values: flags.FlagValues) -> None:
     from xling_jax.data.token_report import write_report  # noqa: PLC0415
     from xling_jax.stages.run import Run  # noqa: PLC0415
 
-    workdir = pathlib.Path(required(values, "workdir"))
+    workdir = reach(required(values, "workdir"))
     run = Run(experiment(values), workdir, data_dir(values))
     run.prepare()
     print(write_report([run.cells.prepare(part) for part in run.plan.parts()], workdir / "prepared"))

@@ -5,6 +5,7 @@ import pathlib
 
 from absl import flags
 
+from xling_jax.disk import reach
 from xling_jax.doors.flags import data_dir, define_hosts, define_workdir, joined, parse, required
 from xling_jax.doors.run import compilation_cache, keep_memory, quiet_libraries
 from xling_jax.doors.stopping import catch_signals
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> None:
     if parse(values, "eval", argv, ABOUT):
         raise ConfigError("`xling eval` takes flags only.\n`xling eval --help` lists them.")
     keep_memory()
-    workdir, where = pathlib.Path(required(values, "workdir")), data_dir(values)
+    workdir, where = reach(required(values, "workdir")), data_dir(values)
     for name in ("checkpoint", "tasks"):
         required(values, name)
     quiet_libraries()
@@ -47,7 +48,7 @@ def _evaluate(values: flags.FlagValues, workdir: pathlib.Path, where: pathlib.Pa
     from xling_jax.train.writer import Display  # noqa: PLC0415
 
     display, stop_asked = Display(), hosts.together(stop_asked)
-    checkpoint, names = pathlib.Path(required(values, "checkpoint")), required(values, "tasks")
+    checkpoint, names = reach(required(values, "checkpoint")), required(values, "tasks")
     check_shared(workdir)
     card = wait_for(checkpoint, bool(values["follow"].value), stop_asked, display)
     experiment = _experiment(values, names, checkpoint, card, where)

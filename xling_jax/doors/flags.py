@@ -9,6 +9,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from xling_jax.disk import on_disk
 from xling_jax.errors import ConfigError, DataError
 from xling_jax.experiment import Experiment, from_config
 from xling_jax.study import Study, is_study, study_from_config
@@ -121,7 +122,7 @@ def data_dir(values: flags.FlagValues) -> pathlib.Path | None:
 def named_data_dir(values: flags.FlagValues) -> pathlib.Path | None:
     """Returns what the flag names, there or not."""
     value = values["data_dir"].value
-    return pathlib.Path(value) if value else None
+    return on_disk(value) if value else None
 
 
 def define_hosts(values: flags.FlagValues) -> None:

@@ -5,6 +5,7 @@ import shutil
 
 from absl import flags
 
+from xling_jax.disk import reach
 from xling_jax.doors.flags import parse
 from xling_jax.errors import ConfigError
 
@@ -17,13 +18,13 @@ def main(argv: list[str]) -> None:
     """Opens the door."""
     values = flags.FlagValues()
     flags.DEFINE_string("out", None, "Folder of the report; WORKDIR/report if not given.", flag_values=values)
-    workdirs = [pathlib.Path(word) for word in parse(values, "report", argv, ABOUT)]
+    workdirs = [reach(word) for word in parse(values, "report", argv, ABOUT)]
     if not workdirs or (len(workdirs) > 1 and not values["out"].value):
         raise ConfigError(
             f"{len(workdirs)} work folders and --out={values['out'].value}.\n"
             "Allowed: one WORKDIR, or several and --out=DIR. `xling report --help` says more."
         )
-    show_report(workdirs, pathlib.Path(values["out"].value or workdirs[0] / "report"))
+    show_report(workdirs, reach(values["out"].value or workdirs[0] / "report"))
 
 
 def show_report(workdirs: list[pathlib.Path], out: pathlib.Path) -> None:

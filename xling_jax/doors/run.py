@@ -7,6 +7,7 @@ import sys
 
 from absl import flags
 
+from xling_jax.disk import on_bucket, reach
 from xling_jax.doors.compiled import remove_halves
 from xling_jax.doors.flags import (
     data_dir,
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> None:
     parse(values, "run", argv, ABOUT)
     stop_asked = catch_signals()  # before anything that takes long
     keep_memory()
-    declared, workdir = experiment(values), pathlib.Path(required(values, "workdir"))
+    declared, workdir = experiment(values), reach(required(values, "workdir"))
     quiet_libraries()
 
     from xling_jax.partitioning import hosts  # noqa: PLC0415 - after the flags, which answer at once
@@ -142,7 +143,8 @@ def compilation_cache(workdir: pathlib.Path) -> None:
 
     if jax.config.values["jax_compilation_cache_dir"] is None:
         folder = (workdir / "compiled").absolute()
-        remove_halves(folder)
+        if not on_bucket(folder):  # where nothing is half-written
+            remove_halves(folder)
         jax.config.update("jax_compilation_cache_dir", str(folder))
     everything = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
     for name, value in everything.items():

@@ -8,6 +8,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from xling_jax.disk import on_disk
 from xling_jax.doors.flags import parse, required
 from xling_jax.errors import ConfigError, DataError
 from xling_jax.scoring.submission import Report, evaluate, named
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> None:
     if words:
         raise ConfigError(f"`xling score` takes flags only; found '{words[0]}'.\n`xling score --help` lists them.")
     row = named(required(values, "benchmark"))
-    folders = [pathlib.Path(required(values, name)) for name in ("predictions", "labels")]
+    folders = [on_disk(required(values, name)) for name in ("predictions", "labels")]
     report = evaluate(row, *folders, str(values["split"].value), bool(values["partial"].value))
     if values["json"].value != STDOUT:
         _print(report, bool(values["verbose"].value))

@@ -1,10 +1,10 @@
 """`xling study`: all experiments of a study in one folder, by one worker or many; or its costs; or job files."""
 
-import pathlib
 import shlex
 
 from absl import flags
 
+from xling_jax.disk import reach
 from xling_jax.doors.flags import data_dir, define_config, define_hosts, define_workdir, joined, parse, required, study
 from xling_jax.doors.report import show_report
 from xling_jax.doors.run import compilation_cache, keep_memory, quiet_libraries
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
         return
     stop_asked = catch_signals()  # before anything that takes long
     keep_memory()
-    declared, workdir = study(values), pathlib.Path(required(values, "workdir"))
+    declared, workdir = study(values), reach(required(values, "workdir"))
     quiet_libraries()
 
     from xling_jax.partitioning import hosts  # noqa: PLC0415 - after the flags, which answer at once
@@ -71,7 +71,12 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("topology", None, about, flag_values=values)
     about = "Write job files for what is ready: skypilot, xpk or sh."
     flags.DEFINE_enum("emit", None, ["skypilot", "xpk", "sh"], about, flag_values=values)
-    flags.DEFINE_string("jobs_dir", None, "Folder of job files; WORKDIR/jobs if not given.", flag_values=values)
+    flags.DEFINE_string(
+        "jobs_dir",
+        None,
+        "Folder of job files; WORKDIR/jobs if not given, ./jobs where that is on a bucket.",
+        flag_values=values,
+    )
     about = "Where jobs of skypilot and xpk find the shared disk, from which relative paths are taken."
     flags.DEFINE_string("mount", "/xling", about, flag_values=values)
     flags.DEFINE_string("bucket", "", "gs://NAME that skypilot mounts there.", flag_values=values)

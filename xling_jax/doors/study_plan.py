@@ -2,13 +2,13 @@
 
 import functools
 import os
-import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from absl import flags
 
+from xling_jax.disk import on_bucket, reach
 from xling_jax.doors.flags import named_data_dir, required, study
 from xling_jax.tables.slices import Slice, slice_of
 
@@ -30,7 +30,7 @@ def _where(values: flags.FlagValues, declared) -> Slice | None:
 
 def show(values: flags.FlagValues) -> None:
     """Prints the plan of a study: what sharing saves, what is done and missing, what it costs."""
-    declared, workdir, data = study(values), pathlib.Path(required(values, "workdir")), named_data_dir(values)
+    declared, workdir, data = study(values), reach(required(values, "workdir")), named_data_dir(values)
     where = _where(values, declared)
     _prepare()
     from xling_jax.planner.study import cost, open_study, to_fetch  # noqa: PLC0415
@@ -69,7 +69,7 @@ def cost_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def emit(values: flags.FlagValues, argv: list[str]) -> None:
     """Writes job files for what is ready, and says what to do with them."""
-    declared, workdir = study(values), pathlib.Path(required(values, "workdir"))
+    declared, workdir = study(values), reach(required(values, "workdir"))
     where, engine = _where(values, declared), required(values, "emit")
     _prepare()
     from xling_jax.disk import write_text  # noqa: PLC0415
@@ -82,7 +82,7 @@ def emit(values: flags.FlagValues, argv: list[str]) -> None:
     config, rest = _words(argv)
     place = Place(os.getcwd(), config, rest, required(values, "mount"), required(values, "bucket"))
     made = jobs(declared.name, open_study(declared) | here.plans, functools.partial(is_done, workdir))
-    out = pathlib.Path(values["jobs_dir"].value or workdir / "jobs")
+    out = reach(values["jobs_dir"].value or ("jobs" if on_bucket(workdir) else workdir / "jobs"))
     files = write_jobs(engine, made, where, place) if made else {}
     for name, text in files.items():
         write_text(out / name, text)

@@ -1,12 +1,12 @@
 """An experiment on a slice: a row of figures for each of its stages, and one for all of them."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from xling_jax.checks import check_model
 from xling_jax.data.tokenizers import PieceTokenizer, load_tokenizer
+from xling_jax.disk import as_path
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import Experiment, Vocabulary, digest
 from xling_jax.models.card import NAME, Card, read_card
@@ -43,13 +43,13 @@ def open_plan(experiment: Experiment, name: str = "", known: dict[str, Node] | N
     if experiment.checkpoint:
         card, step = Card(row, heads, {}, None), experiment.checkpoint_step or 0
         fingerprint = digest(experiment.checkpoint, step)
-        start = Start(pathlib.Path(experiment.checkpoint), step, card, Vocabulary(), fingerprint)
+        start = Start(as_path(experiment.checkpoint), step, card, Vocabulary(), fingerprint)
     plan = make_plan(experiment, digest(experiment.vocabulary), str, start, known)
     return dataclasses.replace(plan, row=dataclasses.replace(row, vocab=row.vocab or _pieces(experiment.vocabulary)))
 
 
 def _model(experiment: Experiment, name: str) -> tuple[Model, tuple]:
-    folder = pathlib.Path(experiment.checkpoint)
+    folder = as_path(experiment.checkpoint)
     if experiment.checkpoint and (folder / NAME).is_file():
         card = read_card(folder)
         if name and decides(model(name, "'--model'")) != decides(card.model):

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from xling_jax.data.sources import is_there
+from xling_jax.disk import as_path
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import Experiment
 from xling_jax.models.card import NAME
@@ -74,9 +75,9 @@ def to_fetch(plans: Mapping[str, Plan], data_dir: pathlib.Path | None) -> dict[s
     found: dict[str, str] = {}
     for plan in plans.values():
         experiment = plan.experiment
-        if experiment.checkpoint and not (pathlib.Path(experiment.checkpoint) / NAME).is_file():
+        if experiment.checkpoint and not (as_path(experiment.checkpoint) / NAME).is_file():
             found[f"checkpoint {experiment.checkpoint}"] = _converting(experiment, plan)
-        if experiment.vocabulary.path and not pathlib.Path(experiment.vocabulary.path).exists():
+        if experiment.vocabulary.path and not as_path(experiment.vocabulary.path).exists():
             found[f"vocabulary {experiment.vocabulary.path}"] = "that is a file or a folder of a published model"
     for task, cells in _missing(plans, data_dir).items():
         languages = " ".join(sorted({cell.language for cell in cells}))
@@ -86,7 +87,7 @@ def to_fetch(plans: Mapping[str, Plan], data_dir: pathlib.Path | None) -> dict[s
 
 
 def _converting(experiment: Experiment, plan: Plan) -> str:
-    folder = pathlib.Path(experiment.checkpoint)
+    folder = as_path(experiment.checkpoint)
     if folder.parent.name == "stages":
         return "a stage of a study or of a run, which makes it"
     source = MODELS[plan.row.name].source if plan.row.name in MODELS else ""

@@ -172,7 +172,7 @@ def collect_experiment(workdir: pathlib.Path, record: Record, read: _Reader, tim
 def read_curves(path: pathlib.Path) -> dict[str, Curve]:
     """Returns the training loss of a stage's tasks, by task; nothing if it has written none."""
     points: dict[str, list[tuple[float, float]]] = {}
-    for _, fields in read_lines(path) if path.exists() else ():
+    for _, fields in read_lines(path) if path.is_file() else ():
         for name, loss in fields.items():
             match name.split("/"):
                 case ["train", task, "loss"]:
@@ -188,7 +188,7 @@ def read_speed(path: pathlib.Path) -> dict[str, float]:
     """
     total: dict[str, float] = {}
     before = 0
-    for _, fields in read_lines(path) if path.exists() else ():
+    for _, fields in read_lines(path) if path.is_file() else ():
         if not any(name.startswith(OF_STEPS) for name in fields):  # what was watched stands in lines of its own
             continue
         steps, before = fields["step"] - before, fields["step"]
@@ -203,7 +203,7 @@ def read_speed(path: pathlib.Path) -> dict[str, float]:
 
 def _read_stage_rows(stage: pathlib.Path) -> tuple[Result, ...]:
     path = stage / "results.jsonl"
-    return tuple(read_results(path)) if path.exists() else ()
+    return tuple(read_results(path)) if path.is_file() else ()
 
 
 def _belongs(row: Result, target: Target) -> bool:

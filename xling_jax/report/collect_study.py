@@ -79,14 +79,14 @@ class CollectedStudy:
 
 def is_study(workdir: pathlib.Path) -> bool:
     """Says if a folder is that of a study."""
-    return (workdir / STUDY).exists()
+    return (workdir / STUDY).is_file()
 
 
 def collect_study(workdir: pathlib.Path) -> CollectedStudy:
     """Returns the study of a folder. Raises DataError where files contradict each other."""
     study = read_study(workdir / STUDY)
     paths = {name: workdir / "experiments" / f"{name}.json" for name in study.experiments}
-    records = [_read_own(path, study) for path in paths.values() if path.exists()]
+    records = [_read_own(path, study) for path in paths.values() if path.is_file()]
     stages = {stage.dir: stage for record in records for stage in record.stages}
     experiments = {one.record.name: one for one in collect_folder(workdir, records)}
     clocks = {name: clocks_of(one.inference, name) for name, one in experiments.items()}
@@ -94,7 +94,7 @@ def collect_study(workdir: pathlib.Path) -> CollectedStudy:
         study,
         workdir,
         experiments,
-        tuple(name for name, path in paths.items() if not path.exists()),
+        tuple(name for name, path in paths.items() if not path.is_file()),
         _read_failed(workdir / "failed"),
         {name: clock for name, clock in clocks.items() if clock},
         {stage: found for one in experiments.values() for stage, found in one.watched.items()},

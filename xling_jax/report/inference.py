@@ -30,7 +30,7 @@ COLUMNS: dict[str, tuple[Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], 
 
 def read_inference(path: pathlib.Path) -> dict[str, Any]:
     """Returns what a file says; nothing if there is none. Raises DataError for one that is damaged."""
-    if not path.exists():
+    if not path.is_file():
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

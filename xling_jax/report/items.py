@@ -53,7 +53,7 @@ class Items:
 
 def read_items(path: pathlib.Path, metric: str) -> Items:
     """Returns the per-item sums of one metric, and what else the folder says of the items."""
-    if not path.exists():
+    if not path.is_file():
         raise DataError(
             f"{path} is missing.\nA row of {_results_beside(path)} gives the score of these items, "
             "and intervals need the items themselves.\nEvaluate the stage again to write both."
@@ -138,9 +138,9 @@ def _submitted(items: pathlib.Path) -> Sequence[str]:
     """
     stem = items.name.removesuffix(".items.jsonl")
     table, answers = items.with_name(f"{stem}.tsv"), items.with_name(f"{stem}.json")
-    if table.exists():
+    if table.is_file():
         return [line for line in table.read_text(encoding="utf-8").splitlines() if line]
-    if not answers.exists():
+    if not answers.is_file():
         return ()
     try:
         found = json.loads(answers.read_text(encoding="utf-8"))

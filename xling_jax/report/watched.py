@@ -45,7 +45,7 @@ def read_watched(path: pathlib.Path) -> Watched:
     dev: dict[tuple[str, str], dict[float, float]] = {}
     aligned: dict[tuple[str, int, str], dict[float, float]] = {}
     sentences: dict[str, int] = {}
-    for _, fields in read_lines(path) if path.exists() else ():
+    for _, fields in read_lines(path) if path.is_file() else ():
         for name, value in fields.items():
             match name.split("/"):
                 case ["dev", cell, metric]:

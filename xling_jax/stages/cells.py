@@ -15,6 +15,7 @@ from xling_jax.data.prepare import Prepared, Records, keeps_raw, prepare, raw_ex
 from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
+from xling_jax.disk import as_path
 from xling_jax.errors import ConfigError
 from xling_jax.eval.suite import OpenCell, scores_of
 from xling_jax.experiment import Experiment, Part, Stage, Target, Vocabulary, digest
@@ -104,13 +105,13 @@ class Cells:
     def vocabulary_card(self) -> VocabularyCard:
         """Returns what a checkpoint says of the vocabulary."""
         tokenizer, spec = self.tokenizer(), self.vocabulary
-        path = "" if spec.kind == "world" else str(pathlib.Path(spec.path or self._train_vocabulary()).absolute())
+        path = "" if spec.kind == "world" else str(as_path(spec.path or self._train_vocabulary()).absolute())
         return VocabularyCard(tokenizer.family, tokenizer.size, tokenizer.fingerprint, path)
 
     def _train_vocabulary(self) -> pathlib.Path:
         spec = self.vocabulary
         path = self._workdir / "vocabularies" / f"{self.vocabulary_hash()}{FAMILIES[spec.kind].suffix}"
-        if not path.exists():
+        if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             texts = (text for cell in self._vocabulary_cells() for text in self._texts(cell))
             train_vocabulary(spec.kind, texts, spec.size, path)
@@ -195,8 +196,8 @@ class Cells:
         train = train or self._prescribed(cell)
         depends = [(self.checksum(part.cell), part) for part in train]
         name = digest([scorer_of(kind, cell.row.scorer).id, *depends, *(self.checksum(other) for other in cell.among)])
-        path = prepared.path / f"beside-{name}.json"
-        if not path.exists():
+        path = self._workdir / "prepared" / prepared.path.name / f"beside-{name}.json"  # on a bucket, where all see it
+        if not path.is_file():
             seen = self._raw(train) if kind in LEARNING else []
             answerable = kind in FLOORS and (seen or kind not in LEARNING)
             floors = scores_of(cell, raw, self._floor(cell, seen, raw, target)) if answerable else {}

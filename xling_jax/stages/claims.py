@@ -1,9 +1,10 @@
 """Who does what, where several workers share a folder: WORKDIR/claims/<what>.<number>, and nobody does a thing twice.
 
 A claim is a file. Whoever makes the one with the next number has it, and a file can be made once only (O_CREAT and
-O_EXCL). Its time is set again every few seconds: one that was not is taken over by making the next one, and the file
-before it is removed. So an owner who comes back late finds that its file is gone, or not the last one, and stops.
-Numbers are never used again, because a claim is given back by making the next one, too, which says that it is free.
+O_EXCL; on a bucket ifGenerationMatch=0). Its time is set again every few seconds: one that was not is taken over by
+making the next one, and the file before it is removed. So an owner who comes back late finds that its file is gone, or
+not the last one, and stops. Numbers are never used again, because a claim is given back by making the next one, too,
+which says that it is free.
 
 Ages are told by the disk's clock, which stamps the claims, so workers' clocks need not agree; and a claim is taken over
 only by who has watched it for two beats without a change. Of a process of the same machine it is known if it has ended.
@@ -18,10 +19,11 @@ import pathlib
 import socket
 import threading
 import time
+from collections.abc import Callable, Generator
 
-from xling_jax.disk import writing
-from xling_jax.errors import DiskError, Interrupted
-from xling_jax.processes import is_gone, me
+from xling_jax.disk import create, lost, on_bucket, stamp, writing
+from xling_jax.errors import ConfigError, DiskError, Interrupted
+from xling_jax.processes import is_gone, is_here, me
 
 FOLDER = "claims"
 SECONDS = 120.0  # that a claim lives without a beat
@@ -64,15 +66,7 @@ class _Files:
 
     def make(self, number: int, owner: Owner) -> bool:
         """Makes a file that nobody has made; returns whether nobody had."""
-        path = self.file(number)
-        with writing(path):
-            try:
-                handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                return False
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(json.dumps(dataclasses.asdict(owner)))
-        return True
+        return create(self.file(number), json.dumps(dataclasses.asdict(owner)).encode())
 
     def read(self, number: int) -> Owner | None:
         """Returns whose a file is, None if it is gone. Who is just making it, or was ended there, is not known."""
@@ -89,12 +83,26 @@ class _Files:
                 self.file(old).unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def _no_news() -> Generator[None]:
+    """The block tidies up: if that fails, it is no matter, and whatever ended the work is what is to be told."""
+    try:
+        yield
+    except (ClaimLost, OSError, DiskError):
+        pass
+    except Exception as error:
+        if not lost(error):
+            raise
+
+
 class Claim:
     """Something that this worker has claimed."""
 
     def __init__(self, files: _Files, number: int, seconds: float):
         self.name = files.name
         self._files, self._number, self._seconds = files, number, seconds
+        # A bucket is asked by the thread alone while that gives signs of life: asking takes longer than a step.
+        self._look_every = 2 * seconds / BEATS if on_bucket(files.folder) else LOOK_EVERY
         self._looked = self._renewed = time.time()
         self._lost = False
         self._lock = threading.Lock()
@@ -104,23 +112,25 @@ class Claim:
         with self._lock:
             self._looked = time.time()
             try:
-                os.utime(self._files.file(self._number))
+                stamp(self._files.file(self._number))
                 self._renewed = self._looked
                 self._lost = self._lost or self._files.numbers()[-1:] != [self._number]
-            except OSError as error:  # removed by who has taken over; or the disk does not answer
-                gone = error.errno in (errno.ENOENT, errno.ESTALE)
+            except Exception as error:  # removed by who has taken over; or the disk, or the bucket, does not answer
+                if not (isinstance(error, OSError) or lost(error)):
+                    raise
+                gone = isinstance(error, FileNotFoundError) or getattr(error, "errno", None) == errno.ESTALE
                 self._lost = self._lost or gone or self._looked - self._renewed > self._seconds
         self._tell()
 
     def check(self) -> None:
         """Raises ClaimLost as `renew` does. It is cheap: the disk is asked every few seconds."""
         self._tell()
-        if not 0 <= time.time() - self._looked < LOOK_EVERY:  # or the machine was stopped, and its clock set
+        if not 0 <= time.time() - self._looked < self._look_every:  # or the machine was stopped, and its clock set
             self.renew()
 
     def give_back(self) -> None:
         """Says that it is free. Does nothing if it was lost; if the disk is full, it is free once it is too old."""
-        with contextlib.suppress(ClaimLost, OSError, DiskError):
+        with _no_news():
             self.renew()
             if self._files.make(self._number + 1, Owner(free=True)):
                 self._files.remove_before(self._number + 1)
@@ -153,9 +163,10 @@ class Claims:
         self._over.set()
         for claim in list(self._mine.values()):
             self.give_back(claim)
-        for clock in self._folder.glob(".*"):
-            if clock.name == f".{me()}" or is_gone(clock.name[1:]):
-                clock.unlink(missing_ok=True)
+        with _no_news():
+            for clock in self._folder.glob(".*"):
+                if clock.name == f".{me()}" or is_gone(clock.name[1:]):
+                    clock.unlink(missing_ok=True)
 
     def take(self, name: str) -> Claim | None:
         """Returns the claim to something, None if another worker has it, or was quicker."""
@@ -181,11 +192,35 @@ class Claims:
             self._mine.pop(claim.name, None)
         claim.give_back()
 
+    def names(self, begin: str) -> set[str]:
+        """Returns what was ever claimed here and whose name begins so."""
+        return {path.name.rpartition(".")[0] for path in self._folder.glob(f"{begin}*.*")}
+
+    def is_free(self, name: str) -> bool:
+        """Whether something could be taken: nobody has it, or its owner has ended or was silent for too long."""
+        files = _Files(self._folder, name)
+        last = max(files.numbers(), default=-1)
+        return last < 0 or self._is_open(files, last)
+
+    def clear(self, name: str) -> None:
+        """Removes every trace of what nobody will claim again."""
+        files = _Files(self._folder, name)
+        files.remove_before(max(files.numbers(), default=-1) + 1)
+
     def owner(self, name: str) -> Owner | None:
         """Returns who has something, None if it is free."""
         files = _Files(self._folder, name)
         found = next((files.read(number) for number in files.numbers()[-1:]), None)
         return None if found is None or found.free else found
+
+    def sign(self, name: str) -> tuple[int, int]:
+        """Returns something that is another with each sign of life of who has something."""
+        files = _Files(self._folder, name)
+        last = max(files.numbers(), default=-1)
+        try:
+            return last, files.file(last).stat().st_mtime_ns
+        except FileNotFoundError:
+            return last, 0
 
     def _is_open(self, files: _Files, number: int) -> bool:
         """Whether a claim may be taken: it is free, or its owner has ended, or was silent for too long."""
@@ -219,3 +254,55 @@ class Claims:
             for claim in mine:
                 with contextlib.suppress(ClaimLost):  # whoever does the work is told when it asks
                     claim.renew()
+
+
+ALONE, TOGETHER = "alone", "worker"  # names of claims to a whole folder
+
+
+@contextlib.contextmanager
+def held(workdir: pathlib.Path, shared: bool, say: Callable[[str], None]) -> Generator[Callable[[], None]]:
+    """Keeps other processes out of a folder on a bucket, where there are no locks; those that share it may share it.
+
+    Gives what raises ClaimLost once the folder is another one's, because this process was silent for too long. Each
+    claims first and looks at the others' claims then, so of two that come at once at most one stays.
+
+    Raises ConfigError if another process is there. Of one on another machine that shows with its next sign of life
+    only, so where one was killed elsewhere it is waited until it was silent for long enough.
+    """
+    with Claims(workdir) as claims:
+        mine = f"{TOGETHER}-{me()}" if shared else ALONE
+        while (claim := claims.take(mine)) is None:
+            _wait(claims, mine, workdir, say)
+        try:
+            workers = claims.names(f"{TOGETHER}-") - {mine}
+            for name in [ALONE] if shared else sorted(workers):
+                _wait(claims, name, workdir, say)
+            yield claim.check
+        finally:
+            claims.give_back(claim)
+            with _no_news():
+                _tidy(claims, mine)
+
+
+def _tidy(claims: Claims, mine: str) -> None:
+    """Removes the claims of workers that nobody will take again: one's own, and those of processes that have ended."""
+    for name in claims.names(f"{TOGETHER}-"):
+        if name == mine or is_gone(name.removeprefix(f"{TOGETHER}-")):
+            claims.clear(name)
+
+
+def _wait(claims: Claims, name: str, workdir: pathlib.Path, say: Callable[[str], None]) -> None:
+    """Waits until a claim to a folder is free. Raises ConfigError if its owner is there."""
+    sign, told = claims.sign(name), False
+    while not claims.is_free(name):
+        owner = claims.owner(name)
+        if owner is None:  # given back since
+            continue
+        if is_here(owner.process) or claims.sign(name) != sign:
+            raise ConfigError(
+                f"Another process is running in {workdir}: {owner}.\nWait for it, or use another --workdir."
+            )
+        if not told:
+            told = True
+            say(f"{owner} was at work in {workdir}: waiting for a sign of life, at most {owner.seconds:g} s")
+        time.sleep(LOOK_EVERY)

@@ -50,7 +50,7 @@ def written_down(folder: pathlib.Path, source: Batches, parts: Sequence[Part], i
 
 def _last_lines(path: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the last lines of training; what was watched beside it stands in others."""
-    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.exists() else [])
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines() if path.is_file() else [])
     return [line for line in lines if any(name.startswith("train/") for name in line)][-LINES:]
 
 

@@ -80,7 +80,7 @@ def step_questions(plan: Plan, node: Node, steps: Sequence[int]) -> list[Questio
 def known_rows(folder: pathlib.Path) -> list[Result]:
     """Returns the rows that a stage has."""
     path = folder / "results.jsonl"
-    return list(read_results(path)) if path.exists() else []
+    return list(read_results(path)) if path.is_file() else []
 
 
 def write_rows(folder: pathlib.Path, rows: Iterable[Result]) -> None:
@@ -103,7 +103,7 @@ def _left_of(asked: Sequence[Question], folder: pathlib.Path, policy: str) -> li
     def there(question: Question, cell: Cell) -> bool:
         place = question.folder(folder, policy)
         if cell.withheld and place:  # predictions are all there is
-            return submission_path(place, cell, "items.jsonl").exists()
+            return submission_path(place, cell, "items.jsonl").is_file()
         return question.key(cell) in done
 
     left = [

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from xling_jax.disk import as_path
 from xling_jax.errors import CheckpointError, Interrupted
 from xling_jax.experiment import Experiment, with_prompts
 from xling_jax.models.card import NAME, Card, read_card
@@ -51,7 +52,7 @@ class Follower:
         """
         self._sweep = sweep or {}
         self._asked, self._workdir, self._data_dir, self._display = asked, workdir, data_dir, display
-        self._folder = pathlib.Path(asked.checkpoint)
+        self._folder = as_path(asked.checkpoint)
         self._cells: Cells | None = None
         self._programs: Programs | None = None
 
@@ -127,12 +128,12 @@ class Follower:
 
     def _look(self) -> tuple[bool, list[int]]:
         """Returns whether the stage is done, and the checkpoints that are there."""
-        done = (self._folder / "DONE").exists()  # looked at first, lest a checkpoint comes between the two
+        done = (self._folder / "DONE").is_file()  # looked at first, lest a checkpoint comes between the two
         return done, self._steps()
 
     def _steps(self) -> list[int]:
         """Returns the checkpoints that are there; none before a training has begun."""
-        return whole_steps(self._folder / CHECKPOINTS) if (self._folder / NAME).exists() else []
+        return whole_steps(self._folder / CHECKPOINTS) if (self._folder / NAME).is_file() else []
 
     def _whole(self, step: int, stop_asked: Callable[[], bool]) -> list[Result]:
         """Returns the rows of a checkpoint; nothing if the training removed it before it was read."""
@@ -151,11 +152,11 @@ def wait_for(
     folder: pathlib.Path, follow: bool, stop_asked: Callable[[], bool], display: Display, wait: float = LOOK_EVERY
 ) -> Card:
     """Returns the card of a checkpoint; one that is followed may come later. Raises Interrupted when asked to stop."""
-    if follow and not (folder / NAME).exists():
+    if follow and not (folder / NAME).is_file():
         display.say(f"waiting for {folder}; Ctrl-C stops")
 
         def come() -> None:
-            while not (folder / NAME).exists():
+            while not (folder / NAME).is_file():
                 _sleep(wait, stop_asked)
 
         hosts.first_does(f"{folder} to come", come)

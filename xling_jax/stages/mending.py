@@ -4,12 +4,12 @@ A stage's order and randomness are functions of its step, so what is made again 
 """
 
 import pathlib
-import shutil
 
+from xling_jax.disk import move
 from xling_jax.errors import DamagedError
 from xling_jax.stages.plan import Node, Plan
 from xling_jax.stages.record import stage_folder
-from xling_jax.train.checkpoint import CHECKPOINTS
+from xling_jax.train.checkpoint import CHECKPOINTS, COMMIT
 
 ASIDE = "damaged"  # folder in a stage's folder
 
@@ -34,7 +34,7 @@ def set_aside(stage: pathlib.Path, damaged: pathlib.Path) -> list[pathlib.Path]:
     for path in found:
         if path.exists():
             moved.append(_free_name(stage / ASIDE / path.name))
-            shutil.move(path, moved[-1])
+            move(path, moved[-1], first=COMMIT)
     return moved
 
 

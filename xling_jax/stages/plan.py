@@ -260,7 +260,7 @@ def describe(plan: Plan, workdir: pathlib.Path) -> Iterator[str]:
     words = f"; answers in words, prompts '{plan.form}'" if plan.form != HEADS else ""
     yield f"experiment {plan.experiment.name}: model {row.name}, {size}; {len(plan.nodes)} stages{words}"
     for node in plan.nodes:
-        done = "done" if (workdir / "stages" / node.folder / "DONE").exists() else "to do"
+        done = "done" if (workdir / "stages" / node.folder / "DONE").is_file() else "to do"
         if node.imported:
             yield f"  {node.folder} [{done}]: imported"
             yield from _evaluated(plan, node)

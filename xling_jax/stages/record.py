@@ -9,16 +9,19 @@ import pathlib
 import platform
 import time
 import uuid
+from collections.abc import Callable, Generator
 from importlib import metadata
 from typing import Any
 
 import jax
 
 from xling_jax import __version__
+from xling_jax.disk import on_bucket
 from xling_jax.errors import ConfigError, DataError
 from xling_jax.experiment import as_json, digest, seen_languages
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.hosts import write_text
+from xling_jax.stages.claims import held
 from xling_jax.stages.plan import Plan
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS
@@ -56,7 +59,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str, study: str
             "steps": node.stage.steps,
             "policy": node.stage.selection.policy,
             "policies": list(node.stage.selection.policies),
-            "done": (stage_folder(workdir, node.folder) / "DONE").exists(),
+            "done": (stage_folder(workdir, node.folder) / "DONE").is_file(),
         }
         for node in plan.nodes
     ]
@@ -122,7 +125,7 @@ def _claimed(plan: Plan) -> dict[str, Any]:
 
 def claim_workdir(workdir: pathlib.Path, plan: Plan) -> None:
     """Raises ConfigError if a folder holds the run of another experiment or of another configuration, or a study."""
-    if (workdir / STUDY).exists():
+    if (workdir / STUDY).is_file():
         raise ConfigError(
             f"{workdir} was written by a study, and `xling run` runs one experiment.\n"
             "Allowed: another --workdir; or `xling study` with the config of that study."
@@ -160,14 +163,26 @@ def check_recorded(workdir: pathlib.Path, there: dict[str, Any], plan: Plan) -> 
 
 
 @contextlib.contextmanager
-def hold(workdir: pathlib.Path, shared: bool = False):
+def hold(
+    workdir: pathlib.Path, shared: bool = False, say: Callable[[str], None] = print
+) -> Generator[Callable[[], None]]:
     """Keeps a second process out of a folder while the first one works in it; of the hosts of a run, the first does.
 
-    `shared`: only those that do not share it are kept out.
+    Gives what raises Interrupted once the folder is another one's, which on a disk does not happen.
+
+    Args:
+      workdir: the folder.
+      shared: only those that do not share it are kept out.
+      say: is told for whom is waited.
     """
-    with _locked(workdir, shared) if hosts.first() else contextlib.nullcontext():
+    with contextlib.ExitStack() as stack:
+        check: Callable[[], None] = lambda: None  # noqa: E731
+        if hosts.first() and on_bucket(workdir):
+            check = stack.enter_context(held(workdir, shared, say))
+        elif hosts.first():
+            stack.enter_context(_locked(workdir, shared))
         check_shared(workdir)
-        yield
+        yield check
 
 
 def check_shared(workdir: pathlib.Path) -> None:
@@ -176,7 +191,7 @@ def check_shared(workdir: pathlib.Path) -> None:
         return
     until = time.monotonic() + SEEN
     path = workdir / hosts.first_does("a sign in the work folder", lambda: _sign(workdir))
-    while not path.exists():
+    while not path.is_file():
         if time.monotonic() > until:
             raise ConfigError(
                 f"Host {hosts.number()} of {hosts.count()} does not see {path}, which host 0 has written.\n"

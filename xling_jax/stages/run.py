@@ -33,6 +33,16 @@ MOST_JOBS = 4
 AGAIN = "Run the same command again to go on."
 
 
+def checked(stop_asked: Callable[[], bool], check: Callable[[], None]) -> Callable[[], bool]:
+    """Returns `stop_asked`, which also raises what `check` does where the work folder is another one's by now."""
+
+    def stop() -> bool:
+        check()
+        return stop_asked()
+
+    return stop
+
+
 def default_jobs() -> int:
     """Returns how many stages to run at once: one, unless there is one CPU device of several cores.
 
@@ -145,7 +155,8 @@ class Run:
         check_alone(skip_damaged)
         hosts.check_same("plan", digest([node.hash for node in self.plan.nodes], self.experiment))
         hosts.first_does("the claim to the work folder", lambda: claim_workdir(self.workdir, self.plan))
-        with hold(self.workdir):
+        with hold(self.workdir, say=self.display.say) as check:
+            stop_asked = checked(stop_asked, check)
             left = self._left()
             if left or is_unclocked(self.plan, self.workdir):
                 with self._open_ledger(asked):

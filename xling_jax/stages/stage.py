@@ -66,7 +66,7 @@ from xling_jax.train.writer import Display
 
 def is_done(workdir: pathlib.Path, plan: Plan, node: Node) -> bool:
     """Whether nothing of a stage is left to do."""
-    return (stage_folder(workdir, node.folder) / "DONE").exists() and not unevaluated(workdir, plan, node)
+    return (stage_folder(workdir, node.folder) / "DONE").is_file() and not unevaluated(workdir, plan, node)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,7 +354,7 @@ class StageRunner:
                     self._examiner.ask([(question, cells)], other, stop_asked)
         if selection.compared:
             self._compare(node, seed, stop_asked)
-        if not (folder / "results.jsonl").exists():
+        if not (folder / "results.jsonl").is_file():
             write_rows(folder, [])
 
     def _chosen(self, node: Node, policy: str) -> tuple[Any, int]:

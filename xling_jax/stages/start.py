@@ -4,6 +4,7 @@ import pathlib
 
 from xling_jax.checks import check_model
 from xling_jax.data.tokenizers import load_tokenizer
+from xling_jax.disk import as_path
 from xling_jax.errors import CheckpointError
 from xling_jax.experiment import Experiment, Vocabulary, digest
 from xling_jax.models.build import HeadSpec
@@ -23,9 +24,9 @@ def open_start(experiment: Experiment) -> Start | None:
     """
     if not experiment.checkpoint:
         return None
-    folder = pathlib.Path(experiment.checkpoint)
+    folder = as_path(experiment.checkpoint)
     card = read_card(folder)
-    done = "stage" not in card.origin or (folder / "DONE").exists()
+    done = "stage" not in card.origin or (folder / "DONE").is_file()
     if experiment.checkpoint_step is None and not done:
         raise CheckpointError(
             f"{folder} is a stage that is not done.\nAllowed: one that is. Run its experiment to the end."
@@ -47,7 +48,7 @@ def vocabulary_of(folder: pathlib.Path, card: Card) -> Vocabulary:
         )
     if card.vocabulary.family == "world":
         return Vocabulary()
-    path = folder / TOKENIZER if (folder / TOKENIZER).is_dir() else pathlib.Path(card.vocabulary.path)
+    path = folder / TOKENIZER if (folder / TOKENIZER).is_dir() else as_path(card.vocabulary.path)
     found = load_tokenizer(path, card.vocabulary.family).fingerprint
     if found != card.vocabulary.fingerprint:
         raise CheckpointError(

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from xling_jax.checks import check_vocabulary
+from xling_jax.disk import as_path
 from xling_jax.errors import CheckpointError, DataError, XlingError, unknown
 from xling_jax.experiment import Experiment, Vocabulary
 from xling_jax.stages.cells import Cells
@@ -85,7 +86,7 @@ class StudyPlan:
     def made_here(self) -> list[str]:
         """Returns the absent experiments that start from a stage of this folder, which is not done yet."""
         folder = (self.workdir / "stages").absolute()
-        starts = {name: pathlib.Path(self.study.experiments[name].checkpoint).absolute() for name in self.absent}
+        starts = {name: as_path(self.study.experiments[name].checkpoint).absolute() for name in self.absent}
         return [name for name, start in starts.items() if start.parent == folder]
 
     def units(self, only: Sequence[str] = ()) -> dict[str, Unit]:

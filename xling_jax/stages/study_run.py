@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 
+from xling_jax.disk import on_bucket
 from xling_jax.errors import DiskError, HostError, Interrupted, XlingError
 from xling_jax.experiment import digest
 from xling_jax.goodput import goodput
@@ -30,6 +31,7 @@ from xling_jax.stages.run import (
     AGAIN,
     check_alone,
     check_batches,
+    checked,
     checked_jobs,
     default_jobs,
     make_programs,
@@ -52,6 +54,7 @@ from xling_jax.train.compiling import watch_compiling
 from xling_jax.train.writer import Display
 
 LOOK_EVERY = 2.0  # seconds between looks at what other workers have done
+ON_BUCKET = 10.0  # the same where each look is some dozen requests
 TELL_EVERY = 60.0  # seconds between lines about waiting for them
 SHOWN = 20  # lines of what has failed, and names of what waits
 
@@ -172,7 +175,9 @@ class StudyRun:
         hosts.first_does(
             "the claim to the work folder", lambda: check_folder(self.workdir, self.study, self.plan.plans.values())
         )
-        with hold(self.workdir, shared=not how.skip_damaged):  # what is set aside must not be in use elsewhere
+        # What is set aside must not be in use elsewhere.
+        with hold(self.workdir, shared=not how.skip_damaged, say=self.display.say) as check:
+            self._stop_asked = checked(stop_asked, check)
             write_study(self.workdir, self.study, self._distances, self._command)
             self._write(self.plan.plans.values())
             later = self._from_here()
@@ -232,6 +237,10 @@ class StudyRun:
         if found is not None:
             self.display.say(found.text())
 
+    @property
+    def _look_every(self) -> float:
+        return ON_BUCKET if on_bucket(self.workdir) else LOOK_EVERY
+
     def _stop(self) -> bool:
         return self._ending.is_set() or self._stop_asked()
 
@@ -250,7 +259,7 @@ class StudyRun:
                     self.display.say(f"[{len(self._all) - len(self._left) + 1}/{len(self._all)}] {unit.node.folder}")
                     running[pool.submit(self._do, unit)] = hash_
                 if running:
-                    wait = None if len(running) == self._jobs else LOOK_EVERY
+                    wait = None if len(running) == self._jobs else self._look_every
                     done, _ = concurrent.futures.wait(running, wait, concurrent.futures.FIRST_COMPLETED)
                     for future in done:
                         self._ended(self._all[running.pop(future)], future.exception())
@@ -301,7 +310,7 @@ class StudyRun:
         return all(is_done(self.workdir, plan, unit.node) for plan in plans)
 
     def _trains(self, unit: Unit) -> bool:
-        return not unit.node.imported and not (stage_folder(self.workdir, unit.node.folder) / "DONE").exists()
+        return not unit.node.imported and not (stage_folder(self.workdir, unit.node.folder) / "DONE").is_file()
 
     def _enough(self, starting: int) -> bool:
         return self._how.most is not None and self._trained + starting >= self._how.most
@@ -327,7 +336,7 @@ class StudyRun:
         hosts.first_does("the next look", self._pause)
 
     def _pause(self) -> None:
-        until = time.monotonic() + LOOK_EVERY
+        until = time.monotonic() + self._look_every
         while time.monotonic() < until and not self._stop():
             time.sleep(0.1)
 
@@ -497,6 +506,7 @@ class StudyRun:
             self.display.say(f"{self._trained} stages were trained, as --max_stages says. {_left(names)}")
             return
         if hosts.first():
+            self.ledger.keep()  # which the report reads
             with self.ledger.event("report"):
                 report()
 

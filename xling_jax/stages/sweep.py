@@ -92,7 +92,7 @@ def chosen_layers(
     path = folder / FILE
 
     def scored() -> dict[str, Any]:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     known = hosts.first_does(f"layers of {folder.name}", scored)
     found = {}

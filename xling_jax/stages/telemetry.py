@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 
 import jax
 
+from xling_jax.disk import here
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.flops import Work, costs
 from xling_jax.ledger import PROFILE, TRAIN, Event, Ledger
@@ -65,6 +66,8 @@ class Training:
     def saving(self, step: int) -> Generator[None]:
         """The block saves the state after a step: what was done up to here is not lost, if it succeeds."""
         self.event.mark(step, always=True)
+        self.sinks.keep()
+        self.ledger.keep()
         with self.ledger.event("save", self.node.folder):
             yield
 
@@ -103,7 +106,7 @@ class Telemetry:
         if self.asked.wandb:
             stage = dataclasses.asdict(node.stage)
             about = {"group": self.plan.experiment.name, "stage": node.name, "seed": node.seed, "declared": stage}
-            makers.append(lambda: Wandb(self.asked.wandb, self.workdir, node.folder, about, self.say))
+            makers.append(lambda: Wandb(self.asked.wandb, here(self.workdir), node.folder, about, self.say))
         return makers
 
     def _measure(self, node: Node, vocab: int) -> Callable:

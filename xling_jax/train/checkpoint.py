@@ -8,7 +8,6 @@ a word otherwise. Beside it stands how earlier checkpoints scored, so that whoev
 import contextlib
 import json
 import pathlib
-import shutil
 import threading
 from collections.abc import Generator, Iterable
 from typing import Any
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from xling_jax.disk import writing
+from xling_jax.disk import lost, on_bucket, remove, unreached, writing
 from xling_jax.errors import CheckpointError, DamagedError
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.hosts import write_text
@@ -29,7 +28,8 @@ AVERAGED = "averaged"  # that of the mean of several
 CHOSEN = "chosen.json"  # says which of them is the stage's, where that is not the last one
 PARAMS, TRAIN, META = "params", "train", "meta"
 HISTORY = "history"
-DRAFT = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is writing
+DRAFT = ".orbax-checkpoint-tmp"  # in the names of folders that Orbax is writing on a disk
+COMMIT = "commit_success.txt"  # in folders that Orbax has written on a bucket, where they have their names at once
 CHUNK = 1 << 25  # bytes of what is compressed and read as one: who holds a part of a leaf reads few of them
 NOTHING = {"shapes": {}, "checksums": {}}
 _ONE_AT_A_TIME = threading.RLock()  # Orbax's event loops do not bear several threads of one process
@@ -154,6 +154,8 @@ class Checkpoints:
             history = [(step, score) for step, score in meta.get(HISTORY, ())]
             return {PARAMS: meta[PARAMS], TRAIN: meta.get(TRAIN, NOTHING), HISTORY: history}
         except (ValueError, OSError, KeyError) as error:
+            if lost(error):
+                raise unreached(error) from error
             raise self._damaged(step, f"no fingerprint: {_first_line(error)}") from error
 
     def restore(self, step: int, abstract: State) -> State:
@@ -196,6 +198,8 @@ class Checkpoints:
         except (jax.errors.JaxRuntimeError, MemoryError):  # no room on a device, a host that is gone: it may be whole
             raise
         except Exception as error:  # TensorStore raises bare Exception for a damaged file
+            if lost(error):  # that is no damage, and nothing is to be set aside
+                raise unreached(error) from error
             raise self._damaged(step, f"{item}: {_first_line(error)}") from error
         assert not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(tree)), "unread leaves"
         if "checksums" not in meta:
@@ -227,22 +231,33 @@ def whole_steps(path: pathlib.Path) -> list[int]:
 
     Asks no Orbax, whose managers wait for all hosts when they are opened, so one host may ask this alone.
     """
-    return sorted(int(step.name) for step in path.iterdir() if step.name.isdigit()) if path.is_dir() else []
+    return sorted(int(step.name) for step in _named(path) if _is_whole(step))
+
+
+def _named(path: pathlib.Path) -> list[pathlib.Path]:
+    return [step for step in path.iterdir() if step.name.isdigit()] if path.is_dir() else []
+
+
+def _is_whole(step: pathlib.Path) -> bool:
+    return not on_bucket(step) or (step / COMMIT).is_file()
 
 
 def sweep(path: pathlib.Path) -> None:
     """Removes what saves that were ended left in a folder of checkpoints. Nobody else may be writing there."""
 
-    def remove():
+    def clean():
         for draft in path.glob(f"*{DRAFT}*"):
-            shutil.rmtree(draft, ignore_errors=True)
+            remove(draft)
+        for step in _named(path):
+            if not _is_whole(step):
+                remove(step)
 
-    hosts.first_does(f"drafts in {path}", remove)
+    hosts.first_does(f"drafts in {path}", clean)
 
 
 def save_alone(path: pathlib.Path, step: int, params: Any) -> None:
     """Saves parameters as the only checkpoint of a folder, in place of what a run that was ended left there."""
-    hosts.first_does(f"room for {path}", lambda: shutil.rmtree(path, ignore_errors=True))
+    hosts.first_does(f"room for {path}", lambda: remove(path))
     checkpoints = Checkpoints(path, background=False)
     try:
         checkpoints.save_params(step, params)
@@ -261,7 +276,7 @@ def chosen(folder: pathlib.Path) -> tuple[str, int | None, str]:
     The step is None, for the newest one, where nothing was chosen. Raises DamagedError if that cannot be read.
     """
     path = folder / CHOSEN
-    if not path.exists():
+    if not path.is_file():
         return CHECKPOINTS, None, "last"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))

@@ -20,6 +20,9 @@ class Sink(Protocol):
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Takes the metrics of a step."""
 
+    def keep(self) -> None:
+        """Makes sure that what was written is not lost with this process."""
+
     def close(self) -> None:
         """Ends it."""
 
@@ -34,6 +37,10 @@ class Lines:
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Appends a line."""
         write_metrics(self._file, step, dict(values))
+
+    def keep(self) -> None:
+        """Makes sure that the lines are not lost."""
+        self._file.keep()
 
     def close(self) -> None:
         """Closes the file."""
@@ -91,6 +98,9 @@ class Wandb:
         if run is not None and self._try(lambda: (run.log(dict(values), step=step),)) is None:
             self._run = None
 
+    def keep(self) -> None:
+        """Does nothing: what was sent is elsewhere."""
+
     def close(self) -> None:
         """Ends the run."""
         if self._run is not None:
@@ -114,6 +124,11 @@ class Sinks:
         """Writes to each, in order."""
         for sink in self._sinks:
             sink.write(step, values)
+
+    def keep(self) -> None:
+        """Makes sure that nothing is lost of what was written."""
+        for sink in self._sinks:
+            sink.keep()
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import struct
 import time
 from collections.abc import Iterator, Mapping
 
-from xling_jax.disk import writing
+from xling_jax.disk import cut, growing, writing
 
 TENSORBOARD = "tensorboard"
 NAME = "events.out.tfevents"
@@ -109,7 +109,7 @@ class EventFile:
         now = time.time()
         name = f"{NAME}.{now:.6f}.{socket.gethostname()}.{os.getpid()}"  # the order of names is that of files
         self._path = folder / name
-        self._file = open(self._path, "ab")  # noqa: SIM115 - `close` does
+        self._file = growing(self._path)
         self._append(_event(now, 0, _field(3, BYTES, VERSION)))
         if start:  # whoever has the old files open forgets the later steps, too
             self._append(_event(now, start + 1, _field(7, BYTES, _field(1, VARINT, _varint(1)))))
@@ -117,11 +117,14 @@ class EventFile:
     def _append(self, event: bytes) -> None:
         with writing(self._path):
             self._file.write(record(event))
-            self._file.flush()
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the scalars of a step."""
         self._append(scalars(time.time(), step, values))
+
+    def keep(self) -> None:
+        """Makes sure that what was written is not lost with this process."""
+        self._file.keep()
 
     def close(self) -> None:
         """Closes the file."""
@@ -135,4 +138,4 @@ def _forget(path: pathlib.Path, start: int) -> None:
         if step_of(event) > start:
             break
         end = at + 16 + len(event)
-    os.truncate(path, end)
+    cut(path, end)

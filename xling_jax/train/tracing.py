@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from xling_jax.disk import here, send
 from xling_jax.errors import ConfigError
 
 PROFILES = "profiles"
@@ -64,8 +65,8 @@ class Trace:
         """The block sends step `number`."""
         if self._profile is not None and number == self._profile.first:
             with self._spending():
-                self._folder.mkdir(parents=True, exist_ok=True)
-                jax.profiler.start_trace(self._folder)
+                here(self._folder).mkdir(parents=True, exist_ok=True)
+                jax.profiler.start_trace(here(self._folder))
             self._running = True
         if not self._running:
             yield
@@ -85,4 +86,5 @@ class Trace:
             self._running = False
             with self._spending():
                 jax.profiler.stop_trace()
+                send(here(self._folder), self._folder)  # the profiler writes to disks only
             self.written = True

@@ -8,18 +8,19 @@ import pathlib
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import IO, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from xling_jax.disk import Growing, growing
 from xling_jax.partitioning import hosts
 from xling_jax.partitioning.hosts import write_text
 
 PLAIN_EVERY = 10.0  # seconds between lines when the output is not a terminal
 
 
-def open_metrics(path: pathlib.Path, start: int) -> TextIO:
+def open_metrics(path: pathlib.Path, start: int) -> Growing:
     """Opens a metrics file to append to, without the lines of steps after `start`, which come again.
 
     To a training that begins all of them do: a line of step 0 is of the state it begins with.
@@ -27,9 +28,9 @@ def open_metrics(path: pathlib.Path, start: int) -> TextIO:
     What hosts but the first append is lost: all have the same metrics.
     """
     if not hosts.first():
-        return open(os.devnull, "a", encoding="utf-8")
+        return growing(pathlib.Path(os.devnull))
     kept = []
-    if start and path.exists():
+    if start and path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 if json.loads(line)["step"] <= start:
@@ -37,13 +38,13 @@ def open_metrics(path: pathlib.Path, start: int) -> TextIO:
             except (json.JSONDecodeError, KeyError):
                 break  # the line a killed run was writing
     write_text(path, "".join(kept))
-    return open(path, "a", encoding="utf-8")
+    return growing(path)
 
 
-def write_metrics(file: TextIO, step: int, values: dict[str, float]) -> None:
+def write_metrics(file: IO[bytes] | Growing, step: int, values: dict[str, float]) -> None:
     """Appends a line of metrics, to six digits: a learning rate has more zeros than that behind the point."""
-    file.write(json.dumps({"step": step} | {name: float(f"{value:.6g}") for name, value in values.items()}) + "\n")
-    file.flush()
+    line = {"step": step} | {name: float(f"{value:.6g}") for name, value in values.items()}
+    file.write(f"{json.dumps(line)}\n".encode())
 
 
 class Display:

@@ -5,12 +5,14 @@ Every byte is a piece, so nothing is unknown. Text is composed (NFC) first.
 
 import json
 import pathlib
+import tempfile
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from xling_jax.data.tokenizers.base import NONE, Encoding, Frame, Tokenizer, fingerprint, tighten
+from xling_jax.disk import as_path, fetch, on_bucket
 from xling_jax.errors import DataError
 
 END = "<|endoftext|>"
@@ -36,7 +38,7 @@ class ByteLevelTokenizer(Tokenizer):
     def __init__(self, path: pathlib.Path | str):
         """Reads a vocabulary. Raises DataError if it is not there or not of this kind."""
         super().__init__()
-        path = pathlib.Path(path)
+        path = as_path(path)
         folder = path if path.is_dir() else path.parent
         files = _files(path)
         config = _json(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").is_file() else {}
@@ -104,6 +106,10 @@ def _read(files: list[pathlib.Path], config: dict[str, Any]):
     """Returns the library's tokenizer."""
     import tokenizers  # noqa: PLC0415 - only this family needs it
 
+    if on_bucket(files[0]):  # the library reads files of a disk
+        with tempfile.TemporaryDirectory() as folder:
+            fetch(files[0].parent, pathlib.Path(folder))
+            return _read([pathlib.Path(folder) / file.name for file in files], config)
     if len(files) == 1:
         model = tokenizers.Tokenizer.from_file(str(files[0]))
     else:

@@ -9,6 +9,7 @@ from xling_jax.data.tokenizers.base import Tokenizer
 from xling_jax.data.tokenizers.byte_level import ByteLevelTokenizer
 from xling_jax.data.tokenizers.sentence_pieces import SentencePieceTokenizer
 from xling_jax.data.tokenizers.world_pieces import PieceTokenizer
+from xling_jax.disk import as_path
 from xling_jax.errors import DataError, choose, unknown
 
 WHERE = "Families are rows of xling_jax/data/tokenizers/loading.py."
@@ -50,7 +51,7 @@ def load_tokenizer(path: pathlib.Path | str, family: str = "") -> Tokenizer:
     Raises:
       DataError: there is no vocabulary, or it is of another family.
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     if family:
         choose("family", family, FAMILIES, WHERE)
     if path.is_dir():

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from xling_jax.data.tokenizers.base import NONE, Encoding, Frame, Tokenizer, fingerprint, is_blank, tighten
+from xling_jax.disk import as_path
 from xling_jax.errors import DataError
 
 SPACE_MARK = "\u2581"  # what SentencePiece writes for a space
@@ -77,8 +78,8 @@ class SentencePieceTokenizer(Tokenizer):
           DataError: it is no such file, or not of this family.
         """
         super().__init__()
-        self._model, proto = _load(pathlib.Path(model_file))
-        row = _layout(self._model, pathlib.Path(model_file), family)
+        self._model, proto = _load(as_path(model_file))
+        row = _layout(self._model, as_path(model_file), family)
         self.family, self.bos, self.pad, self.eos, self.unk = row.family, row.bos, row.pad, row.eos, row.unk
         self.frame, self.goes_on = _frame(row), row.goes_on
         self._shift = row.shift
