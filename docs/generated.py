@@ -26,6 +26,7 @@ COPIED = {
     "index.md": "README.md",
     "changes.md": "CHANGELOG.md",
     "configs.md": "configs/README.md",
+    "notebooks.md": "notebooks/README.md",
 }
 WHOLE_LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 FENCES = {".py": "python", ".json": "json", ".sh": "bash", ".yml": "yaml", ".gin": "python"}
@@ -54,7 +55,8 @@ def on_files(files, config):
     linked = {target for uri, text in pages.items() for _, target, _ in links(uri, text)}
     for source in sorted(linked):
         if not source.startswith("docs/") and source not in COPIED.values() and (ROOT / source).is_file():
-            files.append(File.generated(config, f"files/{source}.md", content=shown(source)))
+            how = {"abs_src_path": str(ROOT / source)} if picture(source) else {"content": shown(source)}
+            files.append(File.generated(config, in_site(source), **how))
     return files
 
 
@@ -86,7 +88,14 @@ def in_repository(uri, target):
 def in_site(source):
     """Returns the page of the site that shows a file of the repository."""
     copied = {path: uri for uri, path in COPIED.items()}
-    return copied.get(source) or (source.removeprefix("docs/") if source.startswith("docs/") else f"files/{source}.md")
+    if source in copied or source.startswith("docs/"):
+        return copied.get(source) or source.removeprefix("docs/")
+    return f"files/{source}" if picture(source) else f"files/{source}.md"
+
+
+def picture(source):
+    """Whether a file is a picture, which pages show as it is."""
+    return source.endswith((".svg", ".png"))
 
 
 def read(source):
@@ -95,7 +104,8 @@ def read(source):
 
 
 def shown(source):
-    """Returns a page that shows a file."""
+    """Returns a page that shows a file; of a notebook, the script that it is made of."""
+    source = source.replace(".ipynb", ".py")
     text = read(source)
     if len(text) > LONGEST:
         return f"# {source}\n\n{len(text):,} characters, which the repository has.\n"
