@@ -58,8 +58,8 @@ HOUSE = {row.name: row for row in _ROWS}
 PACKAGE = "xling_jax"
 # Many seconds to import, and absent on most accelerator machines: who may import them, inside functions.
 SLOW = {
-    "seqio": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare"},
-    "tensorflow": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare"},
+    "seqio": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare", f"{PACKAGE}.data.text_tasks"},
+    "tensorflow": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare", f"{PACKAGE}.data.text_tasks"},
     "tensorflow_datasets": {f"{PACKAGE}.data.tfds"},
 }
 ACCELERATOR = {"flax", "jax", "jaxlib", "optax", "orbax"}
