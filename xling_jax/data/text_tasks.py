@@ -34,6 +34,7 @@ from xling_jax.tables.prompts import HEADS, asked, prompt_of
 PREFIX = "t5."  # of names, so that a cell's Task for heads can be registered beside it
 FORM = "mt5"  # the prompts
 TEXT = "mlm"  # the kind that has no labels
+EXAMPLE = "example_pretokenized"  # t5x.infer writes features of such an ending beside predictions, and no others
 
 
 def register_texts(
@@ -114,7 +115,10 @@ class _Texts:
 
     @functools.cached_property
     def made(self) -> list[dict[str, Any]]:
-        """Returns the features, in order: inputs, targets, and `example` for evaluation, a JSON object."""
+        """Returns the features, in order: inputs, targets, and for evaluation the example as JSON.
+
+        Its name ends as it does because t5x.infer writes such features beside predictions, and no others.
+        """
         maker, found = format_of_part(self.part, self.tokenizer), []
         corrupted, keeps = self.part.form == HEADS, keeps_raw(self.part.cell)
         for number, raw in enumerate(raw_examples(self.part, self.data_dir)):
@@ -128,7 +132,8 @@ class _Texts:
                 made = {"inputs": inputs, "targets": labels[labels >= 0]}
                 if keeps:
                     words = feature["words"].tolist() if "words" in feature else [0, 0]
-                    made["example"] = json.dumps({"number": number, "words": words, "raw": raw}, ensure_ascii=False)
+                    example = {"number": number, "words": words, "raw": raw}
+                    made[EXAMPLE] = json.dumps(example, ensure_ascii=False)
                 found.append(made)
         return found
 
@@ -176,9 +181,9 @@ class _Texts:
 
 def _read(output: str, example: Mapping[str, Any] | None = None, is_target: bool = False) -> Any:
     """Returns the example for a target, the text for a prediction: SeqIO's `postprocess_fn`."""
-    if not is_target or example is None or "example" not in example:
+    if not is_target or example is None or EXAMPLE not in example:
         return output.strip()
-    return json.loads(example["example"])
+    return json.loads(example[EXAMPLE])
 
 
 def _add_task(name: str, texts: _Texts, vocabulary: Any) -> None:
