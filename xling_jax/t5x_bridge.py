@@ -115,10 +115,10 @@ def part_stages() -> None:
     """Makes t5x begin a stage with its own data.
 
     Where a run saves the state of its data, t5x also takes that of the checkpoint it begins with, whatever
-    `restore_dataset` says: another stage's, so that it either fails or goes on as many examples into its own data as the
-    other one was.
+    `restore_dataset` says. That is another stage's: it fails, or begins as many examples into its own data as the other
+    stage was into its.
     """
-    from t5x import checkpoints  # noqa: PLC0415
+    from t5x import checkpoints  # noqa: PLC0415  # ty: ignore[import-not-found] - on no package index
 
     manager: Any = checkpoints.OrbaxCheckpointManagerInterface
     whole = manager.restore
