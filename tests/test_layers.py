@@ -190,7 +190,7 @@ def test_the_report_needs_no_jax():
     assert tops(reached(ROOT, f"{PACKAGE}.report")) & (ACCELERATOR | set(SLOW)) == set()
 
 
-@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli"])
+@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli", f"{PACKAGE}.t5x_bridge"])
 def test_the_door_opens_at_once(module):
     heavy = sorted(ACCELERATOR | set(SLOW) | {"numpy", "matplotlib", "grain", "ml_collections"})
     program = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"
