@@ -125,8 +125,8 @@ class _Texts:
             for feature in maker.features(raw, self.tokenizer, self.part.max_length, self.part.cell.row):
                 inputs = feature["input_ids"]
                 if corrupted:
-                    if len(inputs) - 1 >= FEWEST:
-                        found.append({"inputs": inputs[:-1]})  # its end comes when it is corrupted
+                    text = inputs[inputs != self.tokenizer.eos]  # a pair is one text; its end comes later
+                    found += [{"inputs": text}] if len(text) >= FEWEST else []
                     continue
                 labels = feature["labels"]
                 made = {"inputs": inputs, "targets": labels[labels >= 0]}
