@@ -132,6 +132,17 @@ def test_what_cannot_be_registered_is_said(data, changed, said, vocabulary):
         register_texts(data.split(), LENGTHS, vocabulary, None, **changed)
 
 
+def test_lengths_and_prompts_are_those_of_the_model(vocabulary, monkeypatch):
+    added = {}
+    monkeypatch.setattr(text_tasks, "is_new", lambda *_: True)
+    monkeypatch.setattr(text_tasks, "_add_task", lambda name, texts, given: added.update({name: (texts.part, given)}))
+    assert register_texts(["world_qa.dev.qen"], LENGTHS, vocabulary, None) == "t5.world_qa.dev.qen"
+    assert added == {"t5.world_qa.dev.qen": (part("world_qa.dev.qen", 0), vocabulary)}
+    monkeypatch.setattr(text_tasks, "_add_mixture", lambda name, *_: name)
+    name = register_texts(["world_qa.dev.qen+qda", "world_nli.dev.qen"], LENGTHS, vocabulary, None)
+    assert (name, len(added)) == ("t5.world_qa.dev.qen_qda:world_nli.dev.qen", 3)
+
+
 def test_a_vocabulary_in_a_bucket_is_copied_first():
     vocabulary = types.SimpleNamespace(sentencepiece_model_file="gs://vocabularies/spiece.model", extra_ids=0)
     with pytest.raises(DataError, match=r"No SentencePiece model at gs:/+vocabularies"):

@@ -25,7 +25,7 @@ SENTENCE = {"tokens": ["die", "Katze", "sitzt"]}
         ("squad2", CONTEXT, [Said("no answer", -0.1), Said("Katze", -5.0)], "Katze", True),
         ("squad2", CONTEXT, [Said("no answer", -0.1)], "", True),
         ("udpos", SENTENCE, [Said("DET NOUN", words=(0, 2)), Said("VERB", words=(2, 3))], TAGS, True),
-        ("udpos", SENTENCE, [Said("DET", words=(0, 2)), Said("VERB X", words=(2, 3))], ["DET", "O", "VERB"], False),
+        ("udpos", SENTENCE, [Said("DET", words=(0, 2)), Said("VERB", words=(2, 3))], ["DET", "O", "VERB"], False),
         ("udpos", SENTENCE, [Said("DET NOUN WORD", words=(0, 3))], ["DET", "NOUN", "O"], False),
     ],
 )
