@@ -393,8 +393,7 @@ def test_a_step_here_is_a_step_there(model_file, tmp_path):
 
     What is aligned: dropout is off, as t5x drops whole columns of a row and draws them otherwise; data are neither
     shuffled nor packed, as SeqIO and we shuffle by other numbers. What is not: loss (mean over target tokens, z-loss of
-    1e-4), Adafactor and its rate are as both have them. All matrices have 128 rows and columns or more, as the smaller
-    ones are not factored here and are there.
+    1e-4), Adafactor and its rate are as both have them. Matrices have 128 rows and columns, so that both factor them.
     """
     row = row_of("mt5", layers=2, decoder_layers=2, width=128, heads=2, head_width=64, mlp=128)
     params = random_params(row)
