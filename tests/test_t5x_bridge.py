@@ -214,6 +214,14 @@ def test_a_published_checkpoint_has_steps(programs, tmp_path):
     assert f"--gin.INITIAL_CHECKPOINT_PATH='{published}'" in programs.started[0]
 
 
+def test_paths_are_absolute(programs, tmp_path, monkeypatch):
+    """Orbax refuses others, but not before it saves for the first time."""
+    monkeypatch.chdir(tmp_path)
+    run("--workdir=work", "--initial=weights/checkpoint_7", "--stage=intermediate", "--steps=5")
+    assert f"--gin.MODEL_DIR='{tmp_path}/work/0_intermediate'" in programs.started[0]
+    assert f"--gin.INITIAL_CHECKPOINT_PATH='{tmp_path}/weights/checkpoint_7'" in programs.started[0]
+
+
 def test_a_stage_that_fails_is_gone_on_with(programs, tmp_path, capsys):
     words = (f"--workdir={tmp_path / 'work'}", "--steps=20", *STAGES)
     programs.fails_at = 10

@@ -209,7 +209,12 @@ def read_sequence(arguments: Sequence[str]) -> Plan:
         )
     if not own.get("initial") and not legs[0].trains:
         raise ConfigError(f"Stage {legs[0].name} has no checkpoint.\nAllowed: --initial=CHECKPOINT; or train first.")
-    return Plan(own["workdir"], own.get("initial", ""), tuple(legs))
+    return Plan(_absolute(own["workdir"]), _absolute(own.get("initial", "")), tuple(legs))
+
+
+def _absolute(path: str) -> str:
+    """Returns a path as Orbax takes it; an address of a bucket, and nothing, as they are."""
+    return path if "://" in path or not path else os.path.abspath(path)
 
 
 def _take(words: Sequence[str], *names: str) -> tuple[dict[str, str], list[str]]:
