@@ -60,8 +60,8 @@ HOUSE = {row.name: row for row in _ROWS}
 PACKAGE = "xling_jax"
 # Many seconds to import, and absent on most accelerator machines: who may import them, inside functions.
 SLOW = {
-    "seqio": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare"},
-    "tensorflow": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare"},
+    "seqio": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare", f"{PACKAGE}.data.text_tasks"},
+    "tensorflow": {f"{PACKAGE}.data.register", f"{PACKAGE}.data.prepare", f"{PACKAGE}.data.text_tasks"},
     "tensorflow_datasets": {f"{PACKAGE}.data.tfds"},
 }
 ACCELERATOR = {"flax", "jax", "jaxlib", "optax", "orbax"}
@@ -192,7 +192,7 @@ def test_the_report_needs_no_jax():
     assert tops(reached(ROOT, f"{PACKAGE}.report")) & (ACCELERATOR | set(SLOW)) == set()
 
 
-@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli"])
+@pytest.mark.parametrize("module", [PACKAGE, f"{PACKAGE}.cli", f"{PACKAGE}.t5x_bridge"])
 def test_the_door_opens_at_once(module):
     heavy = sorted(ACCELERATOR | set(SLOW) | {"numpy", "matplotlib", "grain", "ml_collections"})
     program = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"

@@ -110,11 +110,13 @@ def _check_stage(stage: "Stage", where: str, positions: int) -> None:
             f"Stage '{where}' takes {stage.examples} examples of {len(stage.counted())} cells.\n"
             f"Allowed: at least one of each, or 0 for all of them.\n{WHERE}"
         )
-    _check_mixing(stage.mixing, len(stage.data), where)
+    check_mixing(stage.mixing, len(stage.data), where)
     check_selection(stage.selection, stage.labelled_languages(), stage.save_every, f"stage '{where}'")
 
 
-def _check_mixing(mixing: Mixing, items: int, where: str) -> None:
+def check_mixing(mixing: Mixing, items: int, where: str) -> None:
+    """Raises ConfigError for a mixing that means nothing for so many items of data."""
+
     def wrong(found: str, allowed: str) -> ConfigError:
         return ConfigError(f"The mixing of stage '{where}' has {found}.\nAllowed: {allowed}.\n{WHERE_MIXING}")
 

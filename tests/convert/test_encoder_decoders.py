@@ -81,7 +81,7 @@ def written(folder, name: str):
         own = shape[1:] if "{}" in tensor.theirs else shape
         for there in names(tensor, shape[0]):
             arrays[there] = draw(theirs_shape(tensor, own, VOCAB)).astype(np.float32)
-    t5x.write_legacy(folder, 1_000_000, ((there, lambda array=array: array) for there, array in arrays.items()))
+    t5x.write_legacy(folder, 1_000_000, arrays.items())
     return read_tree(t5x.tensors(config), shapes, arrays.__getitem__)
 
 

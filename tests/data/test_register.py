@@ -5,24 +5,27 @@ SeqIO takes many seconds to import, so everything that needs it is in this file.
 
 import collections
 import dataclasses
+import itertools
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from xling_jax.data import register
+from xling_jax.data import register, text_tasks
 from xling_jax.data.batches import Batches, BatchPlan
 from xling_jax.data.formats import format_of
 from xling_jax.data.prepare import Records, prepare, raw_examples
 from xling_jax.data.register import register_all, register_cell, register_set, register_stage
-from xling_jax.data.tokenizers import PieceTokenizer
+from xling_jax.data.text_tasks import register_texts
+from xling_jax.data.tokenizers import PieceTokenizer, train_vocabulary
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import Part, Stage
 from xling_jax.mixing import Mixing
 from xling_jax.scoring.metrics import SCORERS
 from xling_jax.tables.sets import SETS
 from xling_jax.tables.tasks import TASKS, cells, parse_cells
+from xling_jax.world import pieces
 
 WORLD = (
     "world_text.train.qen world_nli.dev.qda world_qa.dev.qen world_pos.dev.qdt world_choice.dev.qnd "
@@ -346,3 +349,87 @@ def test_nothing_is_registered_at_import():
     program = "import sys, xling_jax.data.register; print({'seqio', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "set()"
+
+
+# ---- Text to text ---------------------------------------------------------------------------------------------------
+
+LENGTHS = {"inputs": 64, "targets": 16}
+
+
+@pytest.fixture(scope="module")
+def vocabulary(imported, tmp_path_factory):
+    path = tmp_path_factory.mktemp("vocabulary") / "spiece.model"
+    texts = [" ".join(pieces()[at : at + 12]) for at in range(0, len(pieces()), 6)]
+    train_vocabulary("mt5", texts * 3, 700, path)
+    return imported.SentencePieceVocabulary(str(path), extra_ids=100)
+
+
+@pytest.fixture
+def texts(vocabulary):
+    """Returns a function that registers cells as text-to-text tasks."""
+    return lambda *data, **how: register_texts(data, LENGTHS, vocabulary, None, **how)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Leaves 30 examples of each cell."""
+
+    def first(part, folder):
+        return itertools.islice(raw_examples(part, folder), 30)
+
+    monkeypatch.setattr(text_tasks, "raw_examples", first)
+
+
+def ids(dataset, name="inputs"):
+    return [example[name].tolist() for example in dataset.as_numpy_iterator()]
+
+
+def test_a_text_task_has_the_features_that_t5x_wants(seqio, texts, few):
+    task = seqio.get_mixture_or_task(texts("world_nli.dev.qda"))
+    assert task.name == "t5.world_nli.dev.qda" and set(task.output_features) == {"inputs", "targets"}
+    plain = task.get_dataset(LENGTHS, "dev", shuffle=False)
+    (held,) = (content[0] for name, content in register._CONTENT.items() if name == task.name)
+    tokenizer = text_tasks._tokenizer(task.output_features["inputs"].vocabulary.sentencepiece_model_file, 100)
+    assert ids(plain) == [made["inputs"].tolist() for made in text_tasks._Texts(held, tokenizer, None).made]
+    shuffled = [ids(task.get_dataset(LENGTHS, "dev", shuffle=True, seed=seed)) for seed in (1, 1, 2)]
+    assert shuffled[0] == shuffled[1] != shuffled[2]
+    assert sorted(shuffled[0]) == sorted(ids(plain)) != shuffled[0]
+    assert texts("world_nli.dev.qda") == task.name, "again does nothing"
+
+
+def test_texts_are_mixed_at_the_rates_of_a_stage(seqio, texts, few):
+    name = texts("world_nli.train.qen", "world_qa.train.qen+qda", mixing=Mixing(rates=(0.5, 0.5)))
+    assert name == "t5.world_nli.train.qen:world_qa.train.qen_qda"
+    mixture = seqio.get_mixture_or_task(name)
+    rates = {task.name: mixture.get_rate(task) for task in mixture.tasks}
+    assert rates["t5.world_nli.train.qen"] == pytest.approx(0.5)
+    assert rates["t5.world_qa.train.qen"] + rates["t5.world_qa.train.qda"] == pytest.approx(0.5)
+    assert len(ids(mixture.get_dataset(LENGTHS, "train", shuffle=True, seed=0, num_epochs=None).take(200))) == 200
+    with pytest.raises(ConfigError, match="Cannot register"):
+        texts("world_nli.train.qen", "world_qa.train.qen+qda", mixing=Mixing("uniform"))
+
+
+def test_spans_are_others_each_time_and_an_iterator_goes_on(seqio, texts, few, tmp_path):
+    """The state of a shuffled and repeated dataset of corrupted text, saved and restored: t5x resumes by it."""
+    import tensorflow as tf  # noqa: PLC0415
+
+    task = seqio.get_mixture_or_task(texts("world_text.train.qen"))
+    whole = ids(task.get_dataset(LENGTHS, "train", shuffle=False, seed=3, num_epochs=2))
+    assert len(whole) == 60
+    assert sum(one != other for one, other in zip(whole[:30], whole[30:], strict=True)) > 20
+    assert whole == ids(task.get_dataset(LENGTHS, "train", shuffle=False, seed=3, num_epochs=2))
+
+    def opened():
+        dataset = task.get_dataset(LENGTHS, "train", shuffle=True, seed=3, num_epochs=2)
+        iterator = iter(dataset)
+        return iterator, tf.train.Checkpoint(iterator=iterator)
+
+    iterator, checkpoint = opened()
+    for _ in range(17):
+        next(iterator)
+    path = checkpoint.write(str(tmp_path / "state"))
+    rest = [example["targets"].numpy().tolist() for example in iterator]
+    again, checkpoint = opened()
+    checkpoint.read(path).assert_consumed()
+    assert [example["targets"].numpy().tolist() for example in again] == rest
+    assert len(rest) == 43

@@ -54,6 +54,8 @@ def test_the_page_of_models(capsys):
         (("from-hf", "nowhere", "two"), 4, "nowhere has no config.json.\nFound: no such folder"),
         (("from-t5x", "nowhere", "two"), 4, "nowhere"),
         (("to-hf", "nowhere", "two"), 4, "nowhere has no model.json"),
+        (("to-t5x", "nowhere", "checkpoint_0"), 4, "nowhere has no model.json"),
+        (("to-t5x", "nowhere", "two"), 2, "t5x does not read a folder called two"),
     ],
 )
 def test_errors(case, capsys, tmp_path, monkeypatch):

@@ -306,7 +306,7 @@ def test_what_is_written_is_read_again(tmp_path):
             for number in range(len(leaf)) if "{}" in tensor.theirs else [None]:
                 name = tensor.theirs.format(number)
                 part = leaf if number is None else leaf[number]
-                yield name, lambda part=part, name=name, tensor=tensor: to_theirs(tensor, part, stored[name].shape)
+                yield name, to_theirs(tensor, part, stored[name].shape)
 
     written = tmp_path / "checkpoint_8"
     t5x.write_legacy(written, 8, arrays())

@@ -11,7 +11,7 @@ PARITY = {
     "seq2seq": "tests/parity/test_seq2seq_parity.py",
     "decoder": "tests/parity/test_decoders.py",
 }
-CONVERTS = dict.fromkeys(FAMILIES, "from and to Hugging Face") | {"seq2seq": "from and to Hugging Face, from t5x"}
+CONVERTS = dict.fromkeys(FAMILIES, "from and to Hugging Face") | {"seq2seq": "from and to Hugging Face and t5x"}
 ADAMW = 16  # bytes for each parameter: itself, its gradient and two moments, in float32
 
 

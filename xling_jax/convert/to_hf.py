@@ -51,6 +51,15 @@ class Leaf:
     shape: tuple[int, ...]
     parts: dict[str, Any]
 
+    def read(self, restore: Callable[[Any], Any]) -> np.ndarray:
+        """Returns all of it, adapters merged; `restore` gives the arrays of a tree of shapes."""
+        parts = {  # NumPy's, of which there is one copy while they are read
+            tuple(path.split("/")): np.broadcast_to(np.zeros((), jnp.dtype(dtype)), shape)
+            for path, (shape, dtype) in self.parts.items()
+        }
+        (whole,) = map(np.asarray, jax.tree.leaves(merge_lora(restore(unflatten_dict(parts)))))
+        return whole
+
 
 @dataclasses.dataclass(frozen=True)
 class Export:
@@ -105,6 +114,14 @@ def plan_export(card: Card, saved: dict[str, Any], options: Options) -> Export:
     class_name = class_of(family, card.model, head.kind if head else "")
     heads = (head,) if head else ()
     tensors = family.tensors(build_config(card.model, card.model.vocab), heads)
+    dtype = options.dtype or next(iter(saved.values()))[1]
+    return Export(card, head, class_name, dtype, leaves_of(card, tensors, saved, heads), "" if head else family.prefix)
+
+
+def leaves_of(
+    card: Card, tensors: tuple[Tensor, ...], saved: dict[str, Any], heads: tuple[HeadSpec, ...] = ()
+) -> tuple[Leaf, ...]:
+    """Returns the leaves of the body and of some heads. Raises CheckpointError if they are not those of the card."""
     mine = {path for path in saved if path.startswith(("body/", *(f"head_{head.name}/" for head in heads)))}
     adapters = {path for path in mine if path.rpartition("/")[2] in ADAPTERS}
     differing = sorted((mine - adapters) ^ {tensor.ours for tensor in tensors})
@@ -113,9 +130,7 @@ def plan_export(card: Card, saved: dict[str, Any], options: Options) -> Export:
             f"The checkpoint and model '{card.model.name}' differ in {len(differing)} leaves: {differing[0]} ...\n"
             "Allowed: the parameters of the model and no others. Was it written by another version?"
         )
-    leaves = tuple(_leaf(tensor, saved, adapters) for tensor in tensors)
-    dtype = options.dtype or next(iter(saved.values()))[1]
-    return Export(card, head, class_name, dtype, leaves, "" if head else family.prefix)
+    return tuple(_leaf(tensor, saved, adapters) for tensor in tensors)
 
 
 def _leaf(tensor: Tensor, saved: dict[str, Any], adapters: set[str]) -> Leaf:
@@ -182,11 +197,7 @@ def _arrays(
     """Yields the tensors in the order of `Export.planned`."""
     written = 0
     for leaf in export.leaves:
-        parts = {  # NumPy's, of which there is one copy while they are read
-            tuple(path.split("/")): np.broadcast_to(np.zeros((), jnp.dtype(dtype)), shape)
-            for path, (shape, dtype) in leaf.parts.items()
-        }
-        (whole,) = map(np.asarray, jax.tree.leaves(merge_lora(restore(unflatten_dict(parts)))))
+        whole = leaf.read(restore)
         for array in whole if "{}" in leaf.tensor.theirs else (whole,):
             if stop_asked():
                 raise Interrupted("Stopped. Nothing of it is left.\nRun the same command again to convert.")

@@ -27,7 +27,7 @@ from xling_jax.tables.tasks import TASKS, Cell, cells
 _CONTENT: dict[str, tuple] = {}  # name in SeqIO's registry -> all that decides what is behind it
 
 
-def _is_new(name: str, content: tuple) -> bool:
+def is_new(name: str, content: tuple) -> bool:
     """Says whether a name is still to be registered. Raises ConfigError if it stands for something else."""
     import seqio  # noqa: PLC0415 - many seconds
 
@@ -93,7 +93,7 @@ class _Registrar:
         """Adds a part as a Task, with the features of all parts that it is `among`."""
         import seqio  # noqa: PLC0415
 
-        if _is_new(name, self._content(part, tuple(_layout(among)), split)):
+        if is_new(name, self._content(part, tuple(_layout(among)), split)):
             metric_fns = _metric_fns(part.cell)
             seqio.TaskRegistry.add(name, metric_fns=metric_fns, **self._task(part, among, split))
 
@@ -105,7 +105,7 @@ class _Registrar:
         def rates() -> dict[str, float]:
             return dict(zip(members, stage.rates([self._count(part) for part in parts]), strict=True))
 
-        if _is_new(name, self._content(stage.mixing, stage.data, *parts)):
+        if is_new(name, self._content(stage.mixing, stage.data, *parts)):
             seqio.MixtureRegistry.add(name, [(member, lambda task: rates()[task.name]) for member in members])
 
     def _count(self, part: Part) -> int:

@@ -15,6 +15,7 @@ from xling_jax.errors import ConfigError, unknown
 ABOUT = """xling convert from-hf FOLDER OUT     a Hugging Face folder (config, safetensors, tokenizer) -> a checkpoint
 xling convert from-t5x FOLDER OUT    a t5x checkpoint of mT5 or umT5 (checkpoint_1000000) -> a checkpoint
 xling convert to-hf CHECKPOINT OUT   a stage's folder, or what from-hf wrote -> a folder that transformers loads
+xling convert to-t5x CHECKPOINT OUT  the same, of mT5 or umT5 -> a folder checkpoint_0 that t5x trains on from
 xling convert list                   models, sizes, where they are published, as the page docs/models.md
 
 Both ways go tensor by tensor; OUT appears when it is whole."""
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> None:
     values = flags.FlagValues()
     _define_flags(values)
     words = parse(values, "convert", argv, ABOUT)
-    verbs = {"from-hf": _import, "from-t5x": _import, "to-hf": _to_hf, "list": _list}
+    verbs = {"from-hf": _import, "from-t5x": _import, "to-hf": _to_hf, "to-t5x": _to_t5x, "list": _list}
     if not words or words[0] not in verbs:
         raise unknown("conversion", words[0] if words else "", verbs, "`xling convert --help` says more.")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # nothing here needs an accelerator
@@ -87,6 +88,15 @@ def _to_hf(verb: str, words: list[str], values: flags.FlagValues) -> None:
 
     named = {name: values[name].value for name in ("dtype", "head", "tokenizer", "shard_size")}
     to_hf(folder, out, _options(Options, named), Display(), catch_signals())
+
+
+def _to_t5x(verb: str, words: list[str], values: flags.FlagValues) -> None:
+    folder, out = _two_paths(verb, words)
+
+    from xling_jax.convert.to_t5x import Options, to_t5x  # noqa: PLC0415
+    from xling_jax.train.writer import Display  # noqa: PLC0415
+
+    to_t5x(folder, out, _options(Options, {"dtype": values["dtype"].value}), Display(), catch_signals())
 
 
 def _list(verb: str, words: list[str], values: flags.FlagValues) -> None:

@@ -24,7 +24,7 @@ def _logits(outputs: Outputs, raw: Sequence[dict]) -> list[np.ndarray]:
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[int]:
     """Returns the number of the chosen choice for each example, -1 for a text that is none."""
     if setting.writes:
-        return [-1 if choice is None else choice for choice in words.choices(outputs, raw, setting)]
+        return [choice for choice, _ in words.read(outputs, raw, setting)]
     return [int(logits_C.argmax()) for logits_C in _logits(outputs, raw)]
 
 
@@ -34,7 +34,7 @@ def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict
     Of what was written, whether it is a choice.
     """
     if setting.writes:
-        return [{"legal": choice is not None} for choice in words.choices(outputs, raw, setting)]
+        return [{"legal": legal} for _, legal in words.read(outputs, raw, setting)]
     return [ranked(logits_C, setting.probabilities) for logits_C in _logits(outputs, raw)]
 
 

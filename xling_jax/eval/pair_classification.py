@@ -22,7 +22,7 @@ def device(logits_BxY: jax.Array, batch: dict, target: Target) -> dict[str, jax.
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str]:
     """Returns a label word for each example, "" for a text that is none."""
     if setting.writes:
-        return [label or "" for label in words.labels(outputs, setting)]
+        return [label for label, _ in words.read(outputs, raw, setting)]
     return best_label(outputs.stack("logits"), TASKS[setting.target.task].labels)
 
 
@@ -32,7 +32,7 @@ def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict
     Of what was written, whether it is a label.
     """
     if setting.writes:
-        return [{"legal": label is not None} for label in words.labels(outputs, setting)]
+        return [{"legal": legal} for _, legal in words.read(outputs, raw, setting)]
     return [ranked(logits_Y, setting.probabilities) for logits_Y in outputs.stack("logits")]
 
 

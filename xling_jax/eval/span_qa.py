@@ -49,7 +49,7 @@ def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str
     What was written is taken as it is.
     """
     if setting.writes:
-        return [text for text, _ in words.spans(outputs, raw, setting)]
+        return [text for text, _ in words.read(outputs, raw, setting)]
     texts = []
     for features, example in zip(outputs, raw, strict=True):
         ((begin, end, score),) = _found(features, setting, 1)
@@ -66,7 +66,7 @@ def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict
     "" is among them where a question may have no answer. Of what was written, whether it is a slice of the context.
     """
     if setting.writes:
-        return [{"legal": there} for _, there in words.spans(outputs, raw, setting)]
+        return [{"legal": legal} for _, legal in words.read(outputs, raw, setting)]
     if not setting.probabilities:
         return [{}] * len(raw)
     found = []

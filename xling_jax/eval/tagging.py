@@ -24,7 +24,7 @@ def device(logits_BxLxY: jax.Array, batch: dict, target: Target) -> dict[str, ja
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[list[str]]:
     """Returns as many tags as words for each sentence."""
     if setting.writes:
-        return [tags for tags, _ in words.tags(outputs, raw, setting)]
+        return [tags for tags, _ in words.read(outputs, raw, setting)]
     labels = TASKS[setting.target.task].labels
     tags = []
     for features, example in zip(outputs, raw, strict=True):
@@ -39,7 +39,7 @@ def detail(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[dict
     Of what was written, whether it is a tag for each word.
     """
     if setting.writes:
-        return [{"legal": legal} for _, legal in words.tags(outputs, raw, setting)]
+        return [{"legal": legal} for _, legal in words.read(outputs, raw, setting)]
     if not setting.probabilities:
         return [{}] * len(raw)
     found = []

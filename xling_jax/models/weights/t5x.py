@@ -7,7 +7,8 @@ Three layouts of a folder checkpoint_<step> are read, leaf by leaf:
     either       layers apart ("layers_3"), as t5x's minimal T5 has them, or scanned: on axis 1 of one array
 
 All are shown as the same: matrices (inputs, outputs) under t5x's names of layers apart. Optimiser states are not read.
-Also writes the legacy layout, parameters only, from which t5x continues with a fresh optimiser.
+Also writes the legacy layout, parameters only, from which t5x continues with a fresh optimiser: layers apart for mT5,
+scanned for umT5, as t5x's networks of the two are.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import functools
 import math
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -27,11 +28,12 @@ from xling_jax.errors import CheckpointError
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.models.weights.mt5 import PRETRAINED_LENGTH
-from xling_jax.models.weights.tensors import Tensor
+from xling_jax.models.weights.tensors import Tensor, names, theirs_shape, to_theirs
 from xling_jax.tables.models import MULTIPLE, Model
 
 TARGET = "target"  # of the tree, what holds the parameters
 VERSION, OLDEST = 3, 2  # of the legacy layout: what is written, and the first whose tree has an `optimizer`
+CHUNK = 1 << 25  # bytes of a chunk that is written, so that a host which needs a part of an array reads little else
 WHERE = "What is read of t5x's checkpoints is in xling_jax/models/weights/t5x.py."
 
 
@@ -269,22 +271,61 @@ def tensors(config: Seq2SeqConfig, heads: tuple[HeadSpec, ...] = ()) -> tuple[Te
     return tuple(rows)
 
 
-def write_legacy(folder: pathlib.Path, step: int, arrays: Iterable[tuple[str, Callable[[], np.ndarray]]]) -> None:
-    """Writes parameters in the legacy layout, one array at a time, for t5x's minimal T5: mT5, and not umT5.
-
-    t5x begins from it with a fresh optimiser (RestoreCheckpointConfig: mode='specific', fallback_to_scratch=True,
-    assignment_map=((r'state/param_states.*', None),)).
+def arrays_there(tensor: Tensor, shape: tuple[int, ...], row: Model) -> list[tuple[str, tuple[int, ...]]]:
+    """Returns (name, shape) of what t5x's network has of a leaf of ours: one for each layer of mT5, one of umT5.
 
     Args:
-      folder: checkpoint_<step>, not there yet.
-      step: as what it is written.
-      arrays: t5x's names, and what reads each.
+      tensor: the row of the leaf.
+      shape: here.
+      row: of the model.
     """
-    folder.mkdir(parents=True)
+    layered = "{}" in tensor.theirs
+    apart = theirs_shape(tensor, shape[1:] if layered else shape, row.vocab)
+    if not layered or row.relative == "shared":
+        return [(name, apart) for name in names(tensor, shape[0])]
+    (name,) = set(names(tensor, 1))
+    stack = name.partition("/")[0]
+    first, *others = _heads_apart(name, apart, row)
+    return [(name.replace("layers_0", stack), (first, shape[0], *others))]
+
+
+def _heads_apart(name: str, shape: tuple[int, ...], row: Model) -> tuple[int, ...]:
+    """Returns the shape of a layer's array in the scanned network, whose kernels of attention have axes for heads."""
+    if "attention/" not in name:
+        return shape
+    inner, (into, out) = (row.heads, row.head_width), shape
+    return (*inner, out) if name.endswith("/out/kernel") else (into, *inner)
+
+
+def arrays_of(tensor: Tensor, whole: np.ndarray, row: Model) -> Iterator[tuple[str, np.ndarray]]:
+    """Yields (name, array) of what t5x's network has of a leaf of ours; see `arrays_there`."""
+    parts = list(whole) if "{}" in tensor.theirs else [whole]
+    apart = [to_theirs(tensor, part, theirs_shape(tensor, part.shape, row.vocab)) for part in parts]
+    there = arrays_there(tensor, whole.shape, row)
+    if len(there) == len(apart):
+        yield from ((name, part.reshape(shape)) for (name, shape), part in zip(there, apart, strict=True))
+        return
+    ((name, (first, _, *others)),) = there
+    yield name, np.stack([part.reshape(first, *others) for part in apart], axis=1)
+
+
+def write_legacy(folder: pathlib.Path, step: int, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
+    """Writes parameters in the legacy layout, one array after another.
+
+    t5x begins from it with a fresh optimiser: gin/runs/fresh_optimizer.gin.
+
+    Args:
+      folder: checkpoint_<step>, not there yet or empty.
+      step: as what it is written.
+      arrays: t5x's names, and the arrays.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     target: dict[str, Any] = {}
-    for name, read in arrays:
-        array, home = np.asarray(read()), f"{TARGET}.{name.replace('/', '.')}"
-        metadata = {"shape": list(array.shape), "chunks": list(array.shape), "compressor": {"id": "gzip", "level": 1}}
+    for name, array in arrays:
+        home = f"{TARGET}.{name.replace('/', '.')}"
+        rows = max(1, CHUNK // (array.nbytes // array.shape[0] or 1))
+        chunks = [min(rows, array.shape[0]), *array.shape[1:]]
+        metadata = {"shape": list(array.shape), "chunks": chunks, "compressor": {"id": "gzip", "level": 1}}
         dtype = tensorstore.dtype(array.dtype).name
         spec = {"driver": "zarr", "dtype": dtype, "kvstore": _files(folder / home), "metadata": metadata}
         tensorstore.open(spec, create=True).result().write(array).result()
