@@ -48,7 +48,7 @@ setuptools.setup(
         "parity": ["safetensors", "torch", "transformers>=5"],  # of PyTorch, the CPU build does
         "gcs": ["gcsfs"],  # a work folder at gs://
         # Of t5x: it is itself on no package index and is installed by hand, docs/t5x.md.
-        "t5x": ["cached_property", "clu", "gin-config", "importlib_resources", "jestimator", "tensorboard"],
+        "t5x": ["cached_property", "clu", "fiddle", "gin-config", "importlib_resources", "jestimator", "tensorboard"],
         "dev": [
             "gcsfs",
             "gin-config",

@@ -65,7 +65,11 @@ def on_page_markdown(markdown, page, config, files):
     here = pathlib.PurePosixPath(page.file.src_uri).parent
 
     def replace(found):
-        words, target, anchor = found[1], in_repository(page.file.src_uri, found[2]), found[3] or ""
+        words, target = (
+            WHOLE_LINK.sub(replace, found[1]),
+            in_repository(page.file.src_uri, found[2]),
+        )  # a picture inside
+        anchor = found[3] or ""
         if (ROOT / target).is_dir():
             return f"{words} (`{target}`)"
         return f"[{words}]({os.path.relpath(in_site(target), here)}{anchor})"
@@ -77,6 +81,7 @@ def links(uri, text):
     """Yields (words, file of the repository, anchor) of a page's links."""
     for words, target, anchor in WHOLE_LINK.findall(text):
         yield words, in_repository(uri, target), anchor
+        yield from links(uri, words)
 
 
 def in_repository(uri, target):
