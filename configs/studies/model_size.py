@@ -14,9 +14,9 @@ Large models gain less and less for what they cost; where the front bends is wha
 
 `world`, on generated data, three encoders: 10 minutes of two cores. `real`: encoders that are trained from
 nothing on the 15 languages of XNLI's dev files, scored by POS tags: an hour of one accelerator; `real_cpu`, three of
-them on two cores in about half an hour, both by estimate. They say nothing of published models. `pod`: XLM-R base to
-XXL and mT5 small to XXL, 64 chips of v5e for each. Stages that are trained, of those there were without sharing:
-world 33 of 78, real 40 of 60, real_cpu 21 of 30, pod 351 of 594 (docs/studies.md).
+them on two cores: 47 minutes beside other work (`real` is an estimate). They say nothing of published models. `pod`:
+XLM-R base to XXL and mT5 small to XXL, 64 chips of v5e for each. Stages that are trained, of those there were without
+sharing: world 33 of 78, real 40 of 60, real_cpu 21 of 30, pod 351 of 594 (docs/studies.md).
 """
 
 from ml_collections import ConfigDict

@@ -42,6 +42,17 @@ def test_shared_stages_are_counted_once(tmp_path):
     assert (counts.done, counts.begun_again) == (25, 0)
 
 
+def test_stages_that_say_epochs_are_counted_and_checkpoints_from_elsewhere_are_not(tmp_path):
+    made = folder(tmp_path)
+    made.write()
+    for path in (tmp_path / "experiments").iterdir():
+        record = json.loads(path.read_text())
+        for stage in record["stages"]:
+            stage |= {"steps": 0, "imported": not stage["parents"]}
+        path.write_text(json.dumps(record))
+    assert collect_study(tmp_path).counts.alone == 24
+
+
 def test_stages_that_were_trained_again_are_counted(tmp_path):
     made = folder(tmp_path)
     begun = {"session": 0, "name": "train", "stage": "pretrain-aa", "lane": 0}

@@ -139,6 +139,6 @@ def _counts(workdir: pathlib.Path, records: Sequence[Record], stages: Mapping[st
 
 
 def _lineage(stages: Mapping[str, Stage], name: str) -> set[str]:
-    """Returns the stages that one is trained from, and itself; what came from elsewhere has no steps."""
-    found = {name} if stages[name].steps else set()
+    """Returns the stages that one is trained from, and itself, without what came from elsewhere."""
+    found = set() if stages[name].imported else {name}
     return found.union(*(_lineage(stages, parent) for parent in stages[name].parents))

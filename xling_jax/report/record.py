@@ -35,7 +35,10 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A stage of training. `parents` are the `dir`s of the stages whose checkpoint it starts from."""
+    """A stage of training. `parents` are the `dir`s of the stages whose checkpoint it starts from.
+
+    `steps` are 0 where epochs say how long it is. A checkpoint from elsewhere is a stage that is `imported`.
+    """
 
     dir: str
     name: str
@@ -45,6 +48,7 @@ class Stage:
     done: bool
     policy: str = ""  # that chose its checkpoint; "" for the experiment's
     policies: tuple[str, ...] = ()  # all that were asked for
+    imported: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

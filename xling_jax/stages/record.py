@@ -57,6 +57,7 @@ def write_experiment(workdir: pathlib.Path, plan: Plan, command: str, study: str
             "parents": [node.parent.folder] if node.parent else [],
             "seed": node.seed,
             "steps": node.stage.steps,
+            "imported": node.imported,
             "policy": node.stage.selection.policy,
             "policies": list(node.stage.selection.policies),
             "done": (stage_folder(workdir, node.folder) / "DONE").is_file(),
