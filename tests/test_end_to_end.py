@@ -139,6 +139,7 @@ def test_running_again_trains_nothing(straight):
     assert {path: path.stat().st_mtime_ns for path in workdir.glob("stages/*/*")} == touched
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(LIMIT)
 def test_killed_runs_end_with_the_same_results(straight, tmp_path):
     """kill -9 a moment after some line of output, then run again, several times over, one stage at a time."""

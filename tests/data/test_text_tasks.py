@@ -14,7 +14,7 @@ from xling_jax.data import text_tasks
 from xling_jax.data.prepare import Records, prepare, raw_examples
 from xling_jax.data.text_tasks import FORM, _Texts, register_texts
 from xling_jax.data.tokenizers import SentencePieceTokenizer, train_vocabulary
-from xling_jax.errors import ConfigError, DataError
+from xling_jax.errors import ConfigError
 from xling_jax.experiment import Part
 from xling_jax.mixing import Mixing
 from xling_jax.scoring.metrics import score, value
@@ -141,9 +141,3 @@ def test_lengths_and_prompts_are_those_of_the_model(vocabulary, monkeypatch):
     monkeypatch.setattr(text_tasks, "_add_mixture", lambda name, *_: name)
     name = register_texts(["world_qa.dev.qen+qda", "world_nli.dev.qen"], LENGTHS, vocabulary, None)
     assert (name, len(added)) == ("t5.world_qa.dev.qen_qda:world_nli.dev.qen", 3)
-
-
-def test_a_vocabulary_in_a_bucket_is_copied_first():
-    vocabulary = types.SimpleNamespace(sentencepiece_model_file="gs://vocabularies/spiece.model", extra_ids=0)
-    with pytest.raises(DataError, match=r"No SentencePiece model at gs:/+vocabularies"):
-        register_texts(["world_nli.train.qen"], LENGTHS, vocabulary, None)
