@@ -293,6 +293,18 @@ class Experiment:
     dtype: str = "float32"
     remat: str = "none"  # none | dots | full: what of a layer is computed again for its gradient (models/layers.py)
 
+    def lengths_of(self, target: Target) -> tuple[int, ...]:
+        """Returns the lengths that a target's batches are padded to when it is evaluated.
+
+        They are those of all targets that texts are read for, as far as the target's own inputs reach: what is
+        compiled for one serves them all, and padding is the less.
+        """
+        if target.speaks:
+            return target.lengths()
+        others = {length for other in self.targets.values() if not other.speaks for length in other.lengths()}
+        longest = max(target.lengths())
+        return tuple(sorted({length for length in others if length < longest} | {longest}))
+
     def timed(self) -> Part | None:
         """Returns what inference is measured on, None if it is not."""
         if not self.clock.target:

@@ -86,5 +86,5 @@ def test_all_languages_share_what_is_compiled(tmp_path, caplog):
     with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
         for language in ("qda", "qnd", "qen"):
             evaluate(Cell("world_pos", "test", language))
-    compiled = [record.getMessage() for record in caplog.records if "Compiling jit(output)" in record.getMessage()]
+    compiled = [record.getMessage() for record in caplog.records if "Compiling jit(read)" in record.getMessage()]
     assert len(compiled) == 1, compiled

@@ -18,6 +18,7 @@ from xling_jax.eval.suite import Evaluator, OpenCell, Setting, protocol_of
 from xling_jax.experiment import Target
 from xling_jax.partitioning.mesh import build_mesh
 from xling_jax.protocol import ALL, Protocol, check_protocol, resolve
+from xling_jax.stages.reading import Ask
 from xling_jax.tables.meshes import Mesh
 from xling_jax.tables.tasks import Cell
 
@@ -188,7 +189,7 @@ def evaluate(folder, cells: dict[str, tuple[list[dict], np.ndarray]], split: str
         return OpenCell(cell, raw, batches, np.arange(len(raw)), "c" * 64, {}, {})
 
     def output_fn(batch):
-        return mining.device(jnp.asarray(change(batch["v"])), batch, how.target)
+        return {"vectors": jnp.asarray(change(batch["v"]))}
 
     evaluator = Evaluator(how, output_fn, lambda batch: batch, open_cell)
     return evaluator(Cell("bucc2018", split, "zh"), folder)[0], opened
@@ -253,9 +254,8 @@ def test_candidates_are_kept_below_the_threshold_too_if_asked_for():
 def test_all_layers_at_once_answer_as_each_of_them(split):
     raw = sentences(20, 25, 10)
     layers = [translated(30 + layer, 20, 25, 10, noise=0.1 + 0.3 * layer) for layer in range(3)]
-    target = setting(split, layer=ALL).target
-    device = mining.device(jnp.stack(layers), {}, target)
-    assert device["vectors"].shape == (45, 3, 48)
+    everything = np.asarray(Ask.of(setting(split, layer=ALL).target).device(jnp.stack(layers))["vectors"])
+    assert everything.shape == (45, 3, 48)
 
     def answered(vectors, layer):
         how = setting(split, layer=layer)
@@ -264,7 +264,7 @@ def test_all_layers_at_once_answer_as_each_of_them(split):
             how = dataclasses.replace(how, beside=beside)
         return mining.layer_scores(outputs_of(vectors), raw, how)
 
-    found = answered(np.asarray(device["vectors"]), ALL)
+    found = answered(everything, ALL)
     each = [answered(vectors, layer) for layer, vectors in enumerate(layers)]
     assert found == {layer: answer for made in each for layer, answer in made.items()}
     assert len({str(answer) for answer in found.values()}) > 1

@@ -15,6 +15,7 @@ from xling_jax.experiment import Target
 from xling_jax.partitioning.mesh import build_mesh
 from xling_jax.protocol import ALL, Protocol
 from xling_jax.scoring.metrics import score, value
+from xling_jax.stages.reading import Ask, of_examples
 from xling_jax.tables.meshes import Mesh
 
 RAW = [{"id": name} for name in "abc"]
@@ -92,13 +93,18 @@ def test_right_vectors_score_100_and_copies_find_the_first():
 def test_all_layers_at_once_answer_as_each_of_them():
     vectors = draw(3, 4, 20, 2, 8) + draw(4, 1, 20, 1, 8)
     raw = [{"id": str(at)} for at in range(20)]
-    target = setting(layer=ALL).target
-    made = retrieval.device(jnp.asarray(vectors.reshape(4, 40, 8)), {}, target)["vectors"]
-    assert made.shape == (20, 4, 2, 8)
-    found = retrieval.layer_scores(outputs_of(np.asarray(made)), raw, setting(layer=ALL))
+    pairs = {"input_ids": np.zeros((20, 2, 5), np.int32)}
+
+    def made(how, answer):
+        fetched = Ask.of(how.target).device(jnp.asarray(answer))
+        return of_examples({name: np.asarray(array) for name, array in fetched.items()}, pairs)["vectors"]
+
+    everything = made(setting(layer=ALL), vectors.reshape(4, 40, 8))
+    assert everything.shape == (20, 2, 4, 8)
+    found = retrieval.layer_scores(outputs_of(everything), raw, setting(layer=ALL))
     for layer in range(4):
-        one = retrieval.device(jnp.asarray(vectors[layer].reshape(40, 8)), {}, setting(layer=layer).target)["vectors"]
-        assert found[layer] == retrieval.answers(outputs_of(np.asarray(one)), raw, setting(layer=layer))
+        one = made(setting(layer=layer), vectors[layer].reshape(40, 8))
+        assert found[layer] == retrieval.answers(outputs_of(one), raw, setting(layer=layer))
     assert len({str(answer) for answer in found.values()}) > 1
 
 

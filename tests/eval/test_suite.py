@@ -14,6 +14,7 @@ from xling_jax.eval.suite import Evaluator, OpenCell, Setting, kind_module, prot
 from xling_jax.experiment import Target
 from xling_jax.protocol import Protocol
 from xling_jax.results import Result
+from xling_jax.stages.reading import BESIDE
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import NER, NLI, Cell
 
@@ -103,11 +104,13 @@ def evaluate(task, folder, change=lambda logits: logits, rows=3, target=None):
 
     def output_fn(batch):
         logits = jnp.asarray(change(batch["logits"]))
-        logits = logits.reshape(-1, logits.shape[-1]) if kind(task) == "retrieval" else logits
-        return module.device(logits, batch, target)
+        return {"vectors": logits} if kind(task) == "retrieval" else module.device(logits)
+
+    def whole(fetched, batch):
+        return fetched | {name: batch[name] for name in BESIDE if name in batch}
 
     cell = opened(task, rows)
-    return Evaluator(Setting(target), output_fn, lambda batch: batch, lambda _: cell)(cell.cell, folder)[0]
+    return Evaluator(Setting(target), output_fn, lambda batch: batch, lambda _: cell, whole)(cell.cell, folder)[0]
 
 
 def test_every_kind_that_is_scored_is_here():

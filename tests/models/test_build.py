@@ -149,7 +149,10 @@ def test_texts_have_the_vectors_they_are_compared_by():
     both = pairs()["input_ids"]
 
     def vectors(tokens, **more):
-        return model.apply(params, "pairs", {"input_ids": tokens, **more}, method=Model.unit_vectors)
+        texts = {"input_ids": tokens.reshape(-1, tokens.shape[-1])} | {k: v.reshape(-1) for k, v in more.items()}
+        return model.apply(params, texts, {"pairs": ("pairs",)}, method=Model.read)["pairs"].reshape(
+            *tokens.shape[:2], -1
+        )
 
     found = vectors(both)
     assert found.shape == (3, 2, 16)

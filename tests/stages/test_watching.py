@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from xling_jax.errors import DataError, Interrupted
-from xling_jax.eval.suite import kind_module
 from xling_jax.experiment import Target, from_config
 from xling_jax.goodput import goodput
 from xling_jax.protocol import Protocol
 from xling_jax.stages.evaluation import Examiner
+from xling_jax.stages.reading import Ask
 from xling_jax.stages.run import Run
 from xling_jax.stages.watching import Watcher
 from xling_jax.train.checkpoint import Checkpoints, open_own, paths
@@ -60,10 +60,10 @@ def ran(folder, watch, **more):
 @pytest.fixture(scope="module")
 def counted(tmp_path_factory):
     """Returns a run that was watched, and for each time that a program for it was traced an entry."""
-    retrieval, calls = kind_module("retrieval"), []
-    device = retrieval.device
+    calls, device = [], Ask.device
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrieval, "device", lambda *given: calls.append(1) or device(*given))
+        watched = lambda ask: ask.head is None and ask.layer is None  # noqa: E731
+        patch.setattr(Ask, "device", lambda ask, answer: calls.extend([1] * watched(ask)) or device(ask, answer))
         return ran(tmp_path_factory.mktemp("watched"), WATCH), calls
 
 

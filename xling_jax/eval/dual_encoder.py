@@ -8,7 +8,6 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from xling_jax.eval.predict import Outputs
@@ -27,11 +26,6 @@ class Searched:
     ids: list[str]
 
 
-def device(vectors_BxCxD: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
-    """Returns the vector of each example's one text, BxD."""
-    return {"vectors": vectors_BxCxD[:, 0]}
-
-
 def others(cell: Cell, target: Target) -> tuple[Cell, ...]:
     """Returns the candidates, in all languages."""
     return cell.among
@@ -41,7 +35,7 @@ def gather(found: dict[Cell, tuple[Outputs, Sequence[dict]]], setting: Setting) 
     """Returns all candidates, one language after another."""
     parts, ids = [], []
     for outputs, raw in found.values():
-        part_NxD, names = outputs.stack("vectors"), [example["id"] for example in raw]
+        part_NxD, names = outputs.stack("vectors")[:, 0], [example["id"] for example in raw]
         check_vectors(part_NxD, names)
         parts.append(part_NxD)
         ids += names
@@ -49,7 +43,7 @@ def gather(found: dict[Cell, tuple[Outputs, Sequence[dict]]], setting: Setting) 
 
 
 def _nearest(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> Nearest:
-    vectors_NxD = outputs.stack("vectors")
+    vectors_NxD = outputs.stack("vectors")[:, 0]
     check_vectors(vectors_NxD, [example["id"] for example in raw])
     return search(vectors_NxD, setting.beside.index, CUT)
 

@@ -22,11 +22,6 @@ from xling_jax.scoring.pairs import SIDES, Candidates, Sentences, both_ways, cro
 from xling_jax.tables.tasks import Cell
 
 
-def device(vectors: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
-    """Returns a vector for each sentence, BxD; of all hidden states, BxExD."""
-    return {"vectors": vectors.swapaxes(0, 1) if target.protocol.layer == ALL else vectors}
-
-
 def others(cell: Cell, target: Target) -> tuple[Cell, ...]:
     """Returns the dev cell of the same language, if the threshold is tuned on it."""
     if target.protocol.threshold != TUNED_ON or crossfits(target.protocol, cell.split):

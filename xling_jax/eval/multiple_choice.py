@@ -8,12 +8,11 @@ import numpy as np
 from xling_jax.eval import words
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.suite import Setting
-from xling_jax.experiment import Target
 
 
-def device(logits_BxC: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
-    """Returns the logits as they are."""
-    return {"logits": logits_BxC}
+def device(logits_R: jax.Array) -> dict[str, jax.Array]:
+    """Returns the logits of choices as they are."""
+    return {"logits": logits_R}
 
 
 def _logits(outputs: Outputs, raw: Sequence[dict]) -> list[np.ndarray]:

@@ -9,12 +9,11 @@ from xling_jax.eval import words
 from xling_jax.eval.multiple_choice import ranked
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.suite import Setting
-from xling_jax.experiment import Target
 from xling_jax.scoring.answers import best_label
 from xling_jax.tables.tasks import TASKS
 
 
-def device(logits_BxY: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
+def device(logits_BxY: jax.Array) -> dict[str, jax.Array]:
     """Returns the logits as they are."""
     return {"logits": logits_BxY}
 

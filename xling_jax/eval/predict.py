@@ -60,6 +60,8 @@ def predict(
     place: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]],
     example_N: np.ndarray,
     examples: int,
+    *,
+    whole: Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None,
 ) -> Outputs:
     """Returns the outputs of each example's features. The next batch is sent before the last one is fetched.
 
@@ -69,15 +71,21 @@ def predict(
       place: host batch -> global arrays.
       example_N: the example of each feature.
       examples: how many there are.
+      whole: makes of what was fetched, and the host's batch, what is kept; by default that is what was fetched.
     """
     outputs = Outputs(example_N, examples)
+
+    def keep(numbers, batch, arrays):
+        fetched = jax.device_get(arrays)
+        outputs.add(numbers, whole(fetched, batch) if whole else fetched)
+
     sent = None
     for numbers, batch in batches:
         arrays = output_fn(place(batch))
         if sent is not None:
-            outputs.add(sent[0], jax.device_get(sent[1]))
-        sent = (numbers, arrays)
+            keep(*sent)
+        sent = (numbers, batch, arrays)
     if sent is not None:
-        outputs.add(sent[0], jax.device_get(sent[1]))
+        keep(*sent)
     outputs.check()
     return outputs

@@ -8,25 +8,14 @@ code does not subtract it.
 
 from collections.abc import Sequence
 
-import jax
 import numpy as np
 
 from xling_jax.eval.margin import best_of
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.search import build_index, centred, check_vectors
 from xling_jax.eval.suite import Setting
-from xling_jax.experiment import Target
-from xling_jax.protocol import ALL
 
 QUERIES = {"pivot": 1, "language": 0}  # the text of a pair that asks; the other one is to be found
-
-
-def device(vectors: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
-    """Returns a vector for each text of each pair, Bx2xD; of all hidden states, BxEx2xD."""
-    width = vectors.shape[-1]
-    if target.protocol.layer == ALL:
-        return {"vectors": vectors.reshape(len(vectors), -1, 2, width).swapaxes(0, 1)}
-    return {"vectors": vectors.reshape(-1, 2, width)}
 
 
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str]:
@@ -38,9 +27,9 @@ def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[str
 
 def layer_scores(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> dict[int, list[str]]:
     """Returns the answers from each hidden state, of outputs that have all of them (layer `ALL`)."""
-    vectors_NxEx2xD, names = outputs.stack("vectors"), [example["id"] for example in raw]
-    check_vectors(vectors_NxEx2xD, names)
-    return {layer: _found(vectors_NxEx2xD[:, layer], names, setting) for layer in range(vectors_NxEx2xD.shape[1])}
+    vectors_Nx2xExD, names = outputs.stack("vectors"), [example["id"] for example in raw]
+    check_vectors(vectors_Nx2xExD, names)
+    return {layer: _found(vectors_Nx2xExD[:, :, layer], names, setting) for layer in range(vectors_Nx2xExD.shape[2])}
 
 
 def _found(vectors_Nx2xD: np.ndarray, names: Sequence[str], setting: Setting) -> list[str]:

@@ -4,22 +4,20 @@ import json
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from xling_jax.eval import words
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.suite import Setting
-from xling_jax.experiment import Target
 from xling_jax.scoring.answers import best_spans
 from xling_jax.tables.tasks import TASKS
 
 N_BEST = 20  # answers that are kept of each question where probabilities are, as in the published BERT and XTREME code
 
 
-def device(logits_BxLx2: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
-    """Returns the logits of start and end, and the characters each token covers."""
-    return {"start": logits_BxLx2[..., 0], "end": logits_BxLx2[..., 1], "spans": batch["spans"].astype(jnp.int32)}
+def device(logits_BxLx2: jax.Array) -> dict[str, jax.Array]:
+    """Returns the logits of start and end; the batch says which characters each token covers."""
+    return {"start": logits_BxLx2[..., 0], "end": logits_BxLx2[..., 1]}
 
 
 def _found(features: list[dict], setting: Setting, count: int) -> list[tuple[int, int, float]]:

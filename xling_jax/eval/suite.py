@@ -97,13 +97,15 @@ class Evaluator:
     """One target on one set of parameters: answers, files and scores of its cells, one after another.
 
     `output_fn` is compiled: batch -> what the kind's `device` returns; `place`: host batch -> global arrays;
-    `open_cell` opens a cell of the target's task. All cells share `output_fn`, which is compiled once for each length.
+    `open_cell` opens a cell of the target's task; `whole` is that of `predict`. All cells share `output_fn`, which is
+    compiled once for each length.
     """
 
     setting: Setting
     output_fn: Callable
     place: Callable
     open_cell: Callable[[Cell], OpenCell]
+    whole: Callable | None = None
     _gathered: dict[tuple[Cell, ...], Any] = dataclasses.field(default_factory=dict)
 
     def __call__(self, cell: Cell, folder: pathlib.Path | None = None) -> tuple[dict[str, float], OpenCell]:
@@ -134,7 +136,7 @@ class Evaluator:
         return {layer: value(scores_of(cell, opened.raw, answers)[metric]) for layer, answers in found.items()}
 
     def _outputs(self, opened: OpenCell) -> Outputs:
-        found = predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw))
+        found = predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw), whole=self.whole)
         if found.broken is not None:
             raise NumericalError(
                 f"What the model says of example '{opened.raw[found.broken]['id']}' of {opened.cell} is not finite.\n"

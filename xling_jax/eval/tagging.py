@@ -9,16 +9,15 @@ import numpy as np
 from xling_jax.eval import words
 from xling_jax.eval.predict import Outputs
 from xling_jax.eval.suite import Setting
-from xling_jax.experiment import Target
 from xling_jax.scoring.answers import tag_words
 from xling_jax.tables.tasks import TASKS
 
 
-def device(logits_BxLxY: jax.Array, batch: dict, target: Target) -> dict[str, jax.Array]:
-    """Returns the best label of each token, how likely it is, and which word it speaks for."""
+def device(logits_BxLxY: jax.Array) -> dict[str, jax.Array]:
+    """Returns the best label of each token, and how likely it is; the batch says which word it speaks for."""
     best_BxL = logits_BxLxY.max(axis=-1)
     likely_BxL = jnp.exp(best_BxL - jax.nn.logsumexp(logits_BxLxY, axis=-1))
-    return {"label": logits_BxLxY.argmax(axis=-1), "probability": likely_BxL, "word": batch["word"]}
+    return {"label": logits_BxLxY.argmax(axis=-1), "probability": likely_BxL}
 
 
 def answers(outputs: Outputs, raw: Sequence[dict], setting: Setting) -> list[list[str]]:

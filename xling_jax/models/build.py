@@ -1,7 +1,7 @@
 """From rows to a model: an encoder or a decoder, and the heads that a stage needs."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -236,10 +236,15 @@ class Model(nn.Module):
         """
         batch = {"input_ids": tokens_BxL} | (packed or {}) | ({} if lengths_B is None else {"lengths": lengths_B})
         segments_BxL = _segments(batch)
+        states_ExBxLxD = self.states(tokens_BxL, segments_BxL, batch.get("positions"))
+        return self._pooled(states_ExBxLxD, tokens_BxL, segments_BxL, (layer, pooling, special), packed)
+
+    def _pooled(self, states_ExBxLxD, tokens_BxL, segments_BxL, how: tuple, packed: dict | None = None) -> jax.Array:
+        """Returns what `vectors` does, of hidden states. `how`: layer, pooling, special."""
+        layer, pooling, special = how
         ordinary_BxL = tokens_BxL != PAD_ID if special else tokens_BxL > EOS_ID
         if self._causal:
             ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if segments_BxL is None else segments_BxL > 0
-        states_ExBxLxD = self.states(tokens_BxL, segments_BxL, batch.get("positions"))
 
         def pooled(states_BxLxD):
             if packed is None:
@@ -248,10 +253,37 @@ class Model(nn.Module):
 
         return jax.vmap(pooled)(states_ExBxLxD) if layer is None else pooled(states_ExBxLxD[layer])
 
-    def unit_vectors(self, head: str, batch: dict) -> jax.Array:
-        """Returns the vectors BxCxD of the texts of a dual encoder's examples, each of length 1; see `DualHead`."""
-        summary_NxD, _, there_BxC = self._each(batch, jnp.arange(len(batch["input_ids"])), deterministic=True)
-        return self.head[head](summary_NxD)[0].reshape(*there_BxC.shape, -1)
+    def read(self, texts: dict, asks: Mapping[str, tuple]) -> dict[str, jax.Array]:
+        """Returns what is asked of texts, one on each row: their states are computed once for all heads and vectors.
+
+        Args:
+          texts: input_ids BxL and lengths B.
+          asks: by name (head's name,), or (layer or None for all, pooling, whether special tokens count).
+
+        Returns:
+          By name, of a head: logits BxY or BxLxY, a choice's score B, a dual encoder's vector BxD; else vectors as
+          `vectors` gives them.
+        """
+        tokens_BxL, segments_BxL = texts["input_ids"], _segments(texts)
+        last_BxLxD, states_ExBxLxD = self.body(tokens_BxL, segments_BxL)
+        index_B = jnp.arange(len(tokens_BxL))
+        summary_BxD = self._summary(last_BxLxD, jnp.zeros_like(index_B)[:, None], segments_BxL)[:, 0]
+
+        def answer(how):
+            if len(how) > 1:
+                return self._pooled(states_ExBxLxD, tokens_BxL, segments_BxL, how)
+            (name,) = how
+            head = self.head[name]
+            match self._spec(name).kind:
+                case "multiple_choice":
+                    return head(summary_BxD, index_B, True)[:, 0]
+                case "dual_encoder":
+                    return head(summary_BxD)[0]
+                case "pair_classification":
+                    return head(summary_BxD, index_B, True)
+            return head(last_BxLxD, along(index_B, tokens_BxL), along_row(tokens_BxL), True)
+
+        return {name: answer(how) for name, how in asks.items()}
 
     def initialise(self):
         """Runs everything once, so that every parameter exists."""

@@ -1,6 +1,7 @@
 """Text to text: an encoder-decoder that is trained on targets, writes them, and ranks given answers."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -44,6 +45,14 @@ class TextToText(nn.Module):
         place = {"positions_NxT": target_positions, "index_NxT": of(index, targets)}
         last, _ = self.body.decode(inputs, memory, segments, targets, **place, deterministic=deterministic)
         return self.body.logits(last)
+
+    def read(self, texts: dict, asks: Mapping[str, tuple]) -> dict[str, jax.Array]:
+        """Returns by name the vectors that are asked of texts, as `build.Model.read` does; there are no heads."""
+        tokens_BxL, lengths_B = texts["input_ids"], texts["lengths"]
+        return {
+            name: self.vectors(tokens_BxL, layer, pooling, lengths_B=lengths_B, special=special)
+            for name, (layer, pooling, special) in asks.items()
+        }
 
     def vectors(
         self,

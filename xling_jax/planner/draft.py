@@ -129,7 +129,8 @@ class Draft:
         def traced(programs: Programs):
             _, state = programs.state_maker(one.heads, Optim())
             output = programs.output(one.heads, one.target)
-            return output.trace(state["params"], _shapes(one.batch, programs))
+            shapes = _shapes(one.batch, programs)
+            return output.program.trace(state["params"], output.shapes(shapes))
 
         loops = one.target.answers() if one.target.speaks else 1
         key = (dataclasses.replace(one.target, stage=None, languages="", split=""), one.batch)

@@ -174,7 +174,8 @@ class Cells:
 
         found = hosts.first_does(f"{cell} to evaluate", made)
         prepared, raw = self.prepare(part), raw if hosts.first() else self._examples(part)
-        batches = in_order(prepared, self.experiment.eval_batch_size, target.lengths())
+        size, lengths = self.experiment.eval_batch_size, self.experiment.lengths_of(target)
+        batches = in_order(prepared, size if target.speaks else max(1, size // prepared.choices), lengths)
         return OpenCell(cell, raw, batches, prepared.example_N, prepared.checksum, found["floors"], found["ceilings"])
 
     def _examples(self, part: Part) -> Sequence[dict]:

@@ -55,7 +55,7 @@ from xling_jax.partitioning.hosts import write_text
 from xling_jax.protocol import resolve
 from xling_jax.stages.cells import Cells
 from xling_jax.stages.plan import SPEAKERS, Node, Plan
-from xling_jax.stages.programs import Program, Programs
+from xling_jax.stages.programs import Output, Programs
 from xling_jax.stages.record import LIBRARIES, stage_folder
 from xling_jax.stages.transfer import with_adapters
 from xling_jax.stages.workload import answering, text_lengths
@@ -99,7 +99,7 @@ def _conditions(plan: Plan) -> dict[str, Any]:
         "dtype": experiment.dtype,
         "mesh": experiment.mesh,
         "strategy": experiment.strategy,
-        "buckets": experiment.targets[experiment.clock.target].lengths(),
+        "buckets": experiment.lengths_of(experiment.targets[experiment.clock.target]),
         "device_kind": device.device_kind,
         "devices": jax.device_count(),
         "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
@@ -166,7 +166,8 @@ def _measured(
     prepared = cells.prepare(part)
     kind = SPEAKERS[plan.row.family].kind if target.speaks else ""
     each = forward(plan.row, cells.tokenizer().size, kind)
-    bench = _Bench(programs.output(node.heads, target), params, programs, target, prepared, each, kind)
+    lengths = experiment.lengths_of(target)
+    bench = _Bench(programs.output(node.heads, target), params, programs, target, prepared, lengths, each, kind)
     found = []
     with display.bar(f"inference on {part.cell}", len(experiment.clock.batches), unit="batch sizes") as bar:
         for number, size in enumerate(experiment.clock.batches, start=1):
@@ -182,7 +183,7 @@ def _measured(
         "date": datetime.date.today().isoformat(),
         "conditions": _conditions(plan),
         "cell": str(part.cell),
-        "lengths": list(target.lengths()),
+        "lengths": list(experiment.lengths_of(target)),
         "answer_length": part.answer_length,
         "examples": prepared.examples,
         "features": prepared.features,
@@ -213,22 +214,23 @@ Batch = Mapping[str, np.ndarray]
 class _Bench:
     """One program on one cell, in batches of any size. `flops`: of all examples once, None if they are not counted."""
 
-    program: Program
+    output: Output
     params: Any
     programs: Programs
     target: Target
     prepared: Prepared
+    lengths: tuple[int, ...]
     each: Work
     kind: str
     flops: float | None = None
 
     def _batches(self, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        return in_order(self.prepared, size, self.target.lengths())
+        return in_order(self.prepared, size, self.lengths)
 
     def __call__(self, size: int, repeats: int) -> dict[str, Any]:
         """Returns what is measured of batches of a size, as the head of this file says."""
         batches = [*self._batches(size)]
-        placed = [self.programs.place(batch) for _, batch in batches]
+        placed = [self._send(batch) for _, batch in batches]
         compiled = self._compile(placed)
         answers = [jax.device_get(self._call(batch)) for batch in placed]  # the first pass, which is not measured
         self.flops = self.flops or self._flops(batches, answers)
@@ -256,7 +258,10 @@ class _Bench:
         }
 
     def _call(self, batch: Mapping[str, jax.Array]) -> Any:
-        return self.program(self.params, batch)
+        return self.output(self.params, batch)
+
+    def _send(self, batch: Batch) -> Mapping[str, jax.Array]:
+        return self.output.send(batch, batch_multiple(self.programs.mesh))
 
     def _seconds(self, batch: Mapping[str, jax.Array]) -> float:
         """Returns how long one batch takes alone."""
@@ -274,7 +279,7 @@ class _Bench:
         """Returns how long evaluation takes from the disk to answers on the host."""
         began = time.perf_counter()
         numbers = self.prepared.example_N, self.prepared.examples
-        predict(self._call, self._batches(size), self.programs.place, *numbers)
+        predict(self._call, self._batches(size), self._send, *numbers, whole=self.output.whole)
         return time.perf_counter() - began
 
     def _rates(self, seconds_R: Sequence[float], tokens: int) -> dict[str, Any]:
@@ -288,7 +293,7 @@ class _Bench:
         event = current()
         assert event is not None, "compiled outside of an event"
         before, began = event.counts.get(CACHED, 0), time.perf_counter()
-        made = [self.program.trace(self.params, batch).lower().compile() for batch in each.values()]
+        made = [self.output.program.trace(self.params, batch).lower().compile() for batch in each.values()]
         seconds, cached = time.perf_counter() - began, event.counts.get(CACHED, 0) - before
         held = [_held(program.memory_analysis()) for program in made]
         most = max((size for size in held if size is not None), default=None)

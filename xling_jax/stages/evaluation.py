@@ -154,7 +154,7 @@ class Examiner:
 
         `beside`: with floors and ceilings; floors learn from the data of the target's stage, else of `trained`.
         """
-        function = self.programs.output(heads, target)
+        output, unit = self.programs.output(heads, target), self.experiment.eval_batch_size
         return Evaluator(
             Setting(
                 target,
@@ -162,9 +162,10 @@ class Examiner:
                 probabilities=self.experiment.probabilities,
                 decode=self.cells.tokenizer().decode,
             ),
-            lambda batch: function(params, batch),
-            self.programs.place,
+            lambda sent: output(params, sent),
+            lambda batch: output.send(batch, unit),
             lambda cell: self.cells.open(cell, target, beside, target.stage or trained),
+            output.whole,
         )
 
     def ask(self, left: Sequence[tuple[Question, list[Cell]]], asked: Examinee, stop_asked: Callable[[], bool]) -> None:

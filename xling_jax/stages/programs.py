@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import threading
 import types
 from collections.abc import Callable, Mapping
@@ -12,21 +13,18 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from xling_jax.eval.suite import kind_module
 from xling_jax.experiment import Experiment, Optim, Target
 from xling_jax.models.answers import joined
 from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
 from xling_jax.models.rates import relative_rates
-from xling_jax.partitioning.feed import feed, fetched, spread
+from xling_jax.partitioning.feed import feed, fetched, put, spread
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator, shardings_of
-from xling_jax.protocol import ALL
+from xling_jax.stages.reading import Ask, asks_of, of_examples, texts
 from xling_jax.stages.transfer import BODY, head_part, merge
 from xling_jax.stages.words import Words, make_output_fn
-from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.meshes import mesh
 from xling_jax.tables.models import Model as ModelRow
-from xling_jax.tables.tasks import TASKS
 from xling_jax.train.optimizer import make_optimizer
 from xling_jax.train.partition import Leaf, Leaves, take
 from xling_jax.train.step import init_state, train_step
@@ -64,6 +62,42 @@ class Program:
             return self._function.trace(*self._given(*arguments))
 
 
+@dataclasses.dataclass(frozen=True)
+class Output:
+    """What answers a target: a program, by its texts, of which the target's answer has a name; or in words.
+
+    A batch is sent by `send`, answered by calling this, and what is fetched of it is made whole by `whole`.
+    """
+
+    program: Program
+    place: Callable
+    name: str = ""
+
+    def __call__(self, params: Any, sent: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
+        """Returns the answers to what was sent, with a row for each of its rows."""
+        answers = self.program(params, sent)
+        return answers[self.name] if self.name else answers
+
+    def rows(self, batch: Mapping[str, np.ndarray], unit: int) -> Mapping[str, np.ndarray]:
+        """Returns what of a batch is sent: its texts, as many rows as a multiple of `unit`; in words, all of it."""
+        return texts(batch, unit) if self.name else batch
+
+    def send(self, batch: Mapping[str, np.ndarray], unit: int = 1) -> Mapping[str, jax.Array]:
+        """Returns a batch on the mesh."""
+        return self.place(self.rows(batch, unit))
+
+    def shapes(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Returns what of a batch is sent, as shapes with shardings."""
+        if not self.name:
+            return batch
+        names, rows = ("input_ids", "lengths"), math.prod(batch["lengths"].shape)
+        return {name: batch[name].update(shape=(rows, *batch[name].shape[batch["lengths"].ndim :])) for name in names}
+
+    def whole(self, answers: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Returns answers by example, with what stands beside them in the batch."""
+        return of_examples(answers, batch) if self.name else answers
+
+
 class Programs:
     """The model of an experiment on its mesh: makers of states, steps and outputs."""
 
@@ -95,14 +129,19 @@ class Programs:
         self.leaves = functools.cache(self._leaves)
         self.state_maker = functools.cache(self._state_maker)
         self.step = functools.cache(self._step)
-        self._outputs = functools.cache(self._output)
+        self._asks = asks_of(experiment)
+        self._read = functools.cache(self._reading)
+        self._in_words = functools.cache(self._speaking)
 
-    def output(self, heads: tuple[HeadSpec, ...], target: Target) -> Program:
-        """Returns (params without adapters, batch) -> what the target's evaluator wants of each feature.
-
-        One for all splits, languages and stages of a task: they change nothing that is compiled.
-        """
-        return self._outputs(heads, Target(target.task, prompts=target.prompts, protocol=target.protocol))
+    def output(self, heads: tuple[HeadSpec, ...], target: Target) -> "Output":
+        """Returns what answers a target. Stages, splits and languages change nothing that is compiled."""
+        if target.speaks:
+            asked = Target(target.task, prompts=target.prompts, protocol=target.protocol)
+            return Output(self._in_words(heads, asked), self.place)
+        ask = Ask.of(target)
+        assert ask.head is None or ask.head in heads, f"no head '{ask}': from_config lets no such target pass"
+        asks = self._asks if ask in self._asks else (ask,)
+        return Output(self._read(asks), self.place, str(ask))
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Returns a batch that every host has whole as global arrays."""
@@ -182,40 +221,36 @@ class Programs:
 
         return self._program(step, given, donate_argnums=0, out_shardings=(shardings, None))
 
-    def _output(self, heads: tuple[HeadSpec, ...], target: Target) -> Program:
-        """Compiles what `output` returns."""
-        row = TASKS[target.task]
-        if target.speaks:
-            assert self._words, "a target whose answers are said in words, and nothing to say them with"
-            return self._output_in_words(self._words, heads, target)
-        evaluator = kind_module(row.kind)
-        mine = tuple(head for head in heads if head.name == row.head_name)
-        assert mine or not KINDS[row.kind].trained, f"no head '{row.head_name}': from_config lets no such target pass"
-        network = build_model(self._config, mine)
+    def _reading(self, asks: tuple[Ask, ...]) -> Program:
+        """Returns (params without adapters, texts) -> the answers to all that is asked, by name."""
+        heads = tuple(ask.head for ask in asks if ask.head)
+        network = build_model(self._config, heads)
+        _, plain = self.state_maker(heads, Optim())
+        parts = [BODY, *(head_part(head.name) for head in heads)]
 
-        def output(params, batch):
-            if mine:
-                answer = "unit_vectors" if row.kind == "dual_encoder" else "__call__"
-                outputs = network.apply({"params": params}, row.head_name, batch, method=answer)
-            else:
-                tokens = batch["input_ids"]
-                tokens, lengths = tokens.reshape(-1, tokens.shape[-1]), batch["lengths"].reshape(-1)
-                how: dict[str, Any] = {
-                    "layer": None if target.protocol.layer == ALL else target.protocol.layer,
-                    "pooling": target.protocol.pooling,
-                    "special": target.protocol.special,
-                    "lengths_B": lengths,
-                    "method": "vectors",
-                }
-                outputs = network.apply({"params": params}, tokens, **how)
-            return evaluator.device(outputs, batch, target)
+        def read(params, texts):
+            answers: Any = network.apply({"params": params}, texts, {str(ask): ask.how for ask in asks}, method="read")
+            return {str(ask): ask.device(answers[str(ask)]) for ask in asks}
 
-        parts = [BODY, *(head_part(head.name) for head in mine)]
-        given = lambda params, batch: ({part: params[part] for part in parts}, batch)  # noqa: E731
-        return self._program(output, given, out_shardings=fetched(self.mesh))
+        @functools.cache
+        def nothing(part, traced):
+            """Returns the parameters of a head that a stage does not have: its answers are read by nobody."""
+            if traced:
+                return plain["params"][part]
+            return jax.tree.map(
+                lambda leaf: put(np.zeros(leaf.shape, leaf.dtype), leaf.sharding), plain["params"][part]
+            )
 
-    def _output_in_words(self, words: Words, heads: tuple[HeadSpec, ...], target: Target) -> Program:
-        """Returns what `_output` does, where answers are ranked or written."""
+        def given(params, texts):
+            traced = isinstance(jax.tree.leaves(params)[0], jax.ShapeDtypeStruct)
+            return {part: params[part] if part in params else nothing(part, traced) for part in parts}, texts
+
+        return self._program(read, given, out_shardings=fetched(self.mesh))
+
+    def _speaking(self, heads: tuple[HeadSpec, ...], target: Target) -> Program:
+        """Returns (params without adapters, batch) -> answers that are ranked or written."""
+        words = self._words
+        assert words, "a target whose answers are said in words, and nothing to say them with"
         mine = tuple(head for head in heads if head.kind == "lm")
         network = build_model(self._config, mine)
         output = make_output_fn(network, mine[0].name if mine else "", words, target)

@@ -72,14 +72,14 @@ class Watcher:
                 f"{part.cell} is watched, and has {prepared.examples} pairs.\nAllowed: {FEWEST} or more. `watch.cells` "
                 "is a field of xling_jax/experiment.py."
             )
-        function = programs.output((), watched_target(self._watch))
-        batches = in_order(prepared, self._examiner.experiment.eval_batch_size, (self._watch.max_length,))
-        answer = lambda batch: function(params, batch)  # noqa: E731
-        outputs = predict(answer, batches, programs.place, prepared.example_N, prepared.examples)
+        output, unit = programs.output((), watched_target(self._watch)), self._examiner.experiment.eval_batch_size
+        batches = in_order(prepared, max(1, unit // prepared.choices), (self._watch.max_length,))
+        send, answer = (lambda batch: output.send(batch, unit)), (lambda sent: output(params, sent))
+        outputs = predict(answer, batches, send, prepared.example_N, prepared.examples, whole=output.whole)
         names = [f"{part.cell}#{number}" for number in range(prepared.examples)]
         how: dict[str, Any] = {"centre": self._watch.centre, "layers": self._watch.layers, "mesh": programs.mesh}
         try:
-            aligned = alignments(outputs.stack("vectors"), names, **how)
+            aligned = alignments(outputs.stack("vectors").swapaxes(1, 2), names, **how)
         except NumericalError as error:
             self._examiner.display.say(f"  alignment is not measured: {str(error).splitlines()[0]}")
             return
