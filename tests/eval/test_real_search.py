@@ -56,11 +56,11 @@ def test_lareqa(data_dir):
             cell, place = at[name]
             vectors[cell][place] += 4 * vector
     setting = Setting(Target(task="lareqa"))
-    beside = dual_encoder.gather({cell: (outputs_of(vectors[cell]), raw) for cell, raw in found.items()}, setting)
+    beside = dual_encoder.gather({cell: (outputs_of(vectors[cell][:, None]), raw) for cell, raw in found.items()}, setting)
     assert beside.index.count == 13014
 
     def average_precision(asked, raw):
-        answers = dual_encoder.answers(outputs_of(asked), raw, Setting(setting.target, beside=beside))
+        answers = dual_encoder.answers(outputs_of(asked[:, None]), raw, Setting(setting.target, beside=beside))
         return value(score("dual_encoder", raw, answers)["map@20"])
 
     for code in ("en", "th"):

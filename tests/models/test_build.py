@@ -173,6 +173,7 @@ def test_the_scale_begins_at_100_and_is_learned():
     assert abs(float(gradient["head_pairs"]["logit_scale"][0])) > 1e-6
 
 
+@pytest.mark.slow
 def test_an_empty_candidate_is_never_picked():
     tokens = pairs()["input_ids"].at[1].set(PAD_ID)
     found = dual({"input_ids": tokens})

@@ -172,8 +172,9 @@ def test_a_target_without_a_head(tmp_path):
     made = Run(experiment(CLOCK | {"target": "parallel", "batches": (8,)}), tmp_path, None)
     made(jobs=1)
     found = json.loads(clock_path(tmp_path, "timed").read_text())
-    assert found["cell"] == "world_parallel.test.qda" and found["batches"][0]["batches_of_length"] == {"24": 3}
-    batches = in_order(made.cells.prepare(made.plan.experiment.timed()), 8, (24,))
+    assert found["cell"] == "world_parallel.test.qda" and found["batches"][0]["batches_of_length"] == {"16": 3}
+    assert found["lengths"] == [16, 24], "shorter lengths of other targets serve it too"
+    batches = in_order(made.cells.prepare(made.plan.experiment.timed()), 8, (16, 24))
     lengths = np.concatenate([batch["lengths"][: len(numbers)] for numbers, batch in batches]).astype(int)
     assert lengths.shape == (20, 2), "what fills the last batch up is no work"
     expected = 2 * 2 * 2048 * lengths.sum() + 2 * 4 * 16 * (lengths**2).sum()

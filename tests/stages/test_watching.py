@@ -144,6 +144,7 @@ def params_of(run, name):
         checkpoints.close()
 
 
+@pytest.mark.slow
 def test_a_stage_computes_the_same_with_it_and_without(watched, tmp_path):
     plain = ran(tmp_path, {})
     assert [node.folder for node in plain.plan.nodes] == [node.folder for node in watched.plan.nodes], "same hashes"
