@@ -56,7 +56,8 @@ def test_lareqa(data_dir):
             cell, place = at[name]
             vectors[cell][place] += 4 * vector
     setting = Setting(Target(task="lareqa"))
-    beside = dual_encoder.gather({cell: (outputs_of(vectors[cell][:, None]), raw) for cell, raw in found.items()}, setting)
+    candidates = {cell: (outputs_of(vectors[cell][:, None]), raw) for cell, raw in found.items()}
+    beside = dual_encoder.gather(candidates, setting)
     assert beside.index.count == 13014
 
     def average_precision(asked, raw):
