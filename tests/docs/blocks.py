@@ -67,7 +67,8 @@ class Clone:
         for name, module in {"xling": " -m xling_jax", "python": ""}.items():
             (tools / name).write_text(SHIM.format(python=sys.executable, module=module), encoding="utf-8")
             (tools / name).chmod(0o755)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("XLING_", "PYTEST"))}
+        ours = ("XLING_", "PYTEST", "XLA_", "JAX_")  # what tests/conftest.py says, a reader has not said
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         paths = {"PATH": f"{tools}:{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"}
         self.environment = kept | paths | {"PYTHONPATH": str(self.root), "HOME": str(folder / "home")}
 

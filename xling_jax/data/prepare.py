@@ -208,7 +208,7 @@ def prepare(
     final = here(kept)
     there = on_bucket(kept) and (kept / META).is_file()
     if not final.exists():
-        _sweep(final.parent)
+        sweep(root)
         # Process numbers are not unique on a shared disk.
         draft = final.parent / f".{final.name}.{socket.gethostname()}-{uuid.uuid4().hex}"
         try:
@@ -242,12 +242,12 @@ def _about(part: Part, tokenizer: Tokenizer, data: str, counts: TokenCounts) -> 
     }
 
 
-def _sweep(root: pathlib.Path) -> None:
+def sweep(root: pathlib.Path) -> None:
     """Removes drafts of processes that died: of this machine, nobody locks them; of any, nobody has written for a day.
 
-    Locks do not reach other machines on every shared disk.
+    Locks do not reach other machines on every shared disk. What was killed a moment ago stays for the next time.
     """
-    for draft in root.glob(".*-*.*"):
+    for draft in here(root).glob(".*-*.*"):
         try:
             touched = max(path.stat().st_mtime for path in [draft, *draft.iterdir()])
         except OSError:  # just moved to its place, or removed by another process

@@ -11,7 +11,7 @@ import numpy as np
 
 from xling_jax.data.batches import in_order
 from xling_jax.data.formats import format_of_part
-from xling_jax.data.prepare import Prepared, Records, keeps_raw, prepare, raw_examples
+from xling_jax.data.prepare import Prepared, Records, keeps_raw, prepare, raw_examples, sweep
 from xling_jax.data.sources import checksum, is_there
 from xling_jax.data.tokenizers import FAMILIES, PieceTokenizer, Tokenizer, load_tokenizer, train_vocabulary
 from xling_jax.data.workers import default_jobs, prepare_all
@@ -150,6 +150,11 @@ class Cells:
             prepare_all(parts, self.tokenizer(), folder, self._data_dir, jobs=default_jobs(), tell=tell, pause=pause)
 
         hosts.first_does("prepared examples", make)
+
+    def sweep(self) -> None:
+        """Removes what killed processes have left of cells: what was too young for that when others were prepared."""
+        if hosts.first():
+            sweep(self._workdir / "prepared")
 
     def prepare(self, part: Part) -> Prepared:
         """Returns a prepared part of a cell."""

@@ -198,6 +198,7 @@ class Run:
         self._run(left, runner, stop_asked, jobs)
         how = {"display": self.display, "ledger": self.ledger, "stop_asked": stop_asked}
         measure_clock(self.plan, self.workdir, self.cells, programs, **how)  # now that nothing else runs
+        self.cells.sweep()
 
     def _left(self) -> list[Node]:
         """Returns the stages that are not done, as host 0 finds them."""

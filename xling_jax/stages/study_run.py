@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 
+from xling_jax.data.prepare import sweep
 from xling_jax.disk import on_bucket
 from xling_jax.errors import DiskError, HostError, Interrupted, XlingError
 from xling_jax.experiment import digest
@@ -191,6 +192,8 @@ class StudyRun:
             with self._open_ledger(), self._open_claims() as self._claims:
                 self._go()
                 self._time_inference()
+                if hosts.first():
+                    sweep(self.workdir / "prepared")
                 self._conclude(report)
             self._tell_time()
 
