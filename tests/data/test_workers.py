@@ -131,6 +131,7 @@ def _session(stat):
     return -1 if fields[0] == "Z" else int(fields[3])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_killed_at_any_moment(tokenizer, tmp_path):
     """What counts as done is whole; what does not is made again; no process stays behind."""

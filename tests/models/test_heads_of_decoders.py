@@ -144,7 +144,8 @@ def test_logits_of_texts_are_those_of_their_places(params):
     np.testing.assert_allclose(there[:, ::-1], here, atol=1e-6)
 
 
-@pytest.mark.parametrize("pooling", ["last", pytest.param("mean", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_vectors_of_texts(params, pooling):
     """At every layer; the embeddings are number 0."""
     model, lengths = Model(network().config), (7, 2, 5)

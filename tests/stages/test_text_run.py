@@ -194,6 +194,7 @@ def prompted(checkpoint, **more):
     return experiment(fields.pop("targets", {"nli": target("world_nli", max_length=128)}), **fields)
 
 
+@pytest.mark.slow
 def test_a_decoder_is_prompted_without_any_training(decoder, tmp_path):
     """Its answers are the likeliest behind each example's own prompt, computed one by one."""
     done = run(prompted(decoder), tmp_path)
