@@ -1,5 +1,6 @@
 """One, two and eight devices answer alike, and every example once: 21 of them, in batches of eight."""
 
+import dataclasses
 import functools
 
 import jax
@@ -88,3 +89,12 @@ def test_all_languages_share_what_is_compiled(tmp_path, caplog):
             evaluate(Cell("world_pos", "test", language))
     compiled = [record.getMessage() for record in caplog.records if "Compiling jit(read)" in record.getMessage()]
     assert len(compiled) == 1, compiled
+
+
+def test_heads_share_a_program_and_vectors_another(folder):
+    """That of vectors keeps the states of all layers, which heads need not pay for."""
+    asks, _ = examiner(folder, "one", "data")
+    programs = Programs(dataclasses.replace(asks.experiment, targets=TARGETS), model("tiny"), 764, 3)
+    made = {name: programs.output(HEADS, target).program for name, target in TARGETS.items()}
+    heads = {id(program) for name, program in made.items() if name != "world_parallel"}
+    assert len(heads) == 1 and id(made["world_parallel"]) not in heads

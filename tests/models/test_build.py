@@ -181,28 +181,10 @@ def test_an_empty_candidate_is_never_picked():
     np.testing.assert_allclose(found[0, 0], dual(pairs())[0, 0], atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["mean", "first"])
-@pytest.mark.parametrize("layer", [0, 1, 2])
-def test_vectors_of_packed_rows_are_those_of_rows_apart(params, layer, pooling):
-    tokens = batch("world_nli")["input_ids"].at[:, 0].set(0)
-    row = jnp.concatenate([tokens[0], tokens[1, :4], jnp.full((3,), PAD_ID)])[None]
-    packed = {
-        "segments": jnp.array([[1] * 7 + [2] * 4 + [0] * 3]),
-        "positions": jnp.array([[*range(7), *range(4), 0, 0, 0]]),
-        "first": jnp.array([[0, 7, 0]]),
-    }
-
-    def vectors(tokens, packed=None):
-        model, body = Model(network().config), {"body": params["body"]}
-        return model.apply({"params": body}, tokens, layer, pooling, packed=packed, method=Model.vectors)
-
-    found = vectors(row, packed)
-    assert found.shape == (1, 3, 16) and found.dtype == jnp.float32
-    np.testing.assert_allclose(found[0, 0], vectors(tokens[:1])[0], atol=1e-5)
-    np.testing.assert_allclose(found[0, 1], vectors(tokens[1:2, :4])[0], atol=1e-5)
-    assert jnp.isfinite(found[0, 2]).all()
-    alike = (layer, pooling) == (0, "first")  # both begin with the same token, and an embedding sees no other
-    assert (jnp.abs(found[0, 0] - found[0, 1]).max() < 0.01) == alike
+def vectors_of(params, tokens, layer, pooling, **lengths):
+    """Returns sentence vectors of texts, one on each row."""
+    body, asks = {"params": {"body": params["body"]}}, {"v": (layer, pooling, False)}
+    return Model(network().config).apply(body, {"input_ids": tokens} | lengths, asks, method=Model.read)["v"]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "last"])
@@ -210,8 +192,7 @@ def test_vectors_of_all_layers_are_those_of_each(params, pooling):
     tokens = batch("world_nli", 9)["input_ids"]
 
     def vectors(layer):
-        model, how = Model(network().config), {"lengths_B": jnp.array([7, 7, 7]), "method": Model.vectors}
-        return model.apply({"params": {"body": params["body"]}}, tokens, layer, pooling, **how)
+        return vectors_of(params, tokens, layer, pooling, lengths=jnp.array([7, 7, 7]))
 
     found = vectors(None)
     assert found.shape == (3, 3, 16), "the embeddings and two layers"
@@ -229,9 +210,7 @@ def test_vectors_skip_special_tokens():
 
 def test_sentence_vectors_do_not_depend_on_padding(params):
     def vectors(length):
-        how = {"layer": 1, "pooling": "mean", "method": Model.vectors}
-        function = jax.jit(lambda params, tokens: Model(network().config).apply({"params": params}, tokens, **how))
-        return function({"body": params["body"]}, batch("world_nli", length)["input_ids"])
+        return jax.jit(lambda tokens: vectors_of(params, tokens, 1, "mean"))(batch("world_nli", length)["input_ids"])
 
     np.testing.assert_allclose(vectors(12), vectors(7), atol=1e-5)
 

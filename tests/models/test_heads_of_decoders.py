@@ -152,10 +152,11 @@ def test_vectors_of_texts(params, pooling):
 
     def vectors(length, layer):
         inputs = batch("label", length)
-        run = lambda params, tokens, lengths: model.apply(  # noqa: E731
-            {"params": params}, tokens, layer, pooling, lengths_B=lengths, method=Model.vectors
+        texts = {name: inputs[name] for name in ("input_ids", "lengths")}
+        run = lambda params, texts: model.apply(  # noqa: E731
+            {"params": params}, texts, {"v": (layer, pooling, False)}, method=Model.read
         )
-        return jax.jit(run)({"body": params["body"]}, inputs["input_ids"], inputs["lengths"])
+        return jax.jit(run)({"body": params["body"]}, texts)["v"]
 
     for layer in (0, 1, 2):
         found = vectors(7, layer)

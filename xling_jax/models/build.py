@@ -20,7 +20,6 @@ from xling_jax.models.heads import (
     ScoreHead,
     TokenHead,
     pool,
-    pool_packed,
 )
 from xling_jax.models.layers import along, along_row, of_segment
 from xling_jax.models.seq2seq import Seq2SeqConfig
@@ -218,51 +217,17 @@ class Model(nn.Module):
         """Returns all hidden states (layers+1)xBxLxD; number 0 is the embeddings."""
         return self.body(tokens_BxL, segments_BxL, positions_BxL)[1]
 
-    def vectors(
-        self,
-        tokens_BxL: jax.Array,
-        layer: int | None,
-        pooling: str,
-        *,
-        packed: dict | None = None,
-        lengths_B: jax.Array | None = None,
-        special: bool = False,
-    ) -> jax.Array:
-        """Returns sentence vectors BxD: one layer's states, pooled over all tokens but, unless asked, the special ones.
-
-        Without a layer they are those of all hidden states, ExBxD. `packed` has what a packed batch has, segments and
-        positions BxL and first BxS; then they are BxSxD. To a decoder all tokens are ordinary, of rows that are not
-        packed up to their lengths, if these are given.
-        """
-        batch = {"input_ids": tokens_BxL} | (packed or {}) | ({} if lengths_B is None else {"lengths": lengths_B})
-        segments_BxL = _segments(batch)
-        states_ExBxLxD = self.states(tokens_BxL, segments_BxL, batch.get("positions"))
-        return self._pooled(states_ExBxLxD, tokens_BxL, segments_BxL, (layer, pooling, special), packed)
-
-    def _pooled(self, states_ExBxLxD, tokens_BxL, segments_BxL, how: tuple, packed: dict | None = None) -> jax.Array:
-        """Returns what `vectors` does, of hidden states. `how`: layer, pooling, special."""
-        layer, pooling, special = how
-        ordinary_BxL = tokens_BxL != PAD_ID if special else tokens_BxL > EOS_ID
-        if self._causal:
-            ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if segments_BxL is None else segments_BxL > 0
-
-        def pooled(states_BxLxD):
-            if packed is None:
-                return pool(states_BxLxD, ordinary_BxL, pooling)
-            return pool_packed(states_BxLxD, ordinary_BxL, pooling, packed["segments"], packed["first"])
-
-        return jax.vmap(pooled)(states_ExBxLxD) if layer is None else pooled(states_ExBxLxD[layer])
-
     def read(self, texts: dict, asks: Mapping[str, tuple]) -> dict[str, jax.Array]:
         """Returns what is asked of texts, one on each row: their states are computed once for all heads and vectors.
 
         Args:
           texts: input_ids BxL and lengths B.
-          asks: by name (head's name,), or (layer or None for all, pooling, whether special tokens count).
+          asks: by name (head's name,), or (hidden state or None for all, pooling, whether special tokens count).
 
         Returns:
-          By name, of a head: logits BxY or BxLxY, a choice's score B, a dual encoder's vector BxD; else vectors as
-          `vectors` gives them.
+          By name, of a head: logits BxY or BxLxY, a choice's score B, a dual encoder's vector BxD; else sentence
+          vectors BxD, of all hidden states ExBxD, pooled over all tokens but, unless asked, the special ones. To a
+          decoder all tokens are ordinary.
         """
         tokens_BxL, segments_BxL = texts["input_ids"], _segments(texts)
         last_BxLxD, states_ExBxLxD = self.body(tokens_BxL, segments_BxL)
@@ -284,6 +249,16 @@ class Model(nn.Module):
             return head(last_BxLxD, along(index_B, tokens_BxL), along_row(tokens_BxL), True)
 
         return {name: answer(how) for name, how in asks.items()}
+
+    def _pooled(self, states_ExBxLxD, tokens_BxL, segments_BxL, how: tuple) -> jax.Array:
+        """Returns sentence vectors of hidden states; `how` as in `read`."""
+        layer, pooling, special = how
+        ordinary_BxL = tokens_BxL != PAD_ID if special else tokens_BxL > EOS_ID
+        if self._causal:
+            ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if segments_BxL is None else segments_BxL > 0
+        if layer is not None:
+            return pool(states_ExBxLxD[layer], ordinary_BxL, pooling)
+        return jax.vmap(lambda states_BxLxD: pool(states_BxLxD, ordinary_BxL, pooling))(states_ExBxLxD)
 
     def initialise(self):
         """Runs everything once, so that every parameter exists."""

@@ -172,19 +172,3 @@ def pool(states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str) -> jax.Arra
         return jnp.take_along_axis(states_BxLxD, last_B[:, None, None], axis=1)[:, 0]
     weights_BxLx1 = mask_BxL[..., None].astype(jnp.float32)
     return (states_BxLxD * weights_BxLx1).sum(axis=1) / jnp.maximum(weights_BxLx1.sum(axis=1), 1.0)
-
-
-def pool_packed(
-    states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str, segments_BxL: jax.Array, first_BxS: jax.Array
-) -> jax.Array:
-    """Returns what `pool` does for every segment of packed rows, BxSxD; slots without a segment mean nothing."""
-    states_BxLxD = states_BxLxD.astype(jnp.float32)
-    if pooling == "first":
-        return jnp.take_along_axis(states_BxLxD, first_BxS[..., None], axis=1)
-    numbers_1x1xS = jnp.arange(1, first_BxS.shape[1] + 1)[None, None]
-    mine_BxLxS = (mask_BxL[..., None] & (segments_BxL[..., None] == numbers_1x1xS)).astype(jnp.float32)
-    if pooling == "last":
-        last_BxS = (mine_BxLxS * along_row(mask_BxL)[..., None]).max(axis=1).astype(jnp.int32)
-        return jnp.take_along_axis(states_BxLxD, last_BxS[..., None], axis=1)
-    sums_BxSxD = jnp.einsum("bls,bld->bsd", mine_BxLxS, states_BxLxD)
-    return sums_BxSxD / jnp.maximum(mine_BxLxS.sum(axis=1), 1.0)[..., None]

@@ -63,7 +63,7 @@ class TextToText(nn.Module):
         lengths_B: jax.Array | None = None,
         special: bool = False,
     ) -> jax.Array:
-        """Returns sentence vectors BxD: one of the encoder's states, pooled as `build.Model.vectors` does; all, ExBxD.
+        """Returns sentence vectors BxD: one of the encoder's states, pooled as `build.Model.read` does; all, ExBxD.
 
         The end of text is its only special token. Padding is told by its id, or by the lengths of the rows.
         """

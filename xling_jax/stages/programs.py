@@ -140,7 +140,8 @@ class Programs:
             return Output(self._in_words(heads, asked), self.place)
         ask = Ask.of(target)
         assert ask.head is None or ask.head in heads, f"no head '{ask}': from_config lets no such target pass"
-        asks = self._asks if ask in self._asks else (ask,)
+        alike = tuple(other for other in self._asks if (other.head is None) == (ask.head is None))
+        asks = alike if ask in alike else (ask,)
         return Output(self._read(asks), self.place, str(ask))
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:

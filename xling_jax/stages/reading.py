@@ -2,8 +2,9 @@
 
 A text's states cost a thousand times what all heads cost together, and compiling is what evaluation waits for. So a
 program reads rows of texts and gives the answers of every head, and it is compiled once for each length of rows; of a
-batch only what its target asks for is fetched. What else an evaluator needs stands in the host's batch and never leaves
-the host.
+batch only what its target asks for is fetched. Vectors of hidden states have a program of their own: it keeps those of
+all layers until they are pooled, and heads need not pay for that memory. What else an evaluator needs stands in the
+host's batch and never leaves the host.
 """
 
 import dataclasses
