@@ -38,11 +38,17 @@ def same(found: Nearest, wanted: Nearest) -> None:
     np.testing.assert_allclose(found.scores, wanted.scores, atol=3e-7)  # float32 sums of 24 products
 
 
+def several_chunks(monkeypatch) -> None:
+    """Of 600 texts there are three then, and of 300 candidates on one device three groups, each a block of 128 rows."""
+    monkeypatch.setattr(module, "SIZES", ((2000, 256, 128),))
+    monkeypatch.setattr(module, "BLOCKS", 1)
+
+
 # Of 128 rows there are 4 groups: more than k of them, as many, fewer; and all rows of a block or fewer are asked for.
 @pytest.mark.parametrize("k", [1, 3, 4, 7, 200])
 @pytest.mark.parametrize("devices", MESHES)
 def test_both_directions_against_a_slow_reading(k, devices, monkeypatch):
-    monkeypatch.setattr(module, "MOST", 256)  # so that there are several chunks
+    several_chunks(monkeypatch)
     queries, candidates = draw(0, 600, 24), draw(1, 300, 24)
     found, back = search_both(queries, build_index(candidates, mesh=mesh(devices)), k)
     same(found, slow(queries, candidates, k))
@@ -52,7 +58,7 @@ def test_both_directions_against_a_slow_reading(k, devices, monkeypatch):
 @pytest.mark.parametrize("k", [1, 3, 6])
 def test_equal_scores_stand_in_the_order_of_their_numbers(k, monkeypatch):
     """Of axes and their opposites all cosines are exactly 1, 0 or -1."""
-    monkeypatch.setattr(module, "MOST", 256)
+    several_chunks(monkeypatch)
     rng = np.random.default_rng(2)
     queries, candidates = (np.eye(4)[rng.integers(0, 4, n)] * rng.choice([-1, 2], (n, 1)) for n in (500, 700))
     candidates[:9] = 0  # no direction: a cosine of 0 with everything

@@ -1,9 +1,11 @@
 """The exact nearest neighbours by cosine, on a mesh: nothing is approximated, and no N x M matrix is ever held.
 
-Candidates are split over the devices of the mesh, in blocks; queries come a chunk at a time. Of each product of a chunk
-and a block the best k are kept: the k groups of columns with the greatest maxima hold them, and only those are looked
-into (`lax.top_k` of whole rows takes about as long as a product of vectors of width 256). `search_both` takes the k
-nearest of rows and of columns from the same products, so that both directions cost half of two searches.
+Candidates are split over the devices of the mesh, in groups of blocks; queries come a chunk at a time and meet one
+group after the other. Chunks and blocks have few sizes, so that languages with more texts and with fewer share what is
+compiled. Of each product of a chunk and a block the best k are kept: the k groups of columns with the greatest maxima
+hold them, and only those are looked into (`lax.top_k` of whole rows takes about as long as a product of vectors of
+width 256). `search_both` takes the k nearest of rows and of columns from the same products, so that both directions
+cost half of two searches.
 
 Products are of float32 at the highest precision. Their shapes do not depend on the number of devices, and among equals
 the first wins: so neighbours and scores are the same on any mesh.
@@ -25,8 +27,10 @@ from xling_jax.partitioning.mesh import build_mesh
 from xling_jax.tables.meshes import MESHES
 
 GROUP = 32  # scores whose maximum is looked at before themselves
-LEAST, MOST = 128, 4096  # rows of a chunk or a block: powers of two
-BLOCKS = 16  # about as many are made of few candidates, so that many devices have some
+MOST = 4096  # rows of a chunk or a block at most
+BLOCKS = 8  # of a group, or as many more as devices have one each
+# Up to so many texts on either side: rows of a chunk, and of a block.
+SIZES = ((1024, 1024, 128), (8192, 1024, 1024))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Nearest:
 class Index:
     """Candidates on a mesh: unit vectors, in blocks of one size; behind the last of `count` the rows are zeros."""
 
-    rows: jax.Array  # blocks x rows x D
+    groups: tuple[jax.Array, ...]  # each blocks x rows x D
     count: int
     mesh: Mesh
 
@@ -75,16 +79,16 @@ def build_index(*parts_MxD: np.ndarray, mesh: Mesh | None = None) -> Index:
     mesh = mesh or build_mesh(MESHES["one"])
     count, width = sum(map(len, parts_MxD)), parts_MxD[0].shape[1]
     assert count, "an index of nothing"
-    size = _size(-(-count // BLOCKS))
-    blocks = -(-count // size)
-    blocks += -blocks % batch_multiple(mesh)
-    rows = np.zeros((blocks, size, width), np.float32)
+    _, size = _sizes(count)
+    blocks = BLOCKS + -BLOCKS % batch_multiple(mesh)
+    groups = -(-count // (blocks * size))
+    rows = np.zeros((groups, blocks, size, width), np.float32)
     flat_MxD, at = rows.reshape(-1, width), 0
     for part_MxD in parts_MxD:
         for unit in _units(part_MxD, MOST):
             flat_MxD[at : at + len(unit)] = unit
             at += len(unit)
-    return Index(put(rows, NamedSharding(mesh, BATCH_SPEC)), count, mesh)
+    return Index(tuple(put(group, NamedSharding(mesh, BATCH_SPEC)) for group in rows), count, mesh)
 
 
 def search(queries_NxD: np.ndarray, index: Index, k: int) -> Nearest:
@@ -98,27 +102,29 @@ def search_both(queries_NxD: np.ndarray, index: Index, k: int) -> tuple[Nearest,
 
 
 def _search(queries_NxD: np.ndarray, index: Index, k: int, both: bool) -> tuple[Nearest, Nearest]:
-    blocks, size, _ = index.rows.shape
-    total, chunk = len(queries_NxD), _size(len(queries_NxD))
+    blocks, size, _ = index.groups[0].shape
+    total, (chunk, _) = len(queries_NxD), _sizes(max(len(queries_NxD), index.count))
     mine, theirs = index.most(k), min(k, total) if both else 0
-    program = _program(index.mesh, mine, theirs)
-    best = put(_nothing((blocks, size, theirs)), NamedSharding(index.mesh, BATCH_SPEC))
-    whole, parts, sent = everywhere(index.mesh), [], None
+    program, whole = _program(index.mesh, mine, theirs), everywhere(index.mesh)
+    best = [put(_nothing((blocks, size, theirs)), NamedSharding(index.mesh, BATCH_SPEC)) for _ in index.groups]
+    parts, sent = [], None
     for number, unit in enumerate(_units(queries_NxD, chunk)):
-        queries, bounds = put(_filled(unit, chunk), whole), (number * chunk, total, index.count)
-        found, best = program(queries, index.rows, best, tuple(map(np.int32, bounds)))
+        queries, found = put(_filled(unit, chunk), whole), put(_nothing((chunk, mine)), whole)
+        for group, rows in enumerate(index.groups):
+            bounds = (number * chunk, total, group * blocks * size, index.count)
+            found, best[group] = program(queries, found, rows, best[group], tuple(map(np.int32, bounds)))
         if sent is not None:  # fetched while the next chunk is computed, and no more than two are under way
             parts.append(jax.device_get(sent))
         sent = found
     parts.append(jax.device_get(sent))
-    rows = Nearest(*(np.concatenate(arrays)[:total] for arrays in zip(*parts, strict=True)))
-    columns = [array.reshape(blocks * size, theirs)[: index.count] for array in fetch(best, index.mesh)]
-    return rows, Nearest(*columns)
+    nearest = Nearest(*(np.concatenate(arrays)[:total] for arrays in zip(*parts, strict=True)))
+    columns, rows = zip(*(fetch(group, index.mesh) for group in best), strict=True), len(best) * blocks * size
+    return nearest, Nearest(*(np.concatenate(arrays).reshape(rows, theirs)[: index.count] for arrays in columns))
 
 
-def _size(count: int) -> int:
-    """Returns the power of two of rows for so many, within bounds."""
-    return min(max(LEAST, 1 << (count - 1).bit_length()), MOST)
+def _sizes(count: int) -> tuple[int, int]:
+    """Returns the rows of a chunk and of a block for so many texts."""
+    return next(((chunk, block) for most, chunk, block in SIZES if count <= most), (MOST, MOST))
 
 
 def _filled(rows_NxD: np.ndarray, size: int) -> np.ndarray:
@@ -144,14 +150,15 @@ Best = tuple[jax.Array, jax.Array]  # scores and numbers, ordered by score, and 
 
 @functools.cache
 def _program(mesh: Mesh, mine: int, theirs: int) -> Callable:
-    """Returns a compiled search of a chunk of queries: the `mine` nearest of each of them among all candidates.
+    """Returns a compiled search of a chunk of queries in a group: the `mine` nearest of each, also of those so far.
 
     With `theirs`, each candidate's so many nearest in the chunks so far are brought up to date, too. `bounds` are the
-    number of the chunk's first query, how many queries there are in all, and how many candidates.
+    number of the chunk's first query, how many queries there are in all, the group's first candidate, and how many
+    candidates there are in all.
     """
 
     def of_device(queries_NxD, rows, best, firsts, bounds):
-        begin, total, count = bounds
+        begin, total, _, count = bounds
 
         def of_block(found: Best, block):
             rows_MxD, best_MxK, first = block
@@ -164,16 +171,16 @@ def _program(mesh: Mesh, mine: int, theirs: int) -> Callable:
         none = jax.tree.map(jnp.asarray, _nothing((len(queries_NxD), mine)))
         return lax.scan(of_block, none, (rows, best, firsts))
 
-    def run(queries_NxD, rows, best, bounds):
-        firsts = jnp.arange(rows.shape[0], dtype=jnp.int32) * rows.shape[1]
+    def run(queries_NxD, so_far: Best, rows, best, bounds):
+        firsts = bounds[2] + jnp.arange(rows.shape[0], dtype=jnp.int32) * rows.shape[1]
         inside = (PartitionSpec(), BATCH_SPEC, BATCH_SPEC, BATCH_SPEC, PartitionSpec())
         outside = (PartitionSpec(None, *BATCH_SPEC), BATCH_SPEC)  # what each device found of the queries, side by side
         sharded = jax.shard_map(of_device, mesh=mesh, in_specs=inside, out_specs=outside, check_vma=False)
         (scores_NxK, numbers_NxK), best = sharded(queries_NxD, rows, best, firsts, bounds)
-        return _top(scores_NxK, numbers_NxK, mine), best
+        return _merged(so_far, _top(scores_NxK, numbers_NxK, mine)), best
 
     placed = everywhere(mesh), NamedSharding(mesh, BATCH_SPEC)
-    return jax.jit(run, donate_argnums=2, out_shardings=placed)
+    return jax.jit(run, donate_argnums=3, out_shardings=placed)
 
 
 def _top(scores_NxM: jax.Array, numbers_NxM: jax.Array, k: int) -> Best:
