@@ -88,7 +88,6 @@ DAMAGE = {
     "bad tree": lambda step: (step / "params" / "_METADATA").write_text("{"),
     "nothing": lambda step: [shutil.rmtree(path) for path in step.iterdir() if path.is_dir()],
 }
-QUICK = ("truncated", "no fingerprint")
 
 
 def steps(folder: pathlib.Path) -> list[int]:
@@ -110,7 +109,8 @@ def assert_as_ever(workdir: pathlib.Path, whole: pathlib.Path) -> None:
     assert left_over(workdir) == []
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=() if kind in QUICK else SLOW) for kind in DAMAGE])
+@SLOW
+@pytest.mark.parametrize("kind", DAMAGE)
 def test_of_a_stage_under_way(stopped, whole, kind, capsys):
     """Its newest checkpoint is refused; with the flag it goes back to the one before."""
     folder = stage(stopped, "nli_s0")
@@ -214,6 +214,7 @@ def test_of_an_import_is_an_error_with_the_flag_too(childless):
     assert steps(folder) == [30] and (folder / "DONE").exists(), "another experiment's folder is left alone"
 
 
+@SLOW
 def test_again_and_again_is_an_error(stopped, monkeypatch):
     """A disk that spoils whatever is written to it does not keep a run training for ever."""
     real, newest = Checkpoints._item, steps(stage(stopped, "nli_s0"))[-1]

@@ -22,8 +22,8 @@ from xling_jax.train.step import init_state, train_step
 
 BATCH, LENGTH, TARGET, VOCAB = 8, 10, 6, 48
 ONE, MOST = ("data", "one"), ("fsdp_tensor", "data2_fsdp2_tensor2")
-PLACES = [MOST, pytest.param(("fsdp", "fsdp"), marks=pytest.mark.slow)]
-ROWS = ["tiny_mt5", pytest.param("tiny_umt5", marks=pytest.mark.slow)]
+PLACES = [MOST, ("fsdp", "fsdp")]
+ROWS = ["tiny_mt5", "tiny_umt5"]
 
 
 def config(row: str):
@@ -73,6 +73,7 @@ def step_on(row: str, strategy: str, mesh_name: str):
 one_step = functools.cache(functools.partial(step_on, strategy=ONE[0], mesh_name=ONE[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("row", ROWS)
 def test_a_step_on_eight_devices_equals_one(row, place):

@@ -148,6 +148,7 @@ def test_asked_to_stop_it_writes_nothing(run, tmp_path):
     assert not clock_path(tmp_path, "timed").exists()
 
 
+@pytest.mark.slow
 def test_what_a_batch_takes_is_what_is_written(run, tmp_path, monkeypatch):
     """A program that takes 20 ms longer than it does: latency and throughput say so."""
     for name in ("stages", "prepared"):
@@ -167,6 +168,7 @@ def test_what_a_batch_takes_is_what_is_written(run, tmp_path, monkeypatch):
         assert rates(eight)["examples_per_second_range"][1] <= 20 / 0.06, "three batches"
 
 
+@pytest.mark.slow
 def test_a_target_without_a_head(tmp_path):
     """Sentence vectors: two texts an example."""
     made = Run(experiment(CLOCK | {"target": "parallel", "batches": (8,)}), tmp_path, None)

@@ -22,6 +22,7 @@ def divided(tmp_path_factory):
 
 
 @pytest.mark.timeout(LIMIT)
+@pytest.mark.slow
 def test_two_workers_divide_a_study(divided):
     """The quick version: nothing happens to them, and the folder has all results once."""
     workdir, outputs = divided
@@ -48,6 +49,7 @@ FIRST = "document.querySelector('details.experiment table')"
 
 @pytest.mark.timeout(LIMIT)
 @pytest.mark.skipif(chromium.find() is None, reason=chromium.INSTALL)
+@pytest.mark.slow
 def test_its_page_in_a_browser(divided, tmp_path):
     """What is seen is what results.jsonl says; it sorts, changes its theme and prints."""
     report = divided[0] / "report"
