@@ -36,17 +36,23 @@ def test_weights_of_a_layer_are_those_of_the_model(name):
 def test_an_encoder_by_hand():
     """`tiny`: 2 layers, width 16, inner width 32; 4 * 16^2 + 2 * 16 * 32 = 2,048 numbers a layer."""
     each = costs(MODELS["tiny"], 100, Optim(), "mlm")
-    assert each.tokens == 6 * 2 * 2048
-    assert each.pairs == 2 * 3 * 4 * 16
-    assert each.places == 6 * (16 * 16 + 16 * 100)
-    work = Work(tokens=10, pairs=5**2 + 5**2, places=2)  # two texts of five tokens
-    assert work.cost(each) == 10 * 24576 + 50 * 384 + 2 * 11136
-    assert costs(MODELS["tiny"], 100, Optim(), "tagging").places == 0
+    assert each.tokens == 6 * (2048 + 2 * 16 * 16), "a layer, and of the last one keys and values"
+    assert each.pairs == each.crossing == 3 * 4 * 16
+    assert each.places == 6 * (16 * 16 + 16 * 100) + 6 * (2 * 16 * 16 + 2 * 16 * 32)
+    work = Work(tokens=10, pairs=5**2 + 5**2, crossing=10, places=2)  # two texts of five tokens
+    assert work.cost(each) == 10 * 15360 + (50 + 10) * 192 + 2 * 20352
+    whole = costs(MODELS["tiny"], 100, Optim(), "tagging")
+    assert (whole.tokens, whole.pairs, whole.places) == (6 * 2 * 2048, 2 * 3 * 4 * 16, 0)
+    summary = costs(MODELS["tiny"], 100, Optim(), "pair_classification")
+    assert summary == dataclasses.replace(each, places=6 * (2 * 16 * 16 + 2 * 16 * 32))
+    still = costs(MODELS["tiny"], 100, Optim(freeze_layers=2), "pair_classification")
+    assert (still.tokens, still.crossing) == (summary.tokens / 3, summary.crossing / 3), "forward alone"
+    assert forward(MODELS["tiny"], 100, "pair_classification") == still
 
 
 def test_six_flops_a_parameter():
     """XLM-R Large's layers have 302 million numbers; attention adds a fiftieth at 128 tokens, a twelfth at 512."""
-    each = costs(MODELS["xlmr_large"], 250_002, Optim(), "pair_classification")
+    each = costs(MODELS["xlmr_large"], 250_002, Optim(), "tagging")
     assert each.tokens == 6 * 301_989_888
     share = {length: length * each.pairs / each.tokens for length in (128, 512)}
     assert share == {128: pytest.approx(128 / (6 * 1024)), 512: pytest.approx(512 / (6 * 1024))}
@@ -109,6 +115,8 @@ def products(jaxpr, times=1):
     [
         ("xlmr_base", "tagging", {}),
         ("xlmr_base", "mlm", {}),
+        ("xlmr_base", "pair_classification", {}),
+        ("xlmr_base", "pair_classification", {"freeze_layers": 12}),
         ("xlmr_base", "tagging", {"freeze_layers": 5}),
         ("qwen3_8b", "lm", {}),
         ("mt5_base", "text_to_text", {}),
@@ -121,7 +129,7 @@ def test_the_program_computes_what_the_formula_says(name, kind, options):
     """
     row, rows, length, said = MODELS[name], 4, 96, 16
     config = dataclasses.replace(build_config(row, row.vocab), frozen=options.get("freeze_layers", 0))
-    heads = (HeadSpec("x", kind, 5 if kind == "tagging" else 0),)
+    heads = (HeadSpec("x", kind, 0 if kind in ("mlm", "lm") else 5),)
     model = build_model(config, heads)
     leaves = nn.meta.unbox(jax.eval_shape(lambda: init_params(model, jax.random.key(0))))
     numbers = jax.ShapeDtypeStruct((rows, length), jax.numpy.int32)
@@ -131,6 +139,7 @@ def test_the_program_computes_what_the_formula_says(name, kind, options):
         "input_ids": numbers,
         "lengths": index,
         "index": index,
+        "label": index,
         "labels": numbers if kind == "tagging" else answers,
     }
 

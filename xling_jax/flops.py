@@ -4,15 +4,18 @@ A product of n tokens with a matrix of P numbers is 2 n P FLOPs forward, as many
 many for that of the matrix (Kaplan et al. 2020, arXiv 2001.08361: 6 n P). What is frozen has the first alone; a matrix
 with adapters beside it the first two. Attention of a text of l tokens is two products of l x l x A in each layer, A the
 width of all heads: 4 l^2 A forward, twice that backward (Chowdhery et al. 2022, arXiv 2204.02311, appendix B); half of
-it where tokens see only those before them. Embeddings are looked up. The output matrix counts for the places it is used
-at. Not counted: norms, activations, the optimiser, adapters, heads without a vocabulary - and what remat computes
-again, as it is a way of computing the same step.
+it where tokens see only those before them. Of an encoder's last layer only keys and values are needed of all tokens,
+where a head asks for the states of a few: masked ones, the first of a text. Embeddings are looked up. The output matrix
+counts for the places it is used at. Not counted: norms, activations, the optimiser, adapters, heads without a
+vocabulary - and what remat computes again, as it is a way of computing the same step.
 """
 
 import dataclasses
 
 from xling_jax.optim import Optim
 from xling_jax.tables.models import Model
+
+FEW = ("mlm", "pair_classification", "multiple_choice", "dual_encoder")  # heads that ask for the states of few tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Work:
 
     `tokens` and `pairs`, the squares of the texts' lengths, are those that an encoder or a decoder reads; `targets`,
     `target_pairs` and `crossing`, source tokens by target tokens, those of an encoder-decoder's targets. `places` are
-    where the vocabulary is asked.
+    where the vocabulary is asked, and all that an encoder's head gets the states of, if those are not all (`FEW`);
+    then `crossing` is the tokens of a text by its places.
     """
 
     tokens: float = 0
@@ -75,7 +79,7 @@ def costs(row: Model, vocab: int, optim: Optim, kind: str) -> Work:
     below, above = frozen, row.layers - frozen
     causal, output = _causal(row), _output(row, vocab, kind)
     decoders = row.decoder_layers
-    return Work(
+    found = Work(
         tokens=2 * layer * (below + moved * above) + 2 * over_memory * moved * decoders,
         pairs=4 * inner * causal * (below + 3 * above),
         targets=2 * decoder_layer * moved * decoders,
@@ -83,6 +87,7 @@ def costs(row: Model, vocab: int, optim: Optim, kind: str) -> Work:
         crossing=4 * inner * 3 * decoders,
         places=2 * output * (moved if kind in ("lm", "text_to_text") else 3),
     )
+    return found + _few(row, kind, *((moved, 3) if above else (1, 1)))
 
 
 def forward(row: Model, vocab: int, kind: str) -> Work:
@@ -92,7 +97,7 @@ def forward(row: Model, vocab: int, kind: str) -> Work:
     """
     layer, decoder_layer, over_memory = layer_weights(row)
     inner, decoders = _inner(row), row.decoder_layers
-    return Work(
+    found = Work(
         tokens=2 * (layer * row.layers + over_memory * decoders),
         pairs=4 * inner * _causal(row) * row.layers,
         targets=2 * decoder_layer * decoders,
@@ -100,6 +105,19 @@ def forward(row: Model, vocab: int, kind: str) -> Work:
         crossing=4 * inner * decoders,
         places=2 * _output(row, vocab, kind),
     )
+    return found + _few(row, kind, 1, 1)
+
+
+def _few(row: Model, kind: str, moved: int, attended: int) -> Work:
+    """Returns what each token, pair, place and crossing costs beside: the last layer's part that few tokens have.
+
+    `moved` are the products of one of its matrices, `attended` those of its attention, as many times as forward.
+    """
+    if row.family != "encoder" or kind not in FEW:
+        return Work()
+    inner = _inner(row)
+    matrices, attention = 2 * moved * (2 * row.width * inner + 2 * row.width * row.mlp), 4 * inner * attended
+    return Work(tokens=-matrices, pairs=-attention, crossing=attention, places=matrices)
 
 
 def _causal(row: Model) -> float:

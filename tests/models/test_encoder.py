@@ -261,3 +261,46 @@ def test_every_parameter_is_named(norm):
         in_layers = "'layers'" in name
         assert (box.names[0] == axes.LAYERS) == in_layers, f"{name}: {box.names}"
         assert (box.value.shape[0] == CONFIG.layers) == in_layers, f"{name}: {box.value.shape}"
+
+
+PLACES = jnp.array([[0, 5, 5], [3, 0, 8]])  # as they come, and twice
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("layers", [1, 2, 6])  # unrolled, and scanned
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_the_last_layer_computes_the_places_that_are_asked_for(norm, layers, frozen):
+    """Their states and gradients are those of a layer that computes all; packed rows, with padding behind them."""
+    config = dataclasses.replace(CONFIG, norm=norm, layers=layers, frozen=frozen)
+    shapes, rng = jax.eval_shape(lambda: init(config)), np.random.default_rng(1)
+    params = jax.tree.map(lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), leaf.dtype), shapes)
+    given = tokens(2, 9), jnp.array([[1] * 5 + [2] * 3 + [0], [1] * 9])
+
+    def few(params):
+        found, states = Encoder(config).apply({"params": params}, *given, places_BxS=PLACES)
+        assert states is None
+        return found
+
+    def whole(params):
+        return jnp.take_along_axis(Encoder(config).apply({"params": params}, *given)[0], PLACES[..., None], axis=1)
+
+    found, expected = (
+        jax.jit(lambda params, f=f: (f(params), jax.grad(lambda p: jnp.square(f(p)).sum())(params)))(params)
+        for f in (few, whole)
+    )
+    np.testing.assert_allclose(found[0], expected[0], atol=ROUNDING)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), found[1], expected[1])
+
+
+def test_it_computes_no_others():
+    """Of 12 x 9 tokens 12 go through the last layer: products with its matrices are that much smaller."""
+    config = dataclasses.replace(CONFIG, layers=1)
+    shapes = jax.eval_shape(lambda: init(config))
+
+    def rows(**more):
+        run = lambda params: Encoder(config).apply({"params": params}, tokens(12, 9), **more)[0]  # noqa: E731
+        text = jax.jit(run).lower(shapes).as_text()
+        return text.count("tensor<12x9x32xf32>"), text.count("tensor<12x1x32xf32>")
+
+    (of_all, _), (none, of_few) = rows(), rows(places_BxS=jnp.zeros((12, 1), jnp.int32))
+    assert of_all and of_few and not none

@@ -20,9 +20,14 @@ def test_rows_of_one_text():
     batch = {"input_ids": np.zeros((3, 8), np.int32), "lengths": np.array([8, 2, 5])}
     found = load(batch, "pair_classification", EACH)
     assert (found.steps, found.examples) == (1, 3)
-    assert found.real == Work(tokens=15, pairs=64 + 4 + 25)
-    assert found.padded == Work(tokens=24, pairs=3 * 64)
-    assert (found.flops, found.padded_flops) == (1500 + 93, 2400 + 192)
+    assert found.real == Work(tokens=15, pairs=64 + 4 + 25, crossing=15, places=3), "a text has one state that is asked"
+    assert found.padded == Work(tokens=24, pairs=3 * 64, crossing=24, places=3)
+    assert (found.flops, found.padded_flops) == (1500 + 93 + 3000, 2400 + 192 + 3000)
+    packed = {"input_ids": np.zeros((1, 8), np.int32), "segments": np.array([[1, 1, 1, 2, 2, 0, 0, 0]])}
+    packed["first"] = np.array([[0, 3, 0]])
+    found = load(packed, "pair_classification", EACH)
+    assert found.real == Work(tokens=5, pairs=9 + 4, crossing=5, places=2)
+    assert found.padded == Work(tokens=8, pairs=64, crossing=8 * 3, places=3)
 
 
 def test_choices():
@@ -30,8 +35,8 @@ def test_choices():
     batch = {"input_ids": np.zeros((2, 3, 4), np.int32), "lengths": np.array([[4, 3, 2], [1, 4, 0]])}
     found = load(batch, "multiple_choice", EACH)
     assert found.examples == 2
-    assert found.real == Work(tokens=14, pairs=16 + 9 + 4 + 1 + 16)
-    assert found.padded == Work(tokens=24, pairs=6 * 16)
+    assert found.real == Work(tokens=14, pairs=16 + 9 + 4 + 1 + 16, crossing=14, places=5)
+    assert found.padded == Work(tokens=24, pairs=6 * 16, crossing=24, places=6)
 
 
 def test_packed_rows():

@@ -21,7 +21,7 @@ from xling_jax.models.heads import (
     TokenHead,
     pool,
 )
-from xling_jax.models.layers import along, along_row, of_segment
+from xling_jax.models.layers import along, along_row, of_segment, take_places
 from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.models.text import TextToText
 from xling_jax.optim import Lora
@@ -155,23 +155,33 @@ class Model(nn.Module):
         packed, segments = "first" in batch, _segments(batch)
         index_BxL = of_segment(index, batch["segments"]) if packed else along(index, tokens)
         positions = batch.get("positions", along_row(tokens))
-        last_BxLxD, _ = self.body(tokens, segments, positions, index_BxL, deterministic=deterministic)
+        given = (tokens, segments, positions, index_BxL)
         if spec.kind in ("mlm", "lm"):
-            masked_BxMxD = jnp.take_along_axis(last_BxLxD, batch["masked"][..., None], axis=1)
+            masked_BxMxD = self._states_at(batch["masked"], *given, deterministic=deterministic)
             return self.head[head](masked_BxMxD, self.body.word.embedding)
         if spec.kind == "pair_classification":
             first_BxS = batch.get("first", jnp.zeros((tokens.shape[0], 1), jnp.int32))
-            summary_BxSxD = self._summary(last_BxLxD, first_BxS, segments)
+            summary_BxSxD = self._summaries(first_BxS, *given, deterministic=deterministic)
             return self.head[head](summary_BxSxD if packed else summary_BxSxD[:, 0], index, deterministic)
+        last_BxLxD, _ = self.body(*given, deterministic=deterministic)
         return self.head[head](last_BxLxD, index_BxL, positions, deterministic)
 
-    def _summary(self, last_BxLxD: jax.Array, first_BxS: jax.Array, segments_BxL: jax.Array | None) -> jax.Array:
-        """Returns BxSxD: the states of the tokens that stand for the segments."""
+    def _states_at(self, places_BxS: jax.Array, *given: Any, deterministic: bool) -> jax.Array:
+        """Returns BxSxD: the last states of the tokens at places. An encoder's last layer computes no others."""
         if self._causal:
-            if segments_BxL is None:
-                segments_BxL = jnp.ones(last_BxLxD.shape[:2], jnp.int32)
-            first_BxS = last_of_segment(first_BxS, segments_BxL)
-        return jnp.take_along_axis(last_BxLxD, first_BxS[..., None], axis=1)
+            return take_places(self.body(*given, deterministic=deterministic)[0], places_BxS)
+        return self.body(*given, deterministic=deterministic, places_BxS=places_BxS)[0]
+
+    def _summaries(self, first_BxS: jax.Array, tokens_BxL: jax.Array, segments_BxL: Any, *given: Any, **how: Any):
+        """Returns BxSxD: the last states of the tokens that stand for the segments."""
+        places_BxS = self._standing(first_BxS, tokens_BxL, segments_BxL)
+        return self._states_at(places_BxS, tokens_BxL, segments_BxL, *given, **how)
+
+    def _standing(self, first_BxS: jax.Array, tokens_BxL: jax.Array, segments_BxL: jax.Array | None) -> jax.Array:
+        """Returns BxS: where the tokens are that stand for the segments."""
+        if not self._causal:
+            return first_BxS
+        return last_of_segment(first_BxS, jnp.ones_like(tokens_BxL) if segments_BxL is None else segments_BxL)
 
     def _each(self, batch: dict, index_B: jax.Array, deterministic: bool):
         """Returns (summaries BCxD, index BC, whether there is a text BxC) of examples of several texts.
@@ -184,8 +194,10 @@ class Model(nn.Module):
         segments_NxL = None if segments_BxCxL is None else segments_BxCxL.reshape(-1, length)
         index_N = (texts * index_B[:, None] + jnp.arange(texts)[None, :]).reshape(-1)
         index_NxL = along(index_N, tokens_NxL)
-        last_NxLxD, _ = self.body(tokens_NxL, segments_NxL, index_BxL=index_NxL, deterministic=deterministic)
-        summary_NxD = self._summary(last_NxLxD, jnp.zeros_like(index_N)[:, None], segments_NxL)[:, 0]
+        first_Nx1 = jnp.zeros_like(index_N)[:, None]
+        summary_NxD = self._summaries(
+            first_Nx1, tokens_NxL, segments_NxL, None, index_NxL, deterministic=deterministic
+        )[:, 0]
         if segments_BxCxL is not None:
             return summary_NxD, index_N, segments_BxCxL[..., 0] > 0
         first_BxC = tokens_BxCxL[..., 0]
@@ -232,7 +244,8 @@ class Model(nn.Module):
         tokens_BxL, segments_BxL = texts["input_ids"], _segments(texts)
         last_BxLxD, states_ExBxLxD = self.body(tokens_BxL, segments_BxL)
         index_B = jnp.arange(len(tokens_BxL))
-        summary_BxD = self._summary(last_BxLxD, jnp.zeros_like(index_B)[:, None], segments_BxL)[:, 0]
+        places_Bx1 = self._standing(jnp.zeros_like(index_B)[:, None], tokens_BxL, segments_BxL)
+        summary_BxD = take_places(last_BxLxD, places_Bx1)[:, 0]
 
         def answer(how):
             if len(how) > 1:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.attention import attend
-from xling_jax.models.layers import Dense, Dropout, RmsNorm, along_row, normal, stack
+from xling_jax.models.layers import Dense, Dropout, RmsNorm, Words, along_row, normal, stack
 from xling_jax.models.rope import rotate, turns
 from xling_jax.optim import Lora
 
@@ -140,7 +140,7 @@ class Decoder(nn.Module):
     def setup(self):
         config = self.config
         rows, table = config.vocab + config.spare, normal(axes.VOCAB, axes.EMBED)
-        self.word = nn.Embed(rows, config.width, dtype=jnp.float32, embedding_init=table)
+        self.word = Words(rows, config.width, dtype=jnp.float32, embedding_init=table)
         self.norm = RmsNorm(config.eps)
 
     @nn.compact

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.attention import attend
-from xling_jax.models.layers import Dense, Dropout, along_row, gelu, layer_norm, normal, stack
+from xling_jax.models.layers import Dense, Dropout, Words, along_row, gelu, layer_norm, normal, stack, take_places
 from xling_jax.optim import Lora
 
 PAD_ID = 1
@@ -52,24 +52,31 @@ class Layer(nn.Module):
     deterministic: bool
 
     @nn.compact
-    def __call__(self, x_BxLxD, segments_BxL, index_BxL, positions_BxL):
-        """Returns (output, output): what the next layer gets, and what is kept as this layer's state."""
-        config = self.config
-        pre = config.norm == "pre"
+    def __call__(self, x_BxLxD, segments_BxL, index_BxL, positions_BxL, places_BxS=None):
+        """Returns (output, output): what the next layer gets, and what is kept as this layer's state.
 
-        def block(x, function, norm):
+        With places that is BxSxD, of the tokens there, which alone ask all others; no next layer gets them.
+        """
+        config = self.config
+        pre, keys_BxL = config.norm == "pre", None
+        taken = lambda x: x if places_BxS is None else take_places(x, places_BxS)  # noqa: E731
+        if places_BxS is not None:
+            keys_BxL, segments_BxL = segments_BxL, taken(segments_BxL)
+            index_BxL, positions_BxL = taken(index_BxL), taken(positions_BxL)
+
+        def block(x, function, norm, before):
             inside = norm(x) if pre else x
             y = function(inside.astype(config.dtype))
             y = Dropout(config.dropout)(y, index_BxL, positions_BxL, self.deterministic)
-            y = y.astype(jnp.float32) + x
+            y = y.astype(jnp.float32) + before(x)
             return y if pre else norm(y)
 
         def attention(x):
             width = config.width // config.heads
             heads = (axes.HEADS, axes.KV)
             project = functools.partial(Dense, config, (config.heads, width), outputs=heads)
-            qkv = [project(name=name)(x) for name in ("query", "key", "value")]
-            y_BxLxHxK = attend(*qkv, segments_BxL)
+            qkv = [project(name=name)(given) for name, given in (("query", taken(x)), ("key", x), ("value", x))]
+            y_BxLxHxK = attend(*qkv, segments_BxL, keys_BxL)
             return Dense(config, (config.width,), heads, (axes.EMBED,), name="attention_out")(y_BxLxHxK)
 
         def mlp(x):
@@ -77,10 +84,10 @@ class Layer(nn.Module):
             h_BxLxF = nn.with_logical_constraint(h_BxLxF, (axes.BATCH, axes.LENGTH, axes.MLP))
             return Dense(config, (config.width,), (axes.MLP,), (axes.EMBED,), name="mlp_out")(h_BxLxF)
 
-        x_BxLxD = block(x_BxLxD, attention, layer_norm("attention_norm", config.eps))
-        x_BxLxD = block(x_BxLxD, mlp, layer_norm("mlp_norm", config.eps))
-        x_BxLxD = nn.with_logical_constraint(x_BxLxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
-        return x_BxLxD, x_BxLxD
+        y_BxLxD = block(x_BxLxD, attention, layer_norm("attention_norm", config.eps), taken)
+        y_BxLxD = block(y_BxLxD, mlp, layer_norm("mlp_norm", config.eps), lambda x: x)
+        y_BxLxD = nn.with_logical_constraint(y_BxLxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
+        return (y_BxLxD if places_BxS is None else x_BxLxD), y_BxLxD
 
 
 class Encoder(nn.Module):
@@ -95,7 +102,8 @@ class Encoder(nn.Module):
         config = self.config
         self.first_position = config.pad + 1  # XLM-R numbers positions from the padding id upwards
         table = functools.partial(nn.Embed, features=config.width, dtype=jnp.float32)
-        self.word = table(config.vocab + config.spare, embedding_init=normal(axes.VOCAB, axes.EMBED))
+        words = functools.partial(Words, features=config.width, dtype=jnp.float32)
+        self.word = words(config.vocab + config.spare, embedding_init=normal(axes.VOCAB, axes.EMBED))
         self.position = table(self.first_position + config.positions, embedding_init=normal(None, axes.EMBED))
         self.token_type = table(1, embedding_init=normal(None, axes.EMBED))
         self.norm = layer_norm("norm", config.eps)
@@ -110,8 +118,19 @@ class Encoder(nn.Module):
         return nn.with_logical_constraint(x_BxLxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
 
     @nn.compact
-    def __call__(self, tokens_BxL, segments_BxL=None, positions_BxL=None, index_BxL=None, deterministic: bool = True):
+    def __call__(
+        self,
+        tokens_BxL,
+        segments_BxL=None,
+        positions_BxL=None,
+        index_BxL=None,
+        *,
+        deterministic: bool = True,
+        places_BxS=None,
+    ):
         """Returns (last state BxLxD, states (layers+1)xBxLxD with the embeddings as number 0).
+
+        With places: (last state BxSxD of the tokens there, None). The last layer does the less for it.
 
         Args:
           tokens_BxL: token ids.
@@ -119,6 +138,7 @@ class Encoder(nn.Module):
           positions_BxL: positions inside the segment, from 0; None: along the row.
           index_BxL: the number in the global batch of the example a token belongs to, for dropout; None: the row's.
           deterministic: no dropout.
+          places_BxS: tokens whose last states are wanted; None: all.
         """
         config = self.config
         if segments_BxL is None:
@@ -130,9 +150,12 @@ class Encoder(nn.Module):
             index_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[0])[:, None], tokens_BxL.shape)
         x_BxLxD = self.embed(tokens_BxL, positions_BxL, index_BxL, deterministic)
         layers = stack(Layer, config, deterministic, inputs=3)
-        last_BxLxD, after = layers(x_BxLxD, segments_BxL, index_BxL, positions_BxL)
+        at_end = () if places_BxS is None else (places_BxS,)
+        last_BxLxD, after = layers(x_BxLxD, segments_BxL, index_BxL, positions_BxL, at_end=at_end)
         if config.norm == "pre":
             # As published code counts them, the last state is the normed one: what heads and sentence vectors get.
             last_BxLxD = self.norm(last_BxLxD)
-            after = jnp.concatenate([after[:-1], last_BxLxD[None]])
+            after = None if after is None else jnp.concatenate([after[:-1], last_BxLxD[None]])
+        if after is None:
+            return last_BxLxD, None
         return last_BxLxD, jnp.concatenate([x_BxLxD[None], after])

@@ -1,5 +1,7 @@
 """What layers of every family are made of: projections, norms, dropout, and the stack of layers itself."""
 
+import functools
+import itertools
 from typing import Any
 
 import flax.linen as nn
@@ -14,6 +16,10 @@ REMAT = {
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keeps products with parameters
     "full": jax.checkpoint_policies.nothing_saveable,
 }
+ROWS = "rows"  # a collection of variables: of an embedding, rows "embedding" UxD and their "ids" U, sorted
+# To write down what lies between their input and output, and to read it again, costs more than to compute it again.
+CheapNorm = nn.remat(nn.LayerNorm, prevent_cse=False)
+CHEAP = functools.partial(jax.checkpoint, prevent_cse=False)
 SCAN_FROM = 5  # up to four layers, unrolled code is faster and compiles in the same time
 
 
@@ -78,9 +84,28 @@ class Dense(nn.Module):
         return jnp.tensordot(inside, b.astype(dtype), 1) * scale.astype(dtype)
 
 
+def take_places(values: jax.Array, places_BxS: jax.Array) -> jax.Array:
+    """Returns BxS... of BxL...: the values at places of their rows."""
+    return jnp.take_along_axis(values, places_BxS.reshape(*places_BxS.shape, *(1,) * (values.ndim - 2)), axis=1)
+
+
+class Words(nn.Embed):
+    """Embeddings of tokens; looked up among a few rows where these are given, beside the parameters, as ROWS.
+
+    So the gradient of a step can be that of the rows of its tokens, of which all must be given.
+    """
+
+    def __call__(self, inputs):
+        """Returns (..., D) of integers."""
+        if not self.has_variable(ROWS, "embedding"):
+            return super().__call__(inputs)
+        rows_UxD: Any = self.get_variable(ROWS, "embedding")
+        return rows_UxD.astype(self.dtype)[jnp.searchsorted(self.get_variable(ROWS, "ids"), inputs)]
+
+
 def layer_norm(name: str, eps: float):
-    """Returns a layer norm in float32; `eps` is added to the variance."""
-    return nn.LayerNorm(eps, dtype=jnp.float32, scale_init=ones(axes.EMBED), bias_init=zeros(axes.EMBED), name=name)
+    """Returns a layer norm in float32; `eps` is added to the variance. For its gradient it keeps its input alone."""
+    return CheapNorm(eps, dtype=jnp.float32, scale_init=ones(axes.EMBED), bias_init=zeros(axes.EMBED), name=name)
 
 
 class RmsNorm(nn.Module):
@@ -99,8 +124,8 @@ class RmsNorm(nn.Module):
 
 
 def gelu(x: jax.Array, config: Any) -> jax.Array:
-    """Returns GELU, exact (erf, as XLM-R) or by tanh (cheaper on a CPU)."""
-    return jax.nn.gelu(x, approximate=config.gelu == "tanh")
+    """Returns GELU, exact (erf, as XLM-R) or by tanh (cheaper on a CPU). For its gradient it keeps its input alone."""
+    return CHEAP(functools.partial(jax.nn.gelu, approximate=config.gelu == "tanh"))(x)
 
 
 def along_row(like_BxL: jax.Array) -> jax.Array:
@@ -155,7 +180,9 @@ def stack(
     """Returns `config.layers` layers as one function, one after another, their parameters stacked on a leading axis.
 
     The tree is the same whether the layers are scanned or, where they are few, unrolled. Through the first
-    `config.frozen` layers no gradient is computed: they run before the others, and what they give is a constant.
+    `config.frozen` layers no gradient is computed: they run before the others, and what they give is a constant. The
+    last layer alone gets what is called `at_end` as further inputs; then what it keeps is returned as carried, for that
+    may have another shape, and kept is None.
 
     Args:
       layer: called as (carried, *inputs, *stacked) -> (carried, kept); what is kept comes back stacked.
@@ -172,30 +199,35 @@ def stack(
 
     def run(first, last, carried, *given):
         """Runs the layers from one number up to another; those below `config.frozen` as constants."""
+        of_inputs = in_axes + (nn.broadcast,) * (len(given) - len(in_axes))
         scan = nn.scan(
             lambda module, *given: module(*given),
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
-            in_axes=in_axes,
+            in_axes=of_inputs,
             length=last - first,
             unroll=last - first if config.layers < SCAN_FROM else 1,
             metadata_params={nn.PARTITION_NAME: axes.LAYERS},
         )
-        if module.is_initializing() or not config.frozen:
+        if module.is_initializing() or (last - first == config.layers and not config.frozen):
             return scan(module, carried, *given)
         constant = jax.lax.stop_gradient if last <= config.frozen else lambda tree: tree
 
         def cut(tree):
             return constant(jax.tree.map(lambda leaf: leaf[first:last], tree))
 
-        given = tuple(cut(part) if axis == 0 else part for axis, part in zip(in_axes, given, strict=True))
+        given = tuple(cut(part) if axis == 0 else part for axis, part in zip(of_inputs, given, strict=True))
         return nn.map_variables(scan, "params", trans_in_fn=cut)(module, *constant((carried, *given)))
 
-    def call(carried, *given):
-        if module.is_initializing() or config.frozen in (0, config.layers):
+    def call(carried, *given, at_end=()):
+        if module.is_initializing():
             return run(0, config.layers, carried, *given)
-        carried, below = run(0, config.frozen, carried, *given)
-        carried, above = run(config.frozen, config.layers, carried, *given)
-        return carried, jax.tree.map(lambda *parts: jnp.concatenate(parts), below, above)
+        kept, bounds = [], sorted({0, config.frozen, config.layers - bool(at_end), config.layers})
+        for first, last in itertools.pairwise(bounds):
+            carried, found = run(first, last, carried, *given, *(at_end if last == config.layers else ()))
+            kept.append(found)
+        if at_end:
+            return jax.tree.map(lambda leaf: leaf[0], kept[-1]), None
+        return carried, jax.tree.map(lambda *parts: jnp.concatenate(parts), *kept)
 
     return call

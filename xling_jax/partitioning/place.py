@@ -12,7 +12,7 @@ from xling_jax.partitioning.rules import rules
 PyTree = Any
 
 
-def _fits(sharding: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
+def fits(sharding: NamedSharding, shape: tuple[int, ...]) -> NamedSharding:
     """Returns the sharding without the axes that do not divide a dimension (a bias of 3 labels, say)."""
     sizes = sharding.mesh.shape
     spec = []
@@ -32,7 +32,7 @@ def shardings_of(boxed: PyTree, mesh: jax.sharding.Mesh, strategy: str) -> PyTre
     leaves without names (counts, steps) are replicated.
     """
     named = nn.logical_to_mesh_sharding(nn.get_partition_spec(boxed), mesh, rules(strategy))
-    return jax.tree.map(lambda leaf, sharding: _fits(sharding, leaf.shape), nn.meta.unbox(boxed), named)
+    return jax.tree.map(lambda leaf, sharding: fits(sharding, leaf.shape), nn.meta.unbox(boxed), named)
 
 
 def creator(

@@ -16,10 +16,12 @@ from flax.traverse_util import flatten_dict
 from xling_jax.experiment import Experiment, Optim, Target
 from xling_jax.models.answers import joined
 from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
+from xling_jax.models.layers import ROWS
 from xling_jax.models.rates import relative_rates
+from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.partitioning.feed import feed, fetched, put, spread
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
-from xling_jax.partitioning.place import creator, shardings_of
+from xling_jax.partitioning.place import creator, fits, shardings_of
 from xling_jax.stages.reading import Ask, asks_of, of_examples, texts
 from xling_jax.stages.transfer import BODY, head_part, merge
 from xling_jax.stages.words import Words, make_output_fn
@@ -195,9 +197,17 @@ class Programs:
         network, leaves = self._model(heads, optim), self.leaves(heads, optim)
         boxed = jax.eval_shape(lambda: take(init_params(network, jax.random.key(0)), leaves))
         trained = shardings_of(boxed, self.mesh, self._strategy)
+        # Where words are looked up and nothing else is done with their embeddings.
+        alone = head.kind not in ("lm", "mlm") and not isinstance(self._config, Seq2SeqConfig)
+        table = (BODY, "word", "embedding") if alone and optim.name == "adamw" else ()
 
-        def apply(params, dropout_key, batch):
-            return network.apply({"params": params}, head.name, batch, False, rngs={"dropout": dropout_key})
+        def divide(gradient):
+            there = jax.tree.map(lambda leaf, sharding: fits(sharding, leaf.shape), gradient, trained)
+            return jax.lax.with_sharding_constraint(gradient, there)
+
+        def apply(params, dropout_key, batch, rows=None):
+            given = {"params": params} | ({ROWS: rows} if rows else {})
+            return network.apply(given, head.name, batch, False, rngs={"dropout": dropout_key})
 
         def step(state, batch, rate, seed):
             return train_step(
@@ -211,7 +221,8 @@ class Programs:
                 accumulate=accumulate,
                 mask_id=self._mask_id,
                 leaves=leaves,
-                divide=lambda gradient: jax.lax.with_sharding_constraint(gradient, trained),
+                divide=divide,
+                table=table,
             )
 
         _, abstract = self.state_maker(heads, optim)

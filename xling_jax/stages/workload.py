@@ -1,11 +1,12 @@
 """What is in a batch, counted on the host: examples, tokens, and what they ask of the model."""
 
+import dataclasses
 import math
 from collections.abc import Mapping
 
 import numpy as np
 
-from xling_jax.flops import Work
+from xling_jax.flops import FEW, Work
 from xling_jax.train.losses import MASKED_SHARE
 from xling_jax.train.meter import Load
 
@@ -34,11 +35,9 @@ def load(batch: Batch, kind: str, each: Work) -> Load:
         said = (batch["labels"] >= 0).sum(axis=-1)
         works = (_in_words(kind, batch["lengths"], said), _in_words(kind, padded, np.full(rows, said_room(batch))))
     else:
-        share = kind == "mlm"
-        works = (
-            _read(real, share * MASKED_SHARE * float(real.sum())),
-            _read(padded, share * float(rows * math.ceil(width * MASKED_SHARE))),
-        )
+        most = math.ceil(width * MASKED_SHARE) if kind == "mlm" else batch.get("first", tokens[..., :1]).shape[-1]
+        few = kind in FEW
+        works = (_read(real, few * _places(real, kind)), _read(padded, few * np.full(rows, most)))
     return Load(1, examples, *works, *(work.cost(each) for work in works))
 
 
@@ -52,9 +51,11 @@ def answering(batch: Batch, kind: str, said_BxC: np.ndarray) -> Work:
         prompt that is read once. BxC of no answers for other heads.
     """
     if kind not in ("lm", "text_to_text"):
-        return _read(text_lengths(batch), 0.0)
+        lengths_N = text_lengths(batch)
+        return _read(lengths_N, (kind in FEW) * _places(lengths_N, kind))
     lengths_B = batch["lengths"].astype(np.int64)
-    prompts, said_BxC = _read(lengths_B, float(said_BxC.sum())), said_BxC.astype(np.int64)
+    said_BxC = said_BxC.astype(np.int64)
+    prompts = dataclasses.replace(_read(lengths_B, said_BxC.sum(axis=-1)), crossing=0)
     crossing, own = float((said_BxC * lengths_B[:, None]).sum()), float((said_BxC**2).sum())
     said = float(said_BxC.sum())
     if kind == "lm":  # in one text: a token sees the prompt, and what is said before it
@@ -67,15 +68,25 @@ def said_room(batch: Batch) -> int:
     return batch["labels"].shape[-1]
 
 
-def _read(lengths_N: np.ndarray, places: float) -> Work:
-    return Work(tokens=float(lengths_N.sum()), pairs=float((lengths_N**2).sum()), places=places)
+def _places(lengths_N: np.ndarray, kind: str) -> np.ndarray:
+    """Returns how many states each text has that its head gets: masked tokens, or one."""
+    return MASKED_SHARE * lengths_N if kind == "mlm" else np.ones(len(lengths_N))
+
+
+def _read(lengths_N: np.ndarray, places_N: np.ndarray) -> Work:
+    return Work(
+        tokens=float(lengths_N.sum()),
+        pairs=float((lengths_N**2).sum()),
+        crossing=float((lengths_N * places_N).sum()),
+        places=float(places_N.sum()),
+    )
 
 
 def _in_words(kind: str, lengths_B: np.ndarray, said_B: np.ndarray) -> Work:
     """Returns the work of prompts with answers: behind them in a decoder, of their own in an encoder-decoder."""
     lengths_B, said_B = lengths_B.astype(np.int64), said_B.astype(np.int64)
     if kind == "lm":
-        return _read(lengths_B + said_B, float(said_B.sum()))
+        return dataclasses.replace(_read(lengths_B + said_B, said_B), crossing=0)
     return Work(
         tokens=float(lengths_B.sum()),
         pairs=float((lengths_B**2).sum()),

@@ -10,6 +10,7 @@ import optax
 
 from xling_jax.train.losses import LOSSES
 from xling_jax.train.partition import Leaves, put, take
+from xling_jax.train.rows import Rows
 
 State = dict[str, Any]  # params, opt, step, bad_step: the first step whose loss was not finite, or -1
 
@@ -45,6 +46,7 @@ def train_step(
     mask_id: int,
     leaves: Leaves | None = None,
     divide: Callable[[Any], Any] = lambda gradient: gradient,
+    table: tuple[str, ...] = (),
 ) -> tuple[State, dict[str, jax.Array]]:
     """Takes one step; metrics describe the parameters before the update.
 
@@ -64,37 +66,54 @@ def train_step(
       mask_id: id of <mask>.
       leaves: which parameters are trained; None for all. Of others there is no gradient.
       divide: gives a gradient, and the sum of those of micro-batches, the shardings of what is trained.
+      table: the path of an embedding that is used for the batch's `input_ids` alone, if the optimiser moves every entry
+        by itself: its gradient is then computed for their rows, where that pays (`rows.py`), and `apply` also gets
+        `rows`, those of the table.
     """
     key = jax.random.fold_in(key, state["step"])
     mask_key, dropout_key = jax.random.split(key)
 
     trained = take(state["params"], leaves)
+    rows = Rows.of(table, trained, batch["input_ids"]) if table else None
+
+    def applied(trained):
+        if rows is None:
+            return functools.partial(apply, put(state["params"], trained, leaves), dropout_key)
+        others, mine = rows.apart(trained)
+        return functools.partial(apply, put(state["params"], others, leaves), dropout_key, rows=mine)
 
     def loss_sum(trained, part):
-        params = put(state["params"], trained, leaves)
-        loss, weight, right = LOSSES[kind](functools.partial(apply, params, dropout_key), part, mask_key, mask_id)
+        loss, weight, right = LOSSES[kind](applied(trained), part, mask_key, mask_id)
         return loss, (weight, right)
 
-    def add_part(total, part):
-        (loss, (weight, right)), gradient = jax.value_and_grad(loss_sum, has_aux=True)(trained, part)
-        return jax.tree.map(jnp.add, total, (divide(gradient), loss, weight, right)), None
+    def gradient_of(part):
+        (loss, (weight, right)), gradient = jax.value_and_grad(loss_sum, has_aux=True)(small, part)
+        return divide(gradient), loss, weight, right
 
-    zero = jnp.zeros((), jnp.float32)
-    total = (divide(jax.tree.map(jnp.zeros_like, trained)), zero, zero, zero)
+    small = rows.small(trained) if rows else trained
     if accumulate == 1:
-        total, _ = add_part(total, batch)
+        total = gradient_of(batch)
     else:
-        total, _ = jax.lax.scan(add_part, total, _split(batch, accumulate))
+        zero = jnp.zeros((), jnp.float32)
+        total = (divide(jax.tree.map(jnp.zeros_like, small)), zero, zero, zero)
+        parts = _split(batch, accumulate)
+        total, _ = jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, gradient_of(part)), None), total, parts)
     gradient, loss, weight, right = total
     scale = 1.0 / jnp.maximum(weight, 1.0)
     gradient = jax.tree.map(lambda x: x * scale, gradient)
     norm = optax.global_norm(gradient)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
-    updates, opt = optimizer.update(gradient, state["opt"], trained)
-    moved = jax.tree.map(lambda p, u: jnp.where(finite, p - rate * u, p), trained, updates)
-    params = put(state["params"], moved, leaves)
-    opt = jax.tree.map(lambda new, old: jnp.where(finite, new, old), opt, state["opt"])
+    def moved(gradient, opt, params):
+        updates, new = optimizer.update(gradient, opt, params)
+        params = jax.tree.map(lambda p, u: jnp.where(finite, p - rate * u, p), params, updates)
+        return params, jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, opt)
+
+    if rows is None:
+        trained, opt = moved(gradient, state["opt"], trained)
+    else:
+        trained, opt = rows.moved(moved, gradient, state["opt"], trained)
+    params = put(state["params"], trained, leaves)
     bad_step = jnp.where(finite | (state["bad_step"] >= 0), state["bad_step"], state["step"])
     state = {"params": params, "opt": opt, "step": state["step"] + 1, "bad_step": bad_step}
     metrics = {"loss": loss * scale, "accuracy": right * scale, "weight": weight, "gradient_norm": norm}
