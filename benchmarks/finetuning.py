@@ -1,0 +1,131 @@
+"""Fine-tuning, masked-LM and zero-shot inference, real tokens a second: this program against transformers' Trainer.
+
+    XLING_DATA=... python benchmarks/finetuning.py FOLDER --make        # texts to ids, once; 5 minutes, 20 MB
+    python benchmarks/finetuning.py FOLDER                              # measures; needs no data, TensorFlow, network
+
+A real token is one of a text, no padding. Jobs are rows of JOBS: real texts, cut to the same length, with the same ids
+for all. Models have random weights and one shape; all of it is trained, by AdamW at --batch examples a step, dropout
+0.1. An arm is a process with all cores. Of each pair of arms both live at once and take turns, so that they see one
+load; what is compared is the ratio of neighbouring turns. Arms:
+
+    packed       this program: several examples in a row, as many in a batch on average
+    bucketed     this program: a batch is padded to one of a few lengths
+    grouped      transformers at its best: batches of like lengths, padded to the longest; fused AdamW; sdpa; no dropout
+                 of attention's weights, which this program does not have either
+    compiled     the same, with torch.compile; for accelerators
+    default      transformers as it comes: random batches, padded to the longest; AdamW; dropout of attention, too
+
+In inference arms answer all texts, shortest first: ours as `xling eval` does it, the peer's in inference_mode, in
+batches of --eval_batch padded to the longest; `default` in the order of the files.
+
+The peer's environment is FOLDER/peer, made with pip the first time, unless --peer names a Python that has torch,
+transformers and accelerate. Writes finetuning.json (or --out), a pair at a time: what is there from other pairs stays.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import venv
+
+from finetuning_arms.inputs import make
+from finetuning_arms.shared import BENCHMARKS, JOBS, PEERS, parser
+from subjects import conditions
+
+PACKAGES = ("torch", "transformers", "accelerate")
+
+
+def peer_of(asked: argparse.Namespace) -> str:
+    """Returns the Python of the peer's environment, which is made the first time."""
+    if asked.peer:
+        return asked.peer
+    python = asked.folder / "peer" / "bin" / "python"
+    if not python.exists():
+        venv.create(asked.folder / "peer", with_pip=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+    return str(python)
+
+
+class Arm:
+    """A process that does a turn when it is told to, and says what it did."""
+
+    def __init__(self, name: str, job: str, given: list[str], peer: str):
+        """Starts it; it has compiled, and knows its peak, when this returns."""
+        python, script = (peer, "trainer_arm.py") if name in PEERS else (sys.executable, "xling_jax_arm.py")
+        command = [python, str(BENCHMARKS / "finetuning_arms" / script), *given, f"--arm={name}", f"--job={job}"]
+        self.name, self.turns = name, []
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.about = self._read()
+
+    def _read(self) -> dict:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"arm '{self.name}' ended; its message is above")
+        return json.loads(line)
+
+    def turn(self) -> dict:
+        """Returns seconds, processor seconds, real tokens, places, FLOPs and memory of a turn."""
+        assert self._process.stdin
+        print("turn", file=self._process.stdin, flush=True)
+        return self._read()
+
+    def close(self) -> None:
+        """Ends it."""
+        self._process.communicate()
+
+    def summary(self) -> dict:
+        """Returns medians and extremes of turns, and the share of the peak that real tokens take."""
+        rates = [turn["tokens"] / turn["seconds"] for turn in self.turns]
+        flops = statistics.median(turn["flops"] / turn["seconds"] for turn in self.turns)
+        return self.about | {
+            "real_tokens_per_second": spread(rates),
+            "real_tokens_per_cpu_second": statistics.median(turn["tokens"] / turn["cpu"] for turn in self.turns),
+            "padding": 1 - sum(turn["tokens"] for turn in self.turns) / sum(turn["places"] for turn in self.turns),
+            "share_of_matmul_peak": flops / self.about["matmul_peak_flops"],
+            "peak_memory_bytes": self.turns[-1]["memory"],
+        }
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Returns the median and the extremes."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def compare(job: str, pair: str, given: list[str], asked: argparse.Namespace, peer: str) -> dict:
+    """Returns the two arms of a pair, and the ratio of their real tokens a second over neighbouring turns."""
+    arms = [Arm(name, job, given, peer) for name in pair.split(":")]
+    for number in range(asked.turns + 1):
+        for arm in arms:
+            done = arm.turn()
+            if number:  # the first one warms up
+                arm.turns.append(done)
+            print(number, job, arm.name, round(done["tokens"] / done["seconds"], 1), file=sys.stderr)
+    for arm in arms:
+        arm.close()
+    ours, theirs = ([turn["tokens"] / turn["seconds"] for turn in arm.turns] for arm in arms)
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    return {"ratio": spread(ratios), "arms": {arm.name: arm.summary() for arm in arms}}
+
+
+def main() -> None:
+    """Makes inputs, or measures what is asked for and writes it down pair by pair."""
+    asked = parser(__doc__).parse_args()
+    if asked.make:
+        make(asked.folder, JOBS)
+        return
+    given, peer = [word for word in sys.argv[1:] if not word.startswith("--out")], peer_of(asked)
+    record = json.loads(asked.out.read_text(encoding="utf-8")) if asked.out.exists() else {}
+    for job in asked.jobs.split(","):
+        for pair in asked.pairs.split(","):
+            found = compare(job, pair, given, asked, peer)
+            said = {name: getattr(asked, name) for name in ("model", "dtype", "batch", "eval_batch", "steps", "turns")}
+            made = {"job": job, "pair": pair} | said | {"conditions": conditions("jax", "flax", "optax")} | found
+            record[f"{asked.model} {asked.dtype} {job} {pair}"] = made
+            asked.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            print(f"{job:8} {pair:18} {found['ratio']['median']:.2f} times the peer's real tokens a second")
+
+
+if __name__ == "__main__":
+    main()
