@@ -7,13 +7,14 @@ checkpoint has one tree whether the layers were scanned or unrolled.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.attention import attend
-from xling_jax.models.layers import Dense, Dropout, along_row, gelu, layer_norm, normal, stack
+from xling_jax.models.layers import Dense, Dropout, along_row, gelu, layer_norm, normal, numbered, stack, whole
 from xling_jax.optim import Lora
 
 PAD_ID = 1
@@ -110,7 +111,16 @@ class Encoder(nn.Module):
         return nn.with_logical_constraint(x_BxLxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
 
     @nn.compact
-    def __call__(self, tokens_BxL, segments_BxL=None, positions_BxL=None, index_BxL=None, deterministic: bool = True):
+    def __call__(
+        self,
+        tokens_BxL,
+        segments_BxL=None,
+        positions_BxL=None,
+        index_BxL=None,
+        deterministic: bool = True,
+        *,
+        keep: Callable = whole,
+    ):
         """Returns (last state BxLxD, states (layers+1)xBxLxD with the embeddings as number 0).
 
         Args:
@@ -119,6 +129,7 @@ class Encoder(nn.Module):
           positions_BxL: positions inside the segment, from 0; None: along the row.
           index_BxL: the number in the global batch of the example a token belongs to, for dropout; None: the row's.
           deterministic: no dropout.
+          keep: makes of a state BxLxD what comes back in its place.
         """
         config = self.config
         if segments_BxL is None:
@@ -129,10 +140,10 @@ class Encoder(nn.Module):
         if index_BxL is None:
             index_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[0])[:, None], tokens_BxL.shape)
         x_BxLxD = self.embed(tokens_BxL, positions_BxL, index_BxL, deterministic)
-        layers = stack(Layer, config, deterministic, inputs=3)
+        layers = stack(Layer, config, deterministic, inputs=3, keep=keep)
         last_BxLxD, after = layers(x_BxLxD, segments_BxL, index_BxL, positions_BxL)
-        if config.norm == "pre":
-            # As published code counts them, the last state is the normed one: what heads and sentence vectors get.
-            last_BxLxD = self.norm(last_BxLxD)
-            after = jnp.concatenate([after[:-1], last_BxLxD[None]])
-        return last_BxLxD, jnp.concatenate([x_BxLxD[None], after])
+        if config.norm == "post":
+            return last_BxLxD, numbered(keep(x_BxLxD), after)
+        # As published code counts them, the last state is the normed one: what heads and sentence vectors get.
+        last_BxLxD = self.norm(last_BxLxD)
+        return last_BxLxD, numbered(keep(x_BxLxD), after, keep(last_BxLxD))
