@@ -16,7 +16,7 @@ from xling_jax.data.prepare import Prepared, Records
 from xling_jax.data.records import Texts
 from xling_jax.tables.kinds import SHORTEST
 
-EXAMPLE = 32  # tokens of an example, about: a batch of so many examples has rows for as many times this
+EXAMPLE = 64  # tokens of an example, about: a batch of so many examples has rows for as many times this
 BESIDE = ("word", "spans")  # arrays of tokens that evaluators read beside the answers
 Rows = dict[str, np.ndarray]
 
