@@ -25,7 +25,7 @@ ROOM = 48
 TRAINED = ("world_nli", "world_choice", "world_qa", "world_pos")
 LENGTHS = {"world_qa": 32}  # so that contexts have several windows
 TARGETS = {name: Target(name, languages="qda", max_length=LENGTHS.get(name, ROOM)) for name in TRAINED} | {
-    f"parallel {pooling}": Target(
+    f"parallel {layer} {pooling}": Target(
         "world_parallel", languages="qda", max_length=24, protocol=Protocol(layer, pooling=pooling, special=special)
     )
     for layer, pooling, special in ((1, "mean", False), (2, "mean", True), (ALL, "last", False), (0, "first", False))
@@ -117,7 +117,7 @@ def test_texts_that_share_rows_are_answered_as_alone(name, key, folder, monkeypa
         assert found.stack(next(iter(found[0][0]))).shape[:2] == (21, prepared.choices)
 
 
-@pytest.mark.parametrize("key", ["world_choice", "world_qa", "parallel mean"])
+@pytest.mark.parametrize("key", ["world_choice", "world_qa", "parallel 1 mean"])
 def test_eight_devices_answer_as_one_does(key, folder):
     """Rows are filled up to a multiple of eight."""
     target = TARGETS[key]
