@@ -62,7 +62,7 @@ def forget():
 
 @pytest.fixture
 def data(tmp_path):
-    """Returns a data folder: a few examples of each task of XTREME, most in several languages, one of over 128 tokens."""
+    """Returns a data folder: a few examples of each task of XTREME, most in several languages; one has 480 tokens."""
     folder = tmp_path / "data"
     for name in ("xnli", "pawsx", "udpos", "panx", "xquad", "mlqa", "tydiqa"):
         shutil.copytree(EXAMPLES / name, folder / name)

@@ -99,7 +99,7 @@ def _conditions(plan: Plan) -> dict[str, Any]:
         "dtype": experiment.dtype,
         "mesh": experiment.mesh,
         "strategy": experiment.strategy,
-        "buckets": experiment.lengths_of(experiment.targets[experiment.clock.target]),
+        "lengths": experiment.lengths_of(experiment.targets[experiment.clock.target]),
         "device_kind": device.device_kind,
         "devices": jax.device_count(),
         "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
