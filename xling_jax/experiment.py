@@ -70,7 +70,7 @@ class Stage:
     tables/kinds.py); a token sees its own example only. The number of rows of a batch is fixed, and such that it has
     `batch_size` examples on average (to within a sixteenth, or one row): so steps, epochs and learning rates mean what
     they mean without packing. The loss of a step is the mean over the examples that are in it. Other kinds, and
-    evaluation, use `buckets`.
+    answers in words, use `buckets`.
     """
 
     data: tuple[str, ...] = ()  # cells: task.split.languages, languages joined by '+', or 'all'
