@@ -90,12 +90,13 @@ def checkpoint(folder):
     """Returns the folder of a tiny encoder, as it is drawn, with a head for each task of XTREME."""
     tokenizer = PieceTokenizer(world.pieces())
     trained = (TASKS[task] for task in XTREME if KINDS[TASKS[task].kind].trained)
-    row, heads = dataclasses.replace(MODELS["tiny"], vocab=tokenizer.size, positions=512), {*map(head_spec, trained)}
-    network = build_model(build_config(row, tokenizer.size), tuple(sorted(heads)))
+    row = dataclasses.replace(MODELS["tiny"], layers=1, vocab=tokenizer.size, positions=512)
+    heads = tuple(sorted({*map(head_spec, trained)}))
+    network = build_model(build_config(row, tokenizer.size), heads)
     make = jax.jit(lambda: nn.meta.unbox(init_params(network, jax.random.key(0))))
     save_alone(folder / CHECKPOINTS, 0, make())
     vocabulary = VocabularyCard("world", tokenizer.size, tokenizer.fingerprint, "")
-    card = Card(row, tuple(sorted(heads)), {}, vocabulary)
+    card = Card(row, heads, {}, vocabulary)
     (folder / NAME).write_text(as_text(card))
     (folder / "DONE").touch()
     return folder, card

@@ -1,5 +1,6 @@
 """Texts that share rows are answered as they are alone: every kind, encoders and decoders, on one device and eight."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xling_jax import experiment
 from xling_jax.data import texts
 from xling_jax.data.prepare import prepare
 from xling_jax.data.tokenizers import PieceTokenizer
@@ -48,10 +50,9 @@ def programs_of(name, mesh):
     """Returns (programs of all targets, parameters of a model of large random numbers)."""
     fields = {"name": "packed", "model": "tiny", "arms": {"none": {}}, "mesh": mesh, "source_language": "qen"}
     fields |= {"pretrain": {"data": ("world_text.train.qen",), "steps": 1, "max_length": ROOM}}
-    experiment = from_config(fields)
-    object.__setattr__(experiment, "targets", targets_of(name))  # all hidden states can be asked by no config
+    asked = dataclasses.replace(from_config(fields), targets=targets_of(name))  # no config can ask for all states
     heads = tuple(sorted(head_spec(TASKS[task]) for task in TRAINED))
-    made = Programs(experiment, model(name), PieceTokenizer(pieces()).size, 3)
+    made = Programs(asked, model(name), PieceTokenizer(pieces()).size, 3)
     make, _ = made.state_maker(heads, Optim())
     rng = np.random.default_rng(0)
     draw = lambda leaf: jax.device_put(  # noqa: E731
@@ -125,6 +126,22 @@ def test_eight_devices_answer_as_one_does(key, folder):
     assert {len(batch["index"]) for _, batch in batches} == {8}
     wanted, batches, _ = answers("tiny", "one", target, folder, size=3)
     assert {len(batch["index"]) for _, batch in batches} == {3}
+    alike(found, wanted, NEAR)
+
+
+@pytest.mark.parametrize("key", ["world_choice", "world_qa"])
+def test_rows_of_two_lengths_answer_as_those_of_one(key, folder, monkeypatch):
+    """Of some examples one text stands in short rows and another one in long ones."""
+    target = TARGETS[key]
+    wanted, batches, _ = answers("tiny", "one", target, folder)
+    assert {batch["input_ids"].shape[1] for _, batch in batches} == {ROOM}
+    monkeypatch.setattr(experiment, "ROW", 24)
+    found, batches, prepared = answers("tiny", "one", target, folder)
+    of_length = {24: set(), ROOM: set()}
+    for numbers, batch in batches:
+        of_length[batch["input_ids"].shape[1]] |= set((numbers // prepared.choices).tolist())
+    assert all(of_length.values())
+    assert key != "world_choice" or of_length[24] & of_length[ROOM]
     alike(found, wanted, NEAR)
 
 
