@@ -19,7 +19,7 @@ from xling_jax.mixing import RULES, Mixing, cell_rates, epoch_steps
 from xling_jax.optim import Optim
 from xling_jax.protocol import Protocol
 from xling_jax.selection import Selection
-from xling_jax.tables.kinds import KINDS
+from xling_jax.tables.kinds import KINDS, ROW
 from xling_jax.tables.models import Model
 from xling_jax.tables.prompts import HEADS, PROMPTS, asked
 from xling_jax.tables.tasks import Cell, cells, parse_cells, task
@@ -70,7 +70,7 @@ class Stage:
     tables/kinds.py); a token sees its own example only. The number of rows of a batch is fixed, and such that it has
     `batch_size` examples on average (to within a sixteenth, or one row): so steps, epochs and learning rates mean what
     they mean without packing. The loss of a step is the mean over the examples that are in it. Other kinds, and
-    evaluation, use `buckets`.
+    answers in words, use `buckets`.
     """
 
     data: tuple[str, ...] = ()  # cells: task.split.languages, languages joined by '+', or 'all'
@@ -294,16 +294,16 @@ class Experiment:
     remat: str = "none"  # none | dots | full: what of a layer is computed again for its gradient (models/layers.py)
 
     def lengths_of(self, target: Target) -> tuple[int, ...]:
-        """Returns the lengths that a target's batches are padded to when it is evaluated.
+        """Returns the lengths of the rows that a target's texts stand in when it is evaluated, two at most.
 
-        They are those of all targets that texts are read for, as far as the target's own inputs reach: what is
-        compiled for one serves them all, and padding is the less.
+        They hold the texts of all targets that texts are read for: what is compiled for one serves them all. In words,
+        they are the target's own, one text a row.
         """
         if target.speaks:
             return target.lengths()
-        others = {length for other in self.targets.values() if not other.speaks for length in other.lengths()}
-        longest = max(target.lengths())
-        return tuple(sorted({length for length in others if length < longest} | {longest}))
+        read = (target, *(other for other in self.targets.values() if not other.speaks))
+        longest = max(other.lengths()[-1] for other in read)
+        return (longest,) if longest <= ROW else (ROW, longest)
 
     def timed(self) -> Part | None:
         """Returns what inference is measured on, None if it is not."""

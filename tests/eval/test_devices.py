@@ -91,10 +91,11 @@ def test_all_languages_share_what_is_compiled(tmp_path, caplog):
     assert len(compiled) == 1, compiled
 
 
-def test_heads_share_a_program_and_vectors_another(folder):
-    """That of vectors keeps the states of all layers, which heads need not pay for."""
+def test_all_that_is_asked_of_texts_shares_a_program(folder):
+    """Heads and vectors; of another target than an experiment's there is another program."""
     asks, _ = examiner(folder, "one", "data")
     programs = Programs(dataclasses.replace(asks.experiment, targets=TARGETS), model("tiny"), 764, 3)
-    made = {name: programs.output(HEADS, target).program for name, target in TARGETS.items()}
-    heads = {id(program) for name, program in made.items() if name != "world_parallel"}
-    assert len(heads) == 1 and id(made["world_parallel"]) not in heads
+    made = {id(programs.output(HEADS, target).program) for target in TARGETS.values()}
+    assert len(made) == 1
+    other = Target("world_parallel", max_length=48, protocol=Protocol(layer=2))
+    assert id(programs.output(HEADS, other).program) not in made

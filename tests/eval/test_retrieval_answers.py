@@ -15,7 +15,7 @@ from xling_jax.experiment import Target
 from xling_jax.partitioning.mesh import build_mesh
 from xling_jax.protocol import ALL, Protocol
 from xling_jax.scoring.metrics import score, value
-from xling_jax.stages.reading import Ask, of_examples
+from xling_jax.stages.reading import Ask, of_texts
 from xling_jax.tables.meshes import Mesh
 
 RAW = [{"id": name} for name in "abc"]
@@ -91,20 +91,25 @@ def test_right_vectors_score_100_and_copies_find_the_first():
 
 
 def test_all_layers_at_once_answer_as_each_of_them():
+    """Ten rows of four texts, both texts of two pairs."""
     vectors = draw(3, 4, 20, 2, 8) + draw(4, 1, 20, 1, 8)
     raw = [{"id": str(at)} for at in range(20)]
-    pairs = {"input_ids": np.zeros((20, 2, 5), np.int32)}
+    index = np.arange(40).reshape(10, 4)
+    batch = {"input_ids": np.zeros((10, 24)), "index": index, "first": 6 * (index % 4), "lengths": np.full((10, 4), 6)}
 
-    def made(how, answer):
+    def outputs(how, answer):
+        made = Outputs(np.arange(20), 20, (2,))
         fetched = Ask.of(how.target).device(jnp.asarray(answer))
-        return of_examples({name: np.asarray(array) for name, array in fetched.items()}, pairs)["vectors"]
+        made.add(np.arange(40), of_texts({name: np.asarray(array) for name, array in fetched.items()}, batch))
+        return made
 
-    everything = made(setting(layer=ALL), vectors.reshape(4, 40, 8))
-    assert everything.shape == (20, 2, 4, 8)
-    found = retrieval.layer_scores(outputs_of(everything), raw, setting(layer=ALL))
+    everything = outputs(setting(layer=ALL), vectors.reshape(4, 10, 4, 8))
+    assert everything.stack("vectors").shape == (20, 2, 4, 8)
+    found = retrieval.layer_scores(everything, raw, setting(layer=ALL))
     for layer in range(4):
-        one = made(setting(layer=layer), vectors[layer].reshape(40, 8))
-        assert found[layer] == retrieval.answers(outputs_of(one), raw, setting(layer=layer))
+        one = outputs(setting(layer=layer), vectors[layer].reshape(10, 4, 8))
+        np.testing.assert_array_equal(one.stack("vectors"), vectors[layer])
+        assert found[layer] == retrieval.answers(one, raw, setting(layer=layer))
     assert len({str(answer) for answer in found.values()}) > 1
 
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from xling_jax.data.texts import BESIDE
 from xling_jax.errors import NumericalError
 from xling_jax.eval import multiple_choice, pair_classification, span_qa, tagging
 from xling_jax.eval.predict import Outputs
@@ -14,7 +15,6 @@ from xling_jax.eval.suite import Evaluator, OpenCell, Setting, kind_module, prot
 from xling_jax.experiment import Target
 from xling_jax.protocol import Protocol
 from xling_jax.results import Result
-from xling_jax.stages.reading import BESIDE
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import NER, NLI, Cell
 

@@ -12,7 +12,7 @@ from xling_jax import axes
 from xling_jax.errors import ConfigError
 from xling_jax.models.build import HeadSpec, Model, build_config, count_params, head_spec, init_params
 from xling_jax.models.encoder import PAD_ID
-from xling_jax.models.heads import pool
+from xling_jax.models.pooling import pool
 from xling_jax.tables.models import MODELS
 from xling_jax.tables.tasks import TASKS
 from xling_jax.train.losses import cross_entropy
@@ -148,11 +148,10 @@ def test_texts_have_the_vectors_they_are_compared_by():
     params = {"params": nn.meta.unbox(init_params(model, jax.random.key(0)))}
     both = pairs()["input_ids"]
 
-    def vectors(tokens, **more):
-        texts = {"input_ids": tokens.reshape(-1, tokens.shape[-1])} | {k: v.reshape(-1) for k, v in more.items()}
-        return model.apply(params, texts, {"pairs": ("pairs",)}, method=Model.read)["pairs"].reshape(
-            *tokens.shape[:2], -1
-        )
+    def vectors(tokens):
+        texts = rows_of(tokens.reshape(-1, tokens.shape[-1]))
+        found = model.apply(params, texts, {"pairs": ("pairs",)}, method=Model.read)["pairs"]
+        return found.reshape(*tokens.shape[:2], -1)
 
     found = vectors(both)
     assert found.shape == (3, 2, 16)
@@ -160,7 +159,7 @@ def test_texts_have_the_vectors_they_are_compared_by():
     compared = model.apply(params, "pairs", {"input_ids": both})
     np.testing.assert_allclose(found[:, 0] @ found[:, 1].T * 100, compared, atol=1e-3)  # of float32 numbers up to 100
     padded = jnp.pad(both[:, 1:], ((0, 0), (0, 0), (0, 5)), constant_values=PAD_ID)
-    alone = vectors(padded, lengths=jnp.full((3, 1), 7))
+    alone = vectors(padded)
     np.testing.assert_allclose(alone, found[:, 1:], atol=1e-5, err_msg="one text of each example, padded")
 
 
@@ -181,10 +180,18 @@ def test_an_empty_candidate_is_never_picked():
     np.testing.assert_allclose(found[0, 0], dual(pairs())[0, 0], atol=1e-5)
 
 
-def vectors_of(params, tokens, layer, pooling, **lengths):
+def rows_of(tokens):
+    """Returns texts as they are read, one on each row."""
+    segments = (tokens != PAD_ID).astype(jnp.int32)
+    positions = jnp.broadcast_to(jnp.arange(tokens.shape[1])[None], tokens.shape)
+    first = jnp.zeros((len(tokens), 1), jnp.int32)
+    return {"input_ids": tokens, "segments": segments, "positions": positions, "first": first}
+
+
+def vectors_of(params, tokens, layer, pooling):
     """Returns sentence vectors of texts, one on each row."""
     body, asks = {"params": {"body": params["body"]}}, {"v": (layer, pooling, False)}
-    return Model(network().config).apply(body, {"input_ids": tokens} | lengths, asks, method=Model.read)["v"]
+    return Model(network().config).apply(body, rows_of(tokens), asks, method=Model.read)["v"][..., 0, :]
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first", "last"])
@@ -192,7 +199,7 @@ def test_vectors_of_all_layers_are_those_of_each(params, pooling):
     tokens = batch("world_nli", 9)["input_ids"]
 
     def vectors(layer):
-        return vectors_of(params, tokens, layer, pooling, lengths=jnp.array([7, 7, 7]))
+        return vectors_of(params, tokens, layer, pooling)
 
     found = vectors(None)
     assert found.shape == (3, 3, 16), "the embeddings and two layers"
@@ -201,11 +208,13 @@ def test_vectors_of_all_layers_are_those_of_each(params, pooling):
 
 
 def test_vectors_skip_special_tokens():
-    states = jnp.arange(8.0).reshape(1, 4, 2)
-    mask = jnp.array([[False, True, True, False]])
-    assert pool(states, mask, "mean").tolist() == [[3.0, 4.0]]
-    assert pool(states, mask, "first").tolist() == [[0.0, 1.0]]
-    assert pool(states, jnp.zeros_like(mask), "mean").tolist() == [[0.0, 0.0]], "nothing to take the mean of"
+    """Two segments of three tokens, of which two and one count; and one that is not there."""
+    states = jnp.arange(12.0).reshape(1, 6, 2)
+    own = jnp.array([[[0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0], [0, 0, 0, 0, 0, 0]]], bool)
+    first = jnp.array([[0, 3, 0]])
+    assert pool(states, own, first, "mean").tolist() == [[[3.0, 4.0], [8.0, 9.0], [0.0, 0.0]]]
+    assert pool(states, own, first, "first").tolist() == [[[0.0, 1.0], [6.0, 7.0], [0.0, 1.0]]]
+    assert pool(states, own, first, "last").tolist() == [[[4.0, 5.0], [8.0, 9.0], [0.0, 1.0]]]
 
 
 def test_sentence_vectors_do_not_depend_on_padding(params):

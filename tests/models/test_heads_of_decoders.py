@@ -152,11 +152,13 @@ def test_vectors_of_texts(params, pooling):
 
     def vectors(length, layer):
         inputs = batch("label", length)
-        texts = {name: inputs[name] for name in ("input_ids", "lengths")}
+        places = jnp.broadcast_to(jnp.arange(length)[None], (3, length))
+        segments = (places < inputs["lengths"][:, None]).astype(jnp.int32)
+        texts = {"segments": segments, "positions": places, "first": jnp.zeros((3, 1), jnp.int32)}
         run = lambda params, texts: model.apply(  # noqa: E731
             {"params": params}, texts, {"v": (layer, pooling, False)}, method=Model.read
         )
-        return jax.jit(run)({"body": params["body"]}, texts)["v"]
+        return jax.jit(run)({"body": params["body"]}, texts | {"input_ids": inputs["input_ids"]})["v"][:, 0]
 
     for layer in (0, 1, 2):
         found = vectors(7, layer)

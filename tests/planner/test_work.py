@@ -2,17 +2,18 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 from small_plans import fields
 
-from xling_jax.data.batches import Batches, BatchPlan, blank, in_order
+from xling_jax.data.batches import Batches, BatchPlan, blank
 from xling_jax.data.prepare import prepare
+from xling_jax.data.texts import in_rows
 from xling_jax.data.tokenizers import PieceTokenizer
 from xling_jax.errors import ConfigError
 from xling_jax.experiment import Part, from_config
 from xling_jax.planner.planning import open_plan
 from xling_jax.planner.work import CHECKPOINT, counter, work_of
+from xling_jax.stages.reading import sent
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.prompts import HEADS
 from xling_jax.tables.tasks import Cell
@@ -37,8 +38,9 @@ def test_steps_and_batches(plan, count):
     }
     asked = {name: {one.name: one.batches for one in stage.askings} for name, stage in stages.items()}
     assert asked == {
-        "pretrain": {"retrieval": 8 * 4},  # eight languages of 256 examples, of the one checkpoint that both seeds have
-        "arms.nli": {"retrieval": 2 * 8 * 4},
+        # Eight languages of 256 pairs, of the one checkpoint that both seeds have; 64 rows of a batch hold a text each.
+        "pretrain": {"retrieval": 8 * 8},
+        "arms.nli": {"retrieval": 2 * 8 * 8},
         "targets.pos": {"pos": 4 * 2 * 5},
     }
 
@@ -116,18 +118,22 @@ def test_a_blank_batch_is_like_one_of_training(cell, packing, tmp_path):
     assert described(blank(table, rows, 24, choices=made.choices, packed=packing)) == described(batch)
 
 
-@pytest.mark.parametrize("cell", [Cell("world_parallel", "test", "qdt"), Cell("world_qa", "test", "qdt")], ids=str)
-def test_a_blank_batch_is_like_one_of_evaluation(cell, plan, count, tmp_path):
-    made = prepare(Part(cell, 0, 64, 16), PieceTokenizer(pieces()), tmp_path)
-    _, batch = next(in_order(made, 64, (16,)))
-    found = blank(made.table, 64, 16, choices=made.choices)
-    assert described(found) == described(batch | {"index": np.zeros(64, np.int32)})
-
-
-def test_asked_batches_are_those_of_evaluation(plan, count):
+def test_asked_batches_are_those_of_evaluation(plan, count, tmp_path):
+    """The longest text has 24 tokens, so all stand in rows of 24, of which a batch of 64 examples has as many."""
     (asking,) = by_name(plan, count)["arms.nli"].askings
-    arrays = {name: shape for name, shape, _ in asking.batch.arrays}
-    assert arrays == {"input_ids": (64, 2, 16), "lengths": (64, 2)} and asking.batch.tokens == 64 * 2 * 16
+    made = prepare(Part(Cell("world_parallel", "test", "qdt"), 0, 64, 16), PieceTokenizer(pieces()), tmp_path)
+    _, batch = next(in_rows(made, {24: 64}))
+    arrays = {name: (shape, dtype) for name, shape, dtype in asking.batch.arrays}
+    assert arrays == {name: (rows.shape, str(rows.dtype)) for name, rows in sent(batch).items()}
+    assert asking.batch.tokens == 64 * 24
+
+
+def test_short_texts_share_the_rows_of_long_ones(count):
+    """256 pairs of up to 8 tokens, three of them in a row of 24."""
+    targets = fields()["targets"]
+    shorter = {**targets, "retrieval": targets["retrieval"] | {"max_length": 8}}
+    stages = by_name(open_plan(from_config(fields(targets=shorter))), count)
+    assert stages["pretrain"].askings[0].batches == 8 * 3
 
 
 def test_answers_in_words_are_part_of_a_batch(count):

@@ -60,7 +60,7 @@ def test_a_row_for_each_batch(workdir):
     first = numbers(table, "tiny, batch 1")
     assert (first["ms a batch"].low, first["ms a batch"].high) == (3, 5)
     assert first["% of peak"].state == "none", "a peak that is not known"
-    assert "64 examples of world_qa2.test.qda on 1 x cpu" in table.note and "padded to 16, 44 tokens" in table.note
+    assert "64 examples of world_qa2.test.qda on 1 x cpu" in table.note and "rows of 16, 44 tokens" in table.note
 
 
 def test_it_is_in_the_report(workdir, tmp_path):

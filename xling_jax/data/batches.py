@@ -119,7 +119,7 @@ class Group:
             return Window(rows, block)
         before_R = np.append(0, np.cumsum(mine_R))
         row_N = np.repeat(before_R[:-1], np.diff(rows.begin_R))[mine_N]
-        layout, beside = _segments(rows.length_N, mine_N, row_N, int(before_R[-1]), self.order.room)
+        layout, beside = segmented(rows.length_N, mine_N, row_N, int(before_R[-1]), self.order.room)
         arrays = lay_out(block.take(np.flatnonzero(mine_N)), self._table, layout, self.cells[0].choices)
         return Window(rows, block, arrays | beside, before_R)
 
@@ -156,13 +156,13 @@ def _nothing(name: str, rows: np.ndarray, count: int, table: Mapping[str, Featur
     return np.full((count, *rows.shape[1:]), value, np.int32)
 
 
-def _segments(
+def segmented(
     length_N: np.ndarray, mine_N: np.ndarray, row_N: np.ndarray, rows: int, room: int
 ) -> tuple[Layout, dict[str, np.ndarray]]:
     """Returns where this host's examples of a window go in its packed rows, and the arrays that say so.
 
     Those are segments and positions BxL, and, BxS, first (the token a segment begins at) and index (the number of
-    its example in the window, -1 where there is none). `row_N` has an entry for each example that is mine.
+    its example in the window, -1 where there is none). `row_N` has an entry for each example that is mine, in order.
     """
     slots, number_N, length_N = room // SHORTEST, np.flatnonzero(mine_N), length_N[mine_N]
     end_N = np.cumsum(room_of(length_N))
@@ -326,7 +326,7 @@ def blank(
     block, one_N = Block.of([pack_feature(feature, table)]), np.zeros(1, np.int64)
     if not packed:
         return lay_out(block, table, Layout(rows, length, one_N), choices) | {"index": np.zeros(rows, np.int32)}
-    layout, beside = _segments(np.array([length]), np.ones(1, bool), one_N, rows, length)
+    layout, beside = segmented(np.array([length]), np.ones(1, bool), one_N, rows, length)
     return lay_out(block, table, layout, choices) | beside
 
 

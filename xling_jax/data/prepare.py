@@ -91,6 +91,11 @@ class Prepared:
         """Returns the arrays of a feature, with the padding of the tokenizer they were made with."""
         return table_of(self.cell.row.kind, self.form, self.pad, self.answer_length)
 
+    @property
+    def texts(self) -> tuple[int, ...]:
+        """Returns the axes that the texts of a feature are on, none where its format has one: (4,) of four choices."""
+        return (self.choices,) if "C" in self.table["input_ids"].axes else ()
+
     def raw(self) -> Sequence[dict]:
         """Returns the raw examples, in order; many are read as they are asked for. Training cells keep none."""
         path = self.path / "examples.jsonl"

@@ -65,6 +65,64 @@ class Block:
 
 
 @dataclasses.dataclass(frozen=True)
+class Texts:
+    """The texts of many records one by one: of each its number, its tokens, and where each array of its tokens begins.
+
+    `begin` has the arrays with an entry for each token, by name: (words of an entry, the first word of each text).
+    """
+
+    words: np.ndarray
+    number_T: np.ndarray
+    length_T: np.ndarray
+    begin: Mapping[str, tuple[int, np.ndarray]]
+
+    @classmethod
+    def of(cls, block: Block, table: Mapping[str, Feature], first: int, each: int) -> "Texts":
+        """Returns the texts of records, of which the first is number `first` of its cell and has the texts
+        first * each to first * each + each - 1. One may have fewer of them.
+        """
+        length_N, choices_N = (block.words[block.begin_N + at].astype(np.int64) for at in range(HEADER))
+        at_N, begin_N = block.begin_N + HEADER, {}
+        for name, spec in table.items():
+            begin_N[name] = at_N
+            at_N = at_N + _words_of_token(spec) * (length_N if "L" in spec.axes else 1) * (
+                choices_N if "C" in spec.axes else 1
+            )
+        several = "C" in table["input_ids"].axes
+        texts_N = choices_N if several else np.ones_like(choices_N)
+        record_T = np.repeat(np.arange(len(texts_N)), texts_N)
+        which_T = np.arange(len(record_T)) - np.repeat(np.cumsum(texts_N) - texts_N, texts_N)
+        room_T = length_N[record_T]  # of the longest text of its record
+        begin = {
+            name: (size, begin_N[name][record_T] + which_T * room_T * size)
+            for name, spec in table.items()
+            if "L" in spec.axes
+            for size in (_words_of_token(spec),)
+        }
+        length_T = block.words[begin_N["lengths"][record_T] + which_T].astype(np.int64) if several else room_T
+        return cls(block.words, (first + record_T) * each + which_T, length_T, begin)
+
+    def take(self, texts: np.ndarray) -> "Texts":
+        """Returns some of the texts, in this order."""
+        begin = {name: (size, begin_T[texts]) for name, (size, begin_T) in self.begin.items()}
+        return Texts(self.words, self.number_T[texts], self.length_T[texts], begin)
+
+    def lay_out(self, name: str, pad: int, layout: "Layout") -> np.ndarray:
+        """Returns an array of the texts' tokens in packed rows, RxL, or RxLx2 where a token has two entries."""
+        assert layout.begin_N is not None, "rows that are not packed"
+        size, begin_T = self.begin[name]
+        target = np.full((layout.rows, layout.length, *((size,) if size > 1 else ())), pad, np.int32)
+        to_T = (layout.row_N * layout.length + layout.begin_N) * size
+        _copy(target, self.words, to_T, begin_T, self.length_T * size)
+        return target
+
+
+def _words_of_token(spec: Feature) -> int:
+    """Returns the words that an array has for each token, or in all where it has none for tokens."""
+    return math.prod(shape_of(dataclasses.replace(spec, axes=spec.axes.strip("CL")), 0, 0))
+
+
+@dataclasses.dataclass(frozen=True)
 class Layout:
     """Where each of N records goes: its row, and in packed rows the token it begins at and its number in the row."""
 
@@ -89,7 +147,7 @@ def lay_out(block: Block, table: Mapping[str, Feature], layout: Layout, choices:
         shape = shape_of(spec, layout.length, choices)
         slotted = layout.slot_N is not None and "L" not in spec.axes
         target = np.full((layout.rows, *(layout.slots,) * slotted, *shape), -1 if slotted else spec.pad, np.int32)
-        each = math.prod(shape_of(dataclasses.replace(spec, axes=spec.axes.strip("CL")), 0, 0))  # for each token
+        each = _words_of_token(spec)
         run_N = each * (length_N if "L" in spec.axes else np.ones_like(length_N))
         to_N = layout.row_N * math.prod(target.shape[1:])
         if slotted:

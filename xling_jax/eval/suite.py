@@ -25,18 +25,19 @@ from xling_jax.tables.tasks import TASKS, Cell
 
 @dataclasses.dataclass(frozen=True)
 class OpenCell:
-    """A cell opened for evaluation: raw examples, its batches in order, and what stands beside its score.
+    """A cell opened for evaluation: raw examples, its batches, and what stands beside its score.
 
-    `floors` and `ceilings` are percentages by metric.
+    `floors` and `ceilings` are percentages by metric. `texts` are the axes that a feature's texts are on.
     """
 
     cell: Cell
     raw: Sequence[dict]
-    batches: Any  # iterable of (feature numbers, batch)
+    batches: Any  # iterable of (numbers of features or of their texts, batch)
     example_N: np.ndarray
     checksum: str
     floors: dict[str, float]
     ceilings: dict[str, float]
+    texts: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,8 @@ class Evaluator:
         return {layer: value(scores_of(cell, opened.raw, answers)[metric]) for layer, answers in found.items()}
 
     def _outputs(self, opened: OpenCell) -> Outputs:
-        found = predict(self.output_fn, opened.batches, self.place, opened.example_N, len(opened.raw), whole=self.whole)
+        numbers, texts = (opened.example_N, len(opened.raw)), opened.texts
+        found = predict(self.output_fn, opened.batches, self.place, *numbers, texts=texts, whole=self.whole)
         if found.broken is not None:
             raise NumericalError(
                 f"What the model says of example '{opened.raw[found.broken]['id']}' of {opened.cell} is not finite.\n"

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax.errors import ConfigError
+from xling_jax.flops import FEW
 from xling_jax.models.decoder import Cache, Decoder, DecoderConfig
 from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
 from xling_jax.models.heads import (
@@ -19,9 +20,9 @@ from xling_jax.models.heads import (
     MlmHead,
     ScoreHead,
     TokenHead,
-    pool,
 )
 from xling_jax.models.layers import along, along_row, of_segment, take_places
+from xling_jax.models.pooling import keeper, vector
 from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.models.text import TextToText
 from xling_jax.optim import Lora
@@ -230,48 +231,43 @@ class Model(nn.Module):
         return self.body(tokens_BxL, segments_BxL, positions_BxL)[1]
 
     def read(self, texts: dict, asks: Mapping[str, tuple]) -> dict[str, jax.Array]:
-        """Returns what is asked of texts, one on each row: their states are computed once for all heads and vectors.
+        """Returns what is asked of texts, several on a row; states are computed once for all heads and vectors.
 
         Args:
-          texts: input_ids BxL and lengths B.
+          texts: input_ids, segments and positions BxL, and first BxS, as packed rows of training have them.
           asks: by name (head's name,), or (hidden state or None for all, pooling, whether special tokens count).
 
         Returns:
-          By name, of a head: logits BxY or BxLxY, a choice's score B, a dual encoder's vector BxD; else sentence
-          vectors BxD, of all hidden states ExBxD, pooled over all tokens but, unless asked, the special ones. To a
-          decoder all tokens are ordinary.
+          By name, of a head: logits BxSxY of texts or BxLxY of tokens, a choice's score BxS, a dual encoder's vector
+          BxSxD; else sentence vectors BxSxD, of all hidden states ExBxSxD, pooled over all tokens but, unless asked,
+          the special ones. To a decoder all tokens are ordinary. A segment that is not there gets something.
         """
-        tokens_BxL, segments_BxL = texts["input_ids"], _segments(texts)
-        last_BxLxD, states_ExBxLxD = self.body(tokens_BxL, segments_BxL)
-        index_B = jnp.arange(len(tokens_BxL))
-        places_Bx1 = self._standing(jnp.zeros_like(index_B)[:, None], tokens_BxL, segments_BxL)
-        summary_BxD = take_places(last_BxLxD, places_Bx1)[:, 0]
+        tokens_BxL, segments_BxL, positions_BxL = (texts[name] for name in ("input_ids", "segments", "positions"))
+        given = (tokens_BxL, segments_BxL, positions_BxL)
+        ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if self._causal else tokens_BxL > EOS_ID
+        keep = keeper(texts, ordinary_BxL, {how[1:] for how in asks.values() if len(how) > 1})
+        index_BxS, last_BxLxD, kept = texts["first"], None, None
+        if all(len(how) == 1 and self._spec(how[0]).kind in FEW for how in asks.values()):
+            summary_BxSxD = self._summaries(index_BxS, *given, deterministic=True)
+        else:
+            last_BxLxD, kept = self.body(*given, keep=keep)
+            summary_BxSxD = take_places(last_BxLxD, self._standing(index_BxS, tokens_BxL, segments_BxL))
 
         def answer(how):
             if len(how) > 1:
-                return self._pooled(states_ExBxLxD, tokens_BxL, segments_BxL, how)
+                return vector(kept, *how)
             (name,) = how
             head = self.head[name]
             match self._spec(name).kind:
                 case "multiple_choice":
-                    return head(summary_BxD, index_B, True)[:, 0]
+                    return head(summary_BxSxD, index_BxS, True)[..., 0]
                 case "dual_encoder":
-                    return head(summary_BxD)[0]
+                    return head(summary_BxSxD)[0]
                 case "pair_classification":
-                    return head(summary_BxD, index_B, True)
-            return head(last_BxLxD, along(index_B, tokens_BxL), along_row(tokens_BxL), True)
+                    return head(summary_BxSxD, index_BxS, True)
+            return head(last_BxLxD, positions_BxL, positions_BxL, True)
 
         return {name: answer(how) for name, how in asks.items()}
-
-    def _pooled(self, states_ExBxLxD, tokens_BxL, segments_BxL, how: tuple) -> jax.Array:
-        """Returns sentence vectors of hidden states; `how` as in `read`."""
-        layer, pooling, special = how
-        ordinary_BxL = tokens_BxL != PAD_ID if special else tokens_BxL > EOS_ID
-        if self._causal:
-            ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if segments_BxL is None else segments_BxL > 0
-        if layer is not None:
-            return pool(states_ExBxLxD[layer], ordinary_BxL, pooling)
-        return jax.vmap(lambda states_BxLxD: pool(states_BxLxD, ordinary_BxL, pooling))(states_ExBxLxD)
 
     def initialise(self):
         """Runs everything once, so that every parameter exists."""

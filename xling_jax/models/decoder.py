@@ -10,6 +10,7 @@ To continue a prompt, `prefill` makes a cache of keys and values, and `step` add
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.attention import attend
-from xling_jax.models.layers import Dense, Dropout, RmsNorm, Words, along_row, normal, stack
+from xling_jax.models.layers import Dense, Dropout, RmsNorm, Words, along_row, normal, numbered, stack, whole
 from xling_jax.models.rope import rotate, turns
 from xling_jax.optim import Lora
 
@@ -144,17 +145,26 @@ class Decoder(nn.Module):
         self.norm = RmsNorm(config.eps)
 
     @nn.compact
-    def _layers(self, tokens_BxL, rows: Rows, cache, deterministic: bool, caching: bool):
+    def _layers(self, tokens_BxL, rows: Rows, cache, deterministic: bool, caching: bool, *, keep: Callable = whole):
         """Returns (embeddings BxLxD, last state before its norm BxLxD, what the layers keep, stacked)."""
         x_BxLxD = nn.with_logical_constraint(self.word(tokens_BxL), (axes.BATCH, axes.LENGTH, axes.EMBED))
-        layers = stack(Layer, self.config, deterministic, caching, inputs=1, stacked=1)
+        layers = stack(Layer, self.config, deterministic, caching, inputs=1, stacked=1, keep=keep)
         return x_BxLxD, *layers(x_BxLxD, rows, cache)
 
     def _rows(self, segments_BxL, positions_BxL, index_BxL, places_B=None) -> Rows:
         angles = turns(self.config, positions_BxL, segments_BxL)
         return Rows(segments_BxL, positions_BxL, index_BxL, *angles, places_B)
 
-    def __call__(self, tokens_BxL, segments_BxL=None, positions_BxL=None, index_BxL=None, deterministic: bool = True):
+    def __call__(
+        self,
+        tokens_BxL,
+        segments_BxL=None,
+        positions_BxL=None,
+        index_BxL=None,
+        deterministic: bool = True,
+        *,
+        keep: Callable = whole,
+    ):
         """Returns (last state BxLxD, states (layers+1)xBxLxD with the embeddings as number 0 and the last one normed).
 
         Args:
@@ -163,6 +173,7 @@ class Decoder(nn.Module):
           positions_BxL: positions inside the segment, from 0; None: along the row.
           index_BxL: the number in the global batch of the example a token belongs to, for dropout; None: the row's.
           deterministic: no dropout.
+          keep: makes of a state BxLxD what comes back in its place.
         """
         if segments_BxL is None:
             segments_BxL = jnp.ones_like(tokens_BxL)
@@ -171,9 +182,9 @@ class Decoder(nn.Module):
         if index_BxL is None:
             index_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[0])[:, None], tokens_BxL.shape)
         rows = self._rows(segments_BxL, positions_BxL, index_BxL)
-        first_BxLxD, last_BxLxD, after = self._layers(tokens_BxL, rows, None, deterministic, False)
+        first_BxLxD, last_BxLxD, after = self._layers(tokens_BxL, rows, None, deterministic, False, keep=keep)
         last_BxLxD = self.norm(last_BxLxD)
-        return last_BxLxD, jnp.concatenate([first_BxLxD[None], after[:-1], last_BxLxD[None]])
+        return last_BxLxD, numbered(keep(first_BxLxD), after, keep(last_BxLxD))
 
     def prefill(self, tokens_BxL, lengths_B, room: int) -> Cache:
         """Returns the cache of prompts that fill the first `lengths_B` places of their rows, with room for more tokens.

@@ -7,13 +7,26 @@ checkpoint has one tree whether the layers were scanned or unrolled.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.attention import attend
-from xling_jax.models.layers import Dense, Dropout, Words, along_row, gelu, layer_norm, normal, stack, take_places
+from xling_jax.models.layers import (
+    Dense,
+    Dropout,
+    Words,
+    along_row,
+    gelu,
+    layer_norm,
+    normal,
+    numbered,
+    stack,
+    take_places,
+    whole,
+)
 from xling_jax.optim import Lora
 
 PAD_ID = 1
@@ -127,6 +140,7 @@ class Encoder(nn.Module):
         *,
         deterministic: bool = True,
         places_BxS=None,
+        keep: Callable = whole,
     ):
         """Returns (last state BxLxD, states (layers+1)xBxLxD with the embeddings as number 0).
 
@@ -139,6 +153,7 @@ class Encoder(nn.Module):
           index_BxL: the number in the global batch of the example a token belongs to, for dropout; None: the row's.
           deterministic: no dropout.
           places_BxS: tokens whose last states are wanted; None: all.
+          keep: makes of a state BxLxD what comes back in its place.
         """
         config = self.config
         if segments_BxL is None:
@@ -149,13 +164,11 @@ class Encoder(nn.Module):
         if index_BxL is None:
             index_BxL = jnp.broadcast_to(jnp.arange(tokens_BxL.shape[0])[:, None], tokens_BxL.shape)
         x_BxLxD = self.embed(tokens_BxL, positions_BxL, index_BxL, deterministic)
-        layers = stack(Layer, config, deterministic, inputs=3)
+        layers = stack(Layer, config, deterministic, inputs=3, keep=keep)
         at_end = () if places_BxS is None else (places_BxS,)
         last_BxLxD, after = layers(x_BxLxD, segments_BxL, index_BxL, positions_BxL, at_end=at_end)
-        if config.norm == "pre":
-            # As published code counts them, the last state is the normed one: what heads and sentence vectors get.
-            last_BxLxD = self.norm(last_BxLxD)
-            after = None if after is None else jnp.concatenate([after[:-1], last_BxLxD[None]])
-        if after is None:
+        # As published code counts them, the last state is the normed one: what heads and sentence vectors get.
+        last_BxLxD = self.norm(last_BxLxD) if config.norm == "pre" else last_BxLxD
+        if places_BxS is not None:
             return last_BxLxD, None
-        return last_BxLxD, jnp.concatenate([x_BxLxD[None], after])
+        return last_BxLxD, numbered(keep(x_BxLxD), after, keep(last_BxLxD) if config.norm == "pre" else None)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from xling_jax import axes
 from xling_jax.models.encoder import EncoderConfig
-from xling_jax.models.layers import Dense, Dropout, along_row, layer_norm, normal, zeros
+from xling_jax.models.layers import Dense, Dropout, layer_norm, normal, zeros
 
 FIRST_SCALE = 100.0
 
@@ -158,17 +158,3 @@ def without_spare(logits_BxMxV: jax.Array, vocab: int) -> jax.Array:
         return logits_BxMxV
     piece_V = jnp.arange(logits_BxMxV.shape[-1]) < vocab
     return jnp.where(piece_V[None, None], logits_BxMxV, -1e9)
-
-
-def pool(states_BxLxD: jax.Array, mask_BxL: jax.Array, pooling: str) -> jax.Array:
-    """Returns sentence vectors BxD in float32: the mean over tokens where the mask is set, the first token of the row,
-    or the last one where the mask is set.
-    """
-    states_BxLxD = states_BxLxD.astype(jnp.float32)
-    if pooling == "first":
-        return states_BxLxD[:, 0]
-    if pooling == "last":
-        last_B = (mask_BxL * along_row(mask_BxL)).max(axis=1)
-        return jnp.take_along_axis(states_BxLxD, last_B[:, None, None], axis=1)[:, 0]
-    weights_BxLx1 = mask_BxL[..., None].astype(jnp.float32)
-    return (states_BxLxD * weights_BxLx1).sum(axis=1) / jnp.maximum(weights_BxLx1.sum(axis=1), 1.0)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -174,8 +175,31 @@ class Dropout(nn.Module):
         return jnp.where(draw(index, position), x / (1.0 - self.rate), 0).astype(x.dtype)
 
 
+def whole(state: Any) -> Any:
+    """Returns a hidden state as it is: what a stack keeps of each, if it is told nothing else."""
+    return state
+
+
+def numbered(first: Any, after: Any, last: Any = None) -> Any:
+    """Returns what is kept of hidden states on one axis: of the embeddings, number 0, and of what each layer made.
+
+    `last` stands in the place of what is kept of the last layer, where a norm follows it.
+    """
+
+    def joined(first, after, *last):
+        return jnp.concatenate([first[None], after[:-1], last[0][None]] if last else [first[None], after])
+
+    return jax.tree.map(joined, first, after, *(() if last is None else (last,)))
+
+
 def stack(
-    layer: type[nn.Module], config: Any, *fields: Any, inputs: int, stacked: int = 0, name: str = "layers"
+    layer: type[nn.Module],
+    config: Any,
+    *fields: Any,
+    inputs: int,
+    stacked: int = 0,
+    keep: Callable[[Any], Any] = whole,
+    name: str = "layers",
 ) -> Any:
     """Returns `config.layers` layers as one function, one after another, their parameters stacked on a leading axis.
 
@@ -190,6 +214,7 @@ def stack(
       fields: of the module, after its config.
       inputs: how many inputs every layer gets beside what is carried.
       stacked: how many more follow of which each layer gets its own part, by the first axis (a cache). None is allowed.
+      keep: makes of what a layer keeps what comes back of it, layer by layer, so that no more than that is ever held.
       name: of the module.
     """
     if config.remat != "none":
@@ -197,11 +222,15 @@ def stack(
     module = layer(config, *fields, name=name)
     in_axes = (nn.broadcast,) * inputs + (0,) * stacked
 
+    def one(module, *given):
+        carried, kept = module(*given)
+        return carried, keep(kept)
+
     def run(first, last, carried, *given):
         """Runs the layers from one number up to another; those below `config.frozen` as constants."""
         of_inputs = in_axes + (nn.broadcast,) * (len(given) - len(in_axes))
         scan = nn.scan(
-            lambda module, *given: module(*given),
+            one,
             variable_axes={"params": 0},
             split_rngs={"params": True, "dropout": True},
             in_axes=of_inputs,

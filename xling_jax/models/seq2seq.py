@@ -10,6 +10,7 @@ Padding is token 0, which also begins a target.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 from xling_jax import axes
 from xling_jax.models.attention import attend
 from xling_jax.models.heads import without_spare
-from xling_jax.models.layers import Dense, Dropout, RmsNorm, along_row, gelu, normal, stack
+from xling_jax.models.layers import Dense, Dropout, RmsNorm, along_row, gelu, normal, numbered, stack, whole
 from xling_jax.models.relative import RelativeBias
 from xling_jax.optim import Lora
 
@@ -189,8 +190,17 @@ class Stack(nn.Module):
     decoder: bool
 
     @nn.compact
-    def __call__(self, x_BxLxD, here: dict[str, Any], held: Any = None, does: str = "all", deterministic: bool = True):
-        """Returns (last state BxLxD, what the layers kept, stacked); for the arguments see `Layer`.
+    def __call__(
+        self,
+        x_BxLxD,
+        here: dict[str, Any],
+        held: Any = None,
+        does: str = "all",
+        deterministic: bool = True,
+        *,
+        keep: Callable = whole,
+    ):
+        """Returns (last state BxLxD, what the layers kept, stacked); for the arguments see `Layer` and `stack`.
 
         `held` has the layers of a cache on the first axis.
         """
@@ -199,7 +209,7 @@ class Stack(nn.Module):
         if config.relative == "shared" and does != "remember":
             places = (x_BxLxD.shape[1],) if does == "all" else (held["key"].shape[2], here["positions"][:, 0])
             here = here | {"bias": relative_bias(config, self.decoder, name="relative")(*places)}
-        layers = stack(Layer, config, self.decoder, does, deterministic, inputs=1, stacked=1)
+        layers = stack(Layer, config, self.decoder, does, deterministic, inputs=1, stacked=1, keep=keep)
         last_BxLxD, kept = layers(drop(x_BxLxD, here["index"], here["positions"]), here, held)
         last_BxLxD = drop(RmsNorm(config.eps, name="norm")(last_BxLxD), here["index"], here["positions"])
         return last_BxLxD, kept
@@ -236,7 +246,16 @@ class Seq2Seq(nn.Module):
     def _embed(self, tokens_BxL):
         return nn.with_logical_constraint(self.word(tokens_BxL), (axes.BATCH, axes.LENGTH, axes.EMBED))
 
-    def encode(self, tokens_BxL, segments_BxL=None, positions_BxL=None, index_BxL=None, deterministic: bool = True):
+    def encode(
+        self,
+        tokens_BxL,
+        segments_BxL=None,
+        positions_BxL=None,
+        index_BxL=None,
+        deterministic: bool = True,
+        *,
+        keep: Callable = whole,
+    ):
         """Returns (last state BxLxD, states (layers+1)xBxLxD with the embeddings as number 0).
 
         Args:
@@ -246,11 +265,12 @@ class Seq2Seq(nn.Module):
             what attention knows of places it takes from the row, where a segment stands in one piece.
           index_BxL: the number in the global batch of the example a token belongs to, for dropout; None: the row's.
           deterministic: no dropout.
+          keep: makes of a state BxLxD what comes back in its place.
         """
         if segments_BxL is None:
             segments_BxL = (tokens_BxL != self.config.pad).astype(jnp.int32)
         here = {"segments": segments_BxL} | _places(tokens_BxL, positions_BxL, index_BxL)
-        return _run(self.encoder, self._embed(tokens_BxL), here, deterministic)
+        return _run(self.encoder, self._embed(tokens_BxL), here, deterministic, keep=keep)
 
     def decode(
         self,
@@ -315,9 +335,9 @@ def _places(tokens_BxL, positions_BxL, index_BxL) -> Arrays:
     }
 
 
-def _run(module: Stack, x_BxLxD, here, deterministic: bool):
-    last_BxLxD, kept = module(x_BxLxD, here, deterministic=deterministic)
-    return last_BxLxD, jnp.concatenate([x_BxLxD[None], kept["state"]])
+def _run(module: Stack, x_BxLxD, here, deterministic: bool, *, keep: Callable = whole):
+    last_BxLxD, kept = module(x_BxLxD, here, deterministic=deterministic, keep=lambda kept: keep(kept["state"]))
+    return last_BxLxD, numbered(keep(x_BxLxD), kept)
 
 
 def empty_cache(config: Seq2SeqConfig, rows: int, places: int) -> Arrays:

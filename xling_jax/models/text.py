@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from xling_jax.models.decoding import NEVER, beam, greedy, log_likelihood
-from xling_jax.models.heads import pool
-from xling_jax.models.layers import along, along_row, of_segment
+from xling_jax.models.layers import along, of_segment
+from xling_jax.models.pooling import keeper, vector
 from xling_jax.models.seq2seq import Seq2Seq, Seq2SeqConfig, empty_cache
 
 INIT_LENGTH = 4  # any length: no parameter's shape depends on it
@@ -47,33 +47,14 @@ class TextToText(nn.Module):
         return self.body.logits(last)
 
     def read(self, texts: dict, asks: Mapping[str, tuple]) -> dict[str, jax.Array]:
-        """Returns by name the vectors that are asked of texts, as `build.Model.read` does; there are no heads."""
-        tokens_BxL, lengths_B = texts["input_ids"], texts["lengths"]
-        return {
-            name: self.vectors(tokens_BxL, layer, pooling, lengths_B=lengths_B, special=special)
-            for name, (layer, pooling, special) in asks.items()
-        }
+        """Returns by name the vectors that are asked of texts, as `build.Model.read` does; there are no heads.
 
-    def vectors(
-        self,
-        tokens_BxL: jax.Array,
-        layer: int | None,
-        pooling: str,
-        *,
-        lengths_B: jax.Array | None = None,
-        special: bool = False,
-    ) -> jax.Array:
-        """Returns sentence vectors BxD: one of the encoder's states, pooled as `build.Model.read` does; all, ExBxD.
-
-        The end of text is its only special token. Padding is told by its id, or by the lengths of the rows.
+        They are of the encoder's states. The end of text is its only special token.
         """
-        there_BxL = tokens_BxL != self.config.pad
-        if lengths_B is not None:
-            there_BxL = along_row(tokens_BxL) < jnp.broadcast_to(lengths_B[:, None], tokens_BxL.shape)
-        states_ExBxLxD = self.body.encode(tokens_BxL, there_BxL.astype(jnp.int32))[1]
-        counted_BxL = there_BxL if special else there_BxL & (tokens_BxL != self.config.eos)
-        pooled = functools.partial(pool, mask_BxL=counted_BxL, pooling=pooling)
-        return jax.vmap(pooled)(states_ExBxLxD) if layer is None else pooled(states_ExBxLxD[layer])
+        tokens_BxL = texts["input_ids"]
+        keep = keeper(texts, tokens_BxL != self.config.eos, {how[1:] for how in asks.values()})
+        _, kept = self.body.encode(tokens_BxL, texts["segments"], texts["positions"], keep=keep)
+        return {name: vector(kept, *how) for name, how in asks.items()}
 
     def rank(self, tokens_BxL: jax.Array, answers_BxCxT: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Returns the summed log-probabilities BxC of each example's answers, and how many tokens BxC each has.

@@ -123,17 +123,21 @@ class Draft:
         return self._figures(subject, effort)
 
     def asking(self, one: Asking, effort: str = "") -> Figures:
-        """Returns the figures of a batch of an evaluation; compiled as a training step is."""
-        self.check(one.batch, 1, f"The evaluation of '{one.name}'")
+        """Returns the figures of a batch of an evaluation; compiled as a training step is.
+
+        One program reads the texts of all targets; its rows are filled up to what a mesh divides.
+        """
+        if one.target.speaks:
+            self.check(one.batch, 1, f"The evaluation of '{one.name}'")
 
         def traced(programs: Programs):
             _, state = programs.state_maker(one.heads, Optim())
             output = programs.output(one.heads, one.target)
-            shapes = _shapes(one.batch, programs)
-            return output.program.trace(state["params"], output.shapes(shapes))
+            return output.program.trace(state["params"], _shapes(one.batch, programs))
 
         loops = one.target.answers() if one.target.speaks else 1
-        key = (dataclasses.replace(one.target, stage=None, languages="", split=""), one.batch)
+        how = dataclasses.replace(one.target, stage=None, languages="", split="") if one.target.speaks else "texts"
+        key = (how, one.batch)
         return self._figures(_Subject(key, one.heads, Optim(), traced, one.batch, one.kind, loops=loops), effort)
 
     def _figures(self, subject: "_Subject", effort: str) -> Figures:

@@ -13,7 +13,6 @@ from xling_jax.tables.models import Model
 
 FLOAT = 4  # bytes of a parameter, a gradient, a moment, and of what is carried from layer to layer
 MASKED = 0.15  # of an input's tokens have logits in masked language modelling
-VECTORS = ("retrieval", "mining")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +132,6 @@ def estimate(
             stack.layers * rows * stack.length * _kept(row, split, stack.length, size, split.remat) for stack in stacks
         ]
         temporaries += held * (3 if split.accumulate > 1 else 1) + sum(kept)  # gradients, what they add up to, and both
-    elif kind in VECTORS:
-        temporaries += sum(stack.layers * rows * stack.length * FLOAT * row.width for stack in stacks[:1])
     passes = (3 + (split.remat == "full")) if training else 1
     weights = parameters * size / split.across
     moved = passes * weights * (2 if split.gathered > 1 else 1) + 2 * passes * sum(

@@ -13,9 +13,10 @@ import pathlib
 from collections.abc import Callable, Collection, Iterable
 
 from xling_jax.checks import named_stages
-from xling_jax.data.batches import blank
+from xling_jax.data.batches import blank, bucket
 from xling_jax.data.prepare import raw_examples, table_of
 from xling_jax.data.sources import is_there
+from xling_jax.data.texts import rows_of, shapes
 from xling_jax.errors import ConfigError, unknown
 from xling_jax.eval.suite import others_of
 from xling_jax.experiment import Experiment, Part, Stage, Target
@@ -26,7 +27,7 @@ from xling_jax.stages.plan import SPEAKERS, Node, Plan, heads_of, judge
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.models import Model
 from xling_jax.tables.prompts import HEADS
-from xling_jax.tables.tasks import Task
+from xling_jax.tables.tasks import TASKS, Task
 
 Counter = Callable[[Part], int | None]  # examples of a part; None where nobody knows
 CHECKPOINT = "checkpoint"  # the name of what is evaluated as it was imported
@@ -102,6 +103,12 @@ def largest_batch(row: Model, part: Part, rows: int, *, packed: bool, training: 
         tokens += made["labels"].size if "labels" in made and part.form != HEADS else 0
     arrays = tuple((name, array.shape, str(array.dtype)) for name, array in sorted(made.items()))
     return Batch(arrays, rows, part.max_length, tokens)
+
+
+def packed_batch(rows: int, length: int) -> Batch:
+    """Returns a batch of packed rows of texts, as they are read for an evaluation."""
+    arrays = tuple((name, shape, "int32") for name, shape in sorted(shapes(rows, length).items()))
+    return Batch(arrays, rows, length, rows * length)
 
 
 def _choices(row: Task, form: str, training: bool) -> int:
@@ -195,23 +202,31 @@ def _askings(plan: Plan, nodes: Iterable[Node], steps: int, count: Counter, judg
         if judged and node.stage.selection.judged:
             todo.append((f"{node.stage.selection.dev} (selection)", node.heads, judge(node.stage), len(saved)))
         for name, heads, target, times in todo:
-            batches = times * _batches(target, plan, count)
-            key = (name, heads, target)
+            batch, key = _asked(plan, target), (name, heads, target)
+            batches = times * _batches(target, plan, batch, count)
             before = found[key].batches if key in found else 0
-            found[key] = _asking(plan, name, heads, target, before + batches)
+            found[key] = Asking(name, heads, target, TASKS[target.task].kind, batch, before + batches)
     return tuple(found.values())
 
 
-def _batches(target: Target, plan: Plan, count: Counter) -> int:
-    """Returns the batches of one evaluation in all languages; one that nobody counts is as large as the largest."""
-    cells = target.cells()
+def _batches(target: Target, plan: Plan, batch: Batch, count: Counter) -> int:
+    """Returns the batches of one evaluation in all languages, every text as long as may be.
+
+    A cell that nobody counts is as large as the largest.
+    """
+    cells, longest = target.cells(), target.lengths()[-1]
     besides = dict.fromkeys(other for cell in cells for other in others_of(cell, target))
     sizes = [count(target.part(cell, plan.experiment.limits)) for cell in (*cells, *besides)]
     most = max((size for size in sizes if size is not None), default=0)
-    return sum(math.ceil((most if size is None else size) / plan.experiment.eval_batch_size) for size in sizes)
+    each, row = (1, 1) if target.speaks else (_choices(cells[0].row, HEADS, False), batch.length // longest)
+    return sum(math.ceil((most if size is None else size) * each / (row * batch.rows)) for size in sizes)
 
 
-def _asking(plan: Plan, name: str, heads: tuple[HeadSpec, ...], target: Target, batches: int) -> Asking:
-    (cell, *_), rows = target.cells(), plan.experiment.eval_batch_size
-    batch = largest_batch(plan.row, target.part(cell, plan.experiment.limits), rows, packed=False, training=False)
-    return Asking(name, heads, target, cell.row.kind, batch, batches)
+def _asked(plan: Plan, target: Target) -> Batch:
+    """Returns the largest batch of an evaluation: of prompts, or of rows of the length that its longest text needs."""
+    size, lengths = plan.experiment.eval_batch_size, plan.experiment.lengths_of(target)
+    if target.speaks:
+        part = target.part(target.cells()[0], plan.experiment.limits)
+        return largest_batch(plan.row, part, size, packed=False, training=False)
+    length = bucket(target.lengths()[-1], lengths)
+    return packed_batch(rows_of(size, length), length)

@@ -69,7 +69,7 @@ def _note(found: Mapping[str, Any]) -> str:
     lengths = ", ".join(map(str, found["lengths"]))
     return (
         f"{found['examples']} examples of {found['cell']} on {found['device']}, answered by evaluation's own program, "
-        f"in batches sorted by length and padded to {lengths} tokens; median of {found['repeats']} passes, lowest and "
+        f"in batches of rows of {lengths} tokens; median of {found['repeats']} passes, lowest and "
         "highest below. A batch that waits on the device, alone, has the latency; examples and tokens, padding left "
         "out, a second are of batches sent one behind the other. End to end is from examples on disk to answers on the "
         "host. FLOPs are of the model's products, padding left out; memory is what the program holds on one device."

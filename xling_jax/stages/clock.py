@@ -1,8 +1,9 @@
 """How fast a trained model answers: WORKDIR/clock/<experiment>.json, measured once, when nothing else runs.
 
-The program is the one that evaluation calls, on the experiment's mesh, in its dtype and buckets, with the parameters of
-the target's first stage. Batches are those that evaluation makes of the cell: sorted by length, padded to the bucket of
-their longest text, the last one filled up. What holds for all sizes of a batch stands beside them:
+The program is the one that evaluation calls, on the experiment's mesh and in its dtype, with the parameters of the
+target's first stage. Batches are those that evaluation makes of the cell: rows of one or two lengths, each of several
+texts, as many as are worth so many examples, the last ones filled up with empty rows; in words, a text a row, sorted by
+length. What holds for all sizes of a batch stands beside them:
 
     flops_per_example     by the formula of `flops.py`, without padding; None where it is not counted
     parameter_bytes       of all parameters of the checkpoint, as they are held, wherever their parts lie
@@ -14,7 +15,7 @@ Each is measured in passes over all batches, after one that is not measured; num
                           read from the compilation cache instead
     latency_ms            of a batch that is on the devices already, until its answers are there; nothing else is under
                           way. The mean of a pass
-    latency_ms_by_length  the same by padded length: the median of all calls
+    latency_ms_by_length  the same by the length of rows: the median of all calls
     examples_per_second   batches on the devices already, sent one behind the other, and waited for at the end
     tokens_per_second     tokens of texts, or of prompts, that are read in that time, without padding and what is said
     end_to_end            both, from examples on disk to answers on the host: reading, laying out, sending, fetching, as
@@ -31,7 +32,7 @@ import datetime
 import json
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -40,7 +41,6 @@ import numpy as np
 
 from xling_jax import __version__
 from xling_jax.checks import check_divided
-from xling_jax.data.batches import in_order
 from xling_jax.data.prepare import Prepared
 from xling_jax.errors import Interrupted
 from xling_jax.eval.predict import predict
@@ -99,7 +99,7 @@ def _conditions(plan: Plan) -> dict[str, Any]:
         "dtype": experiment.dtype,
         "mesh": experiment.mesh,
         "strategy": experiment.strategy,
-        "buckets": experiment.lengths_of(experiment.targets[experiment.clock.target]),
+        "lengths": experiment.lengths_of(experiment.targets[experiment.clock.target]),
         "device_kind": device.device_kind,
         "devices": jax.device_count(),
         "versions": {"xling_jax": __version__} | {name: metadata.version(name) for name in LIBRARIES},
@@ -166,8 +166,7 @@ def _measured(
     prepared = cells.prepare(part)
     kind = SPEAKERS[plan.row.family].kind if target.speaks else ""
     each = forward(plan.row, cells.tokenizer().size, kind)
-    lengths = experiment.lengths_of(target)
-    bench = _Bench(programs.output(node.heads, target), params, programs, target, prepared, lengths, each, kind)
+    bench = _Bench(programs.output(node.heads, target), params, programs, target, prepared, each, kind)
     found = []
     with display.bar(f"inference on {part.cell}", len(experiment.clock.batches), unit="batch sizes") as bar:
         for number, size in enumerate(experiment.clock.batches, start=1):
@@ -219,18 +218,14 @@ class _Bench:
     programs: Programs
     target: Target
     prepared: Prepared
-    lengths: tuple[int, ...]
     each: Work
     kind: str
     flops: float | None = None
 
-    def _batches(self, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        return in_order(self.prepared, size, self.lengths)
-
     def __call__(self, size: int, repeats: int) -> dict[str, Any]:
         """Returns what is measured of batches of a size, as the head of this file says."""
-        batches = [*self._batches(size)]
-        placed = [self._send(batch) for _, batch in batches]
+        batches = [*self.output.batches(self.prepared, size)]
+        placed = [self.output.send(batch) for _, batch in batches]
         compiled = self._compile(placed)
         answers = [jax.device_get(self._call(batch)) for batch in placed]  # the first pass, which is not measured
         self.flops = self.flops or self._flops(batches, answers)
@@ -238,7 +233,7 @@ class _Bench:
         lengths_B = np.array([batch["input_ids"].shape[-1] for _, batch in batches])
         sent_R = [self._sent(placed) for _ in range(repeats)]
         whole_R = [self._whole(size) for _ in range(repeats)]
-        tokens = sum(int(text_lengths(_rows(batch, len(numbers))).sum()) for numbers, batch in batches)
+        tokens = sum(int(text_lengths(self._rows(batch, numbers)).sum()) for numbers, batch in batches)
         places = sum(batch["input_ids"].size for _, batch in batches)
         speed = self.flops / float(np.median(sent_R)) / self.programs.mesh.size if self.flops else None
         most = peak(self.programs.mesh.devices.flat[0].device_kind)
@@ -260,8 +255,9 @@ class _Bench:
     def _call(self, batch: Mapping[str, jax.Array]) -> Any:
         return self.output(self.params, batch)
 
-    def _send(self, batch: Batch) -> Mapping[str, jax.Array]:
-        return self.output.send(batch, batch_multiple(self.programs.mesh))
+    def _rows(self, batch: Batch, numbers: np.ndarray) -> Batch:
+        """Returns a batch without what fills it up: in words, copies of a text; else there is none."""
+        return _first(batch, len(numbers)) if self.target.speaks else batch
 
     def _seconds(self, batch: Mapping[str, jax.Array]) -> float:
         """Returns how long one batch takes alone."""
@@ -279,7 +275,8 @@ class _Bench:
         """Returns how long evaluation takes from the disk to answers on the host."""
         began = time.perf_counter()
         numbers = self.prepared.example_N, self.prepared.examples
-        predict(self._call, self._batches(size), self._send, *numbers, whole=self.output.whole)
+        batches, texts = self.output.batches(self.prepared, size), self.output.texts(self.prepared)
+        predict(self._call, batches, self.output.send, *numbers, texts=texts, whole=self.output.whole)
         return time.perf_counter() - began
 
     def _rates(self, seconds_R: Sequence[float], tokens: int) -> dict[str, Any]:
@@ -312,8 +309,8 @@ class _Bench:
             return None
         total = Work()
         for (numbers, batch), said in zip(batches, answers, strict=True):
-            rows = _rows(batch, len(numbers))
-            total += answering(rows, self.kind, self._said(rows, _rows(said, len(numbers)), protocol.beams))
+            rows = self._rows(batch, numbers)
+            total += answering(rows, self.kind, self._said(rows, _first(said, len(numbers)), protocol.beams))
         return total.cost(self.each)
 
     def _said(self, rows: Batch, said: Batch, beams: int) -> np.ndarray:
@@ -326,7 +323,7 @@ class _Bench:
         return np.repeat((said["text"] >= 0).sum(axis=-1)[:, None], beams + ranked, axis=1)
 
 
-def _rows(batch: Batch, count: int) -> dict[str, np.ndarray]:
+def _first(batch: Batch, count: int) -> dict[str, np.ndarray]:
     """Returns the first rows of a batch; the others only fill it up."""
     return {name: np.asarray(array)[:count] for name, array in batch.items()}
 

@@ -154,7 +154,7 @@ class Examiner:
 
         `beside`: with floors and ceilings; floors learn from the data of the target's stage, else of `trained`.
         """
-        output, unit = self.programs.output(heads, target), self.experiment.eval_batch_size
+        output = self.programs.output(heads, target)
         return Evaluator(
             Setting(
                 target,
@@ -163,8 +163,8 @@ class Examiner:
                 decode=self.cells.tokenizer().decode,
             ),
             lambda sent: output(params, sent),
-            lambda batch: output.send(batch, unit),
-            lambda cell: self.cells.open(cell, target, beside, target.stage or trained),
+            output.send,
+            lambda cell: self.cells.open(cell, target, output, beside, target.stage or trained),
             output.whole,
         )
 

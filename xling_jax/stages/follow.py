@@ -85,7 +85,8 @@ class Follower:
             self._cells = Cells(self._asked, self._workdir, self._data_dir, start.vocabulary)
             tokenizer = self._cells.tokenizer()
             words = Words(tokenizer.eos, tokenizer.pad, self._cells.blank)
-            self._programs = Programs(self._asked, start.card.model, tokenizer.size, tokenizer.mask, words)
+            asked = with_prompts(self._asked, start.card.model)
+            self._programs = Programs(asked, start.card.model, tokenizer.size, tokenizer.mask, words)
         return Examiner(self._asked, self._cells, self._programs, self._display)
 
     def _read(self, start: Start, step: int | None) -> Any:

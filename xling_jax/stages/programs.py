@@ -2,10 +2,9 @@
 
 import dataclasses
 import functools
-import math
 import threading
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,16 +12,19 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from xling_jax.data.batches import in_order
+from xling_jax.data.prepare import Prepared
+from xling_jax.data.texts import in_rows, rows_of
 from xling_jax.experiment import Experiment, Optim, Target
 from xling_jax.models.answers import joined
 from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
 from xling_jax.models.layers import ROWS
 from xling_jax.models.rates import relative_rates
 from xling_jax.models.seq2seq import Seq2SeqConfig
-from xling_jax.partitioning.feed import feed, fetched, put, spread
+from xling_jax.partitioning.feed import batch_multiple, feed, fetched, put, spread
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator, fits, shardings_of
-from xling_jax.stages.reading import Ask, asks_of, of_examples, texts
+from xling_jax.stages.reading import Ask, asks_of, of_texts, sent
 from xling_jax.stages.transfer import BODY, head_part, merge
 from xling_jax.stages.words import Words, make_output_fn
 from xling_jax.tables.meshes import mesh
@@ -68,11 +70,14 @@ class Program:
 class Output:
     """What answers a target: a program, by its texts, of which the target's answer has a name; or in words.
 
-    A batch is sent by `send`, answered by calling this, and what is fetched of it is made whole by `whole`.
+    The cell's batches are sent by `send`, answered by calling this, and what is fetched of them is made whole by
+    `whole`. `lengths` are those of rows; `multiple`: what the mesh divides rows by.
     """
 
     program: Program
     place: Callable
+    lengths: tuple[int, ...]
+    multiple: int
     name: str = ""
 
     def __call__(self, params: Any, sent: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
@@ -80,24 +85,23 @@ class Output:
         answers = self.program(params, sent)
         return answers[self.name] if self.name else answers
 
-    def rows(self, batch: Mapping[str, np.ndarray], unit: int) -> Mapping[str, np.ndarray]:
-        """Returns what of a batch is sent: its texts, as many rows as a multiple of `unit`; in words, all of it."""
-        return texts(batch, unit) if self.name else batch
-
-    def send(self, batch: Mapping[str, np.ndarray], unit: int = 1) -> Mapping[str, jax.Array]:
-        """Returns a batch on the mesh."""
-        return self.place(self.rows(batch, unit))
-
-    def shapes(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Mapping[str, jax.ShapeDtypeStruct]:
-        """Returns what of a batch is sent, as shapes with shardings."""
+    def batches(self, prepared: Prepared, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Yields (numbers, batch) of a cell, by about so many examples: of its texts, or, in words, of its features."""
         if not self.name:
-            return batch
-        names, rows = ("input_ids", "lengths"), math.prod(batch["lengths"].shape)
-        return {name: batch[name].update(shape=(rows, *batch[name].shape[batch["lengths"].ndim :])) for name in names}
+            return in_order(prepared, size, self.lengths)
+        return in_rows(prepared, {length: rows_of(size, length, self.multiple) for length in self.lengths})
+
+    def texts(self, prepared: Prepared) -> tuple[int, ...]:
+        """Returns the axes that the texts of a feature are on: none where it has one, or is answered in words."""
+        return prepared.texts if self.name else ()
+
+    def send(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, jax.Array]:
+        """Returns a batch on the mesh."""
+        return self.place(sent(batch) if self.name else batch)
 
     def whole(self, answers: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Returns answers by example, with what stands beside them in the batch."""
-        return of_examples(answers, batch) if self.name else answers
+        """Returns answers by the numbers of the batch, with what stands beside them there."""
+        return of_texts(answers, batch) if self.name else answers
 
 
 class Programs:
@@ -131,20 +135,20 @@ class Programs:
         self.leaves = functools.cache(self._leaves)
         self.state_maker = functools.cache(self._state_maker)
         self.step = functools.cache(self._step)
-        self._asks = asks_of(experiment)
+        self._asks, self._lengths = asks_of(experiment), experiment.lengths_of
         self._read = functools.cache(self._reading)
         self._in_words = functools.cache(self._speaking)
 
     def output(self, heads: tuple[HeadSpec, ...], target: Target) -> "Output":
         """Returns what answers a target. Stages, splits and languages change nothing that is compiled."""
+        how = self.place, self._lengths(target), batch_multiple(self.mesh)
         if target.speaks:
             asked = Target(target.task, prompts=target.prompts, protocol=target.protocol)
-            return Output(self._in_words(heads, asked), self.place)
+            return Output(self._in_words(heads, asked), *how)
         ask = Ask.of(target)
         assert ask.head is None or ask.head in heads, f"no head '{ask}': from_config lets no such target pass"
-        alike = tuple(other for other in self._asks if (other.head is None) == (ask.head is None))
-        asks = alike if ask in alike else (ask,)
-        return Output(self._read(asks), self.place, str(ask))
+        asks = self._asks if ask in self._asks else (ask,)
+        return Output(self._read(asks), *how, str(ask))
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Returns a batch that every host has whole as global arrays."""

@@ -1,19 +1,20 @@
-"""One program for all heads: what the targets of an experiment ask of texts is answered at once.
+"""One program for all that is asked of texts: every target of an experiment is answered at once.
 
 A text's states cost a thousand times what all heads cost together, and compiling is what evaluation waits for. So a
-program reads rows of texts and gives the answers of every head, and it is compiled once for each length of rows; of a
-batch only what its target asks for is fetched. Vectors of hidden states have a program of their own: it keeps those of
-all layers until they are pooled, and heads need not pay for that memory. What else an evaluator needs stands in the
-host's batch and never leaves the host.
+program reads rows of texts and gives the answers of every head and the vectors of every layer that is asked for; it is
+compiled once for each length of rows, of which there are two at most. Of a batch only what its target asks for is
+fetched. Several texts share a row (`data/texts.py`), and on the host their answers are taken apart again. What else an
+evaluator needs stands in the host's batch and never leaves the host.
 """
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from xling_jax.data.texts import BESIDE, shapes
 from xling_jax.eval.suite import kind_module
 from xling_jax.experiment import Experiment, Target
 from xling_jax.models.build import HeadSpec, head_spec
@@ -21,7 +22,6 @@ from xling_jax.protocol import ALL, resolve
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS, parse_cells
 
-BESIDE = ("word", "spans")  # arrays of a batch that evaluators read beside the answers
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -53,10 +53,10 @@ class Ask:
         return (self.head.name,) if self.head else (self.layer, self.pooling, self.special)
 
     def device(self, answer: jax.Array) -> dict[str, jax.Array]:
-        """Returns what is fetched of an answer, each with a row for each text."""
+        """Returns what is fetched of an answer; vectors of all hidden states have these on the axis before the last."""
         if self.head and self.head.kind != "dual_encoder":
             return kind_module(self.head.kind).device(answer)
-        return {"vectors": answer if self.head or self.layer is not None else answer.swapaxes(0, 1)}
+        return {"vectors": answer if self.head or self.layer is not None else jnp.moveaxis(answer, 0, -2)}
 
 
 def asks_of(experiment: Experiment) -> tuple[Ask, ...]:
@@ -66,19 +66,30 @@ def asks_of(experiment: Experiment) -> tuple[Ask, ...]:
     return tuple(sorted({Ask.of(target) for target in (*targets, *remembered)}, key=str))
 
 
-def texts(batch: Arrays, unit: int) -> dict[str, np.ndarray]:
-    """Returns the texts of a batch, RxL, and their lengths, R: those of one example one after another.
+def sent(batch: Arrays) -> dict[str, np.ndarray]:
+    """Returns what of a batch of packed rows is sent."""
+    return {name: batch[name] for name in shapes(*batch["input_ids"].shape)}
 
-    R is a multiple of `unit`; rows without a text have no tokens.
+
+def of_texts(answers: Arrays, batch: Arrays) -> dict[str, np.ndarray]:
+    """Returns the answers of texts one by one, T..., in the order of the batch's index, and what stands beside them.
+
+    Those of tokens have as many places as the longest text of the batch has tokens; behind the tokens of a shorter one
+    stand zeros, and -1 of what stands beside.
     """
-    ids_NxL, lengths_N = batch["input_ids"].reshape(-1, batch["input_ids"].shape[-1]), batch["lengths"].reshape(-1)
-    more = -len(ids_NxL) % unit
-    return {"input_ids": np.pad(ids_NxL, ((0, more), (0, 0))), "lengths": np.pad(lengths_N, (0, more))}
+    row_T, slot_T = np.nonzero(batch["index"] >= 0)
+    first_T, length_T = batch["first"][row_T, slot_T], batch["lengths"][row_T, slot_T]
+    along_1xL = np.arange(length_T.max())[None]
+    outside_TxL = along_1xL >= length_T[:, None]
+    at_TxL = np.where(outside_TxL, 0, first_T[:, None] + along_1xL)
 
+    def of_tokens(rows: np.ndarray, behind: int) -> np.ndarray:
+        found = rows[row_T[:, None], at_TxL]
+        found[outside_TxL] = behind
+        return found
 
-def of_examples(arrays: Arrays, batch: Arrays) -> dict[str, Any]:
-    """Returns answers by example, B..., or BxC... where an example has several texts, and what stands beside them."""
-    shape = batch["input_ids"].shape[:-1]
-    count = int(np.prod(shape))
-    found = {name: array[:count].reshape(*shape, *array.shape[1:]) for name, array in arrays.items()}
-    return found | {name: batch[name] for name in BESIDE if name in batch}
+    room = batch["input_ids"].shape[1]  # a row has fewer places for texts than for tokens
+    found = {
+        name: of_tokens(rows, 0) if rows.shape[1] == room else rows[row_T, slot_T] for name, rows in answers.items()
+    }
+    return found | {name: of_tokens(batch[name], -1) for name in BESIDE if name in batch}

@@ -12,7 +12,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from xling_jax.data.batches import in_order
 from xling_jax.errors import DataError, NumericalError
 from xling_jax.eval.alignment import FEWEST, alignments
 from xling_jax.eval.predict import predict
@@ -72,10 +71,11 @@ class Watcher:
                 f"{part.cell} is watched, and has {prepared.examples} pairs.\nAllowed: {FEWEST} or more. `watch.cells` "
                 "is a field of xling_jax/experiment.py."
             )
-        output, unit = programs.output((), watched_target(self._watch)), self._examiner.experiment.eval_batch_size
-        batches = in_order(prepared, max(1, unit // prepared.choices), (self._watch.max_length,))
-        send, answer = (lambda batch: output.send(batch, unit)), (lambda sent: output(params, sent))
-        outputs = predict(answer, batches, send, prepared.example_N, prepared.examples, whole=output.whole)
+        output = programs.output((), watched_target(self._watch))
+        batches = output.batches(prepared, self._examiner.experiment.eval_batch_size)
+        texts, answer = output.texts(prepared), (lambda sent: output(params, sent))
+        numbers = prepared.example_N, prepared.examples
+        outputs = predict(answer, batches, output.send, *numbers, texts=texts, whole=output.whole)
         names = [f"{part.cell}#{number}" for number in range(prepared.examples)]
         how: dict[str, Any] = {"centre": self._watch.centre, "layers": self._watch.layers, "mesh": programs.mesh}
         try:
@@ -95,7 +95,7 @@ def watched_target(watch: Watch) -> Target:
     It is compiled for the first cell's task; nothing of it depends on which one that is.
     """
     task = watch.parts()[0].cell.task
-    return Target(task, protocol=Protocol(layer=ALL, pooling=watch.pooling))
+    return Target(task, max_length=watch.max_length, protocol=Protocol(layer=ALL, pooling=watch.pooling))
 
 
 def dev_key(stage: Stage) -> str:

@@ -26,6 +26,9 @@ import dataclasses
 # at most L // SHORTEST segments, and as many masked tokens: 15% of an example's n own tokens (rounded, at least one)
 # are never more than a sixth of its n + 2 or more tokens.
 SHORTEST = 6
+# Tokens of the rows that texts are read in when they are evaluated, unless they are longer, or none has as many: most
+# sentences of the benchmarks' tasks have fewer, and a longer row costs them attention to nothing.
+ROW = 128
 
 
 @dataclasses.dataclass(frozen=True)

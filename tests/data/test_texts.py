@@ -1,0 +1,119 @@
+"""Texts in rows to be read: every text of a cell once, its own tokens, and what an evaluator knows of them beside."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from xling_jax.data import texts as module
+from xling_jax.data.formats import format_of
+from xling_jax.data.packing import count_rows
+from xling_jax.data.prepare import Records, prepare
+from xling_jax.data.records import Block, Texts, pack_feature
+from xling_jax.data.texts import BESIDE, in_rows, rows_of, shapes
+from xling_jax.experiment import Part
+from xling_jax.tables.tasks import parse_cells
+
+CELLS = ("world_nli.dev.qen", "world_choice.dev.qda", "world_qa.dev.qen", "world_pos.dev.qen", "world_parallel.dev.qda")
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def open_cell(tokenizer, tmp_path_factory):
+    root = tmp_path_factory.mktemp("prepared")
+    return lambda text, length=48: prepare(Part(*parse_cells(text), 0, COUNT, length), tokenizer, root)
+
+
+def texts_of(prepared):
+    """Returns {number of a text: {array: entries of its tokens}}, read one feature at a time."""
+    found = {}
+    for at, feature in enumerate(Records(prepared).read(list(range(prepared.features)))):
+        if not prepared.texts:
+            found[at] = {name: feature[name] for name in ("input_ids", *BESIDE) if name in feature}
+            continue
+        for which, length in enumerate(feature["lengths"].tolist()):
+            found[at * prepared.choices + which] = {"input_ids": feature["input_ids"][which, :length]}
+    return found
+
+
+def read_back(batches):
+    """Returns the same of packed rows, and checks what the rows say of themselves."""
+    found = {}
+    for numbers, batch in batches:
+        there = np.argwhere(batch["index"] >= 0)
+        assert numbers.tolist() == [batch["index"][row, slot] for row, slot in there]
+        inside = np.zeros(batch["segments"].shape, bool)
+        for row, slot in there:
+            first, length = batch["first"][row, slot], batch["lengths"][row, slot]
+            part = slice(first, first + length)
+            assert not inside[row, part].any(), "two texts in one place"
+            inside[row, part] = True
+            assert (batch["segments"][row, part] == slot + 1).all()
+            assert batch["positions"][row, part].tolist() == list(range(length))
+            number = int(batch["index"][row, slot])
+            assert number not in found, "a text comes once"
+            found[number] = {name: batch[name][row, part] for name in ("input_ids", *BESIDE) if name in batch}
+        assert ((batch["segments"] > 0) == inside).all() and (batch["input_ids"][~inside] == 1).all()
+        assert all((batch[name][~inside] == -1).all() for name in BESIDE if name in batch)
+    return found
+
+
+def same(found, wanted):
+    assert found.keys() == wanted.keys()
+    for number, arrays in wanted.items():
+        assert arrays.keys() == found[number].keys()
+        for name, entries in arrays.items():
+            np.testing.assert_array_equal(found[number][name], entries)
+
+
+@pytest.mark.parametrize("read", [7, 4096])
+@pytest.mark.parametrize("text", CELLS)
+def test_every_text_is_read_once_with_its_own_tokens(text, read, open_cell, monkeypatch):
+    """Windows of seven features, whose last rows wait for the next window, and of all."""
+    monkeypatch.setattr(module, "READ", read)
+    cell = open_cell(text)
+    batches = list(in_rows(cell, {24: 3, 48: 2}))
+    same(read_back(batches), texts_of(cell))
+    assert {batch["input_ids"].shape for _, batch in batches} <= {(3, 24), (2, 48)}, "one number of rows for a length"
+    for _, batch in batches:
+        assert {name: batch[name].shape for name in ("input_ids", "segments", "positions", "first")} == shapes(
+            *batch["input_ids"].shape
+        )
+        if batch["input_ids"].shape[1] == 48:
+            assert batch["lengths"].max(axis=1)[batch["lengths"].any(axis=1)].min() > 24, "no short text in long rows"
+
+
+@pytest.mark.parametrize("text", CELLS)
+def test_only_the_end_of_a_cell_is_filled_up(text, open_cell):
+    cell = open_cell(text)
+    empty = [int((batch["index"] < 0).all(axis=1).sum()) for _, batch in in_rows(cell, {48: 4})]
+    assert not any(empty[:-1]) and empty[-1] < 4
+    lengths = np.array([len(arrays["input_ids"]) for arrays in texts_of(cell).values()])
+    assert len(empty) == -(-count_rows(lengths, 48) // 4)
+
+
+def test_a_text_that_is_as_long_as_the_row(open_cell):
+    """Windows of a context are cut at 32 tokens, and many have exactly so many."""
+    cell = open_cell("world_qa.dev.qen", 32)
+    assert collections.Counter(cell.lengths_N.tolist())[32] > 1
+    same(read_back(in_rows(cell, {31: 2, 32: 3})), texts_of(cell))
+
+
+def test_fewer_choices_than_others_have():
+    table = format_of("multiple_choice").FEATURES
+    ids = np.arange(10, 22, dtype=np.int32).reshape(3, 4)
+    features = [
+        {"input_ids": ids, "lengths": np.array([4, 2, 3]), "label": np.array(0)},
+        {"input_ids": ids[:2, :3], "lengths": np.array([3, 1]), "label": np.array(1)},
+    ]
+    block = Block.of([pack_feature(feature, table) for feature in features])
+    found = Texts.of(block, table, 5, 3)
+    assert found.number_T.tolist() == [15, 16, 17, 18, 19] and found.length_T.tolist() == [4, 2, 3, 3, 1]
+    _, begin_T = found.begin["input_ids"]
+    assert [found.words[at] for at in begin_T] == [10, 14, 18, 10, 14]
+
+
+def test_rows_are_worth_their_examples():
+    assert rows_of(32, 128) == 16 and rows_of(32, 384) == 6, "64 tokens an example"
+    assert rows_of(32, 24) == 32 and rows_of(1, 512) == 1, "a row of its own where rows are shorter"
+    assert rows_of(32, 384, 4) == 8 and rows_of(1, 128, 8) == 8, "a multiple of what a mesh divides"
