@@ -31,8 +31,9 @@ def _divided() -> PartitionSpec:
 def at_once(step: Callable[..., PyTree], mesh: jax.sharding.Mesh, count: int) -> Callable[..., PyTree]:
     """Returns a pure step of `count` trainings, made of that of one: all it takes and gives has an axis more in front.
 
-    Where trainings are divided, `step` must name no mesh axis by itself: it is computed by one device. A device's only
-    training is computed as it is alone, so not even rounding differs.
+    Where trainings are divided, `step` must name no mesh axis by itself: it is computed by one device. What a device's
+    only training computes has no such axis inside, so its company changes no bit of it. A program for several devices
+    is compiled otherwise than that for one, though, and rounds otherwise.
     """
     if not are_divided(mesh, count):
         return jax.vmap(step)
