@@ -21,6 +21,7 @@ from xling_jax.experiment import Experiment, Optim, Part
 from xling_jax.models.build import head_spec
 from xling_jax.partitioning.trials import are_divided, pick, sharding_of_batches, sharding_of_states, stack
 from xling_jax.stages.programs import Programs
+from xling_jax.stages.trials import Slice, _stacked
 from xling_jax.tables.models import MODELS
 from xling_jax.tables.tasks import TASKS, parse_cells
 
@@ -112,6 +113,26 @@ def test_each_ends_as_it_does_alone(sources, where, task, packing):
         assert own_lines[0]["loss"] != own_lines[-1]["loss"]
         for one, other in zip(jax.tree.leaves(own_params), jax.tree.leaves(params[seed]), strict=True):
             np.testing.assert_allclose(other, one, rtol=0, atol=2e-5)
+
+
+def test_states_are_put_together_anew_when_the_company_changes():
+    """Two at once, with a third that comes from elsewhere; two of three; and just the three, which are left as is."""
+    mesh = programs("one").mesh
+    like = {"x": jax.device_put(np.zeros(2))}
+
+    def slices(values):
+        tree = stack([{"x": np.full(2, value)} for value in values], sharding_of_states(mesh, len(values)))
+        return [Slice(tree, at, len(values), like) for at in range(len(values))]
+
+    def values(stacked):
+        return np.asarray(stacked["x"])[:, 0].tolist()
+
+    two, three = slices([1.0, 2.0]), slices([5.0, 6.0, 7.0])
+    assert values(_stacked([*two, {"x": np.full(2, 3.0)}], mesh)) == [1, 2, 3]
+    assert values(_stacked([{"x": np.full(2, 3.0)}, *two], mesh)) == [3, 1, 2]
+    assert values(_stacked([three[0], three[2]], mesh)) == [5, 7]
+    assert values(_stacked([*two, three[1]], mesh)) == [1, 2, 6]
+    assert _stacked(three, mesh) is three[0].tree
 
 
 def compiled(mesh: str, count: int, source: Batches) -> str:

@@ -281,9 +281,8 @@ def _at_once(come: Sequence[_Come]) -> list[tuple[Mapping[str, Any], dict[str, A
 def _stacked(states: Sequence[Mapping[str, Any]], mesh: jax.sharding.Mesh) -> Any:
     """Returns states as one; as they are where they are just the parts of one."""
     first = states[0]
-    parts = [each for each in states if isinstance(each, Slice)]
-    if isinstance(first, Slice) and first.count == len(parts) and all(each.tree is first.tree for each in parts):
-        return first.tree  # their order is always that of the group
+    if isinstance(first, Slice) and first.count == len(states) and all(map(first.is_beside, states)):
+        return first.tree  # trials are always in the order of their group
     where = sharding_of_states(mesh, len(states))
     return stack([jax.device_get(dict(state)) for state in states], where)
 
@@ -304,6 +303,10 @@ class Slice(Mapping):
 
     def __init__(self, tree: Any, number: int, count: int, like: Any):
         self.tree, self.number, self.count, self._like = tree, number, count, like
+
+    def is_beside(self, other: Mapping[str, Any]) -> bool:
+        """Whether another state is a part of the same states."""
+        return isinstance(other, Slice) and other.tree is self.tree
 
     def __getitem__(self, name: str) -> Any:
         return pick(self.tree[name], self.number, self._like[name])
