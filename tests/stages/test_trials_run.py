@@ -88,12 +88,14 @@ def files(workdir):
 
 
 def lines(workdir):
-    """Returns {stage: {step: metrics}}, each step once."""
-    found = {}
+    """Returns {stage: {step: metrics}}; no line is there twice."""
+    found: dict[str, dict] = {}
     for path in workdir.glob("stages/*/metrics.jsonl"):
-        read = [json.loads(line) for line in path.read_text().splitlines()]
-        assert len({line["step"] for line in read}) == len(read)
-        found[path.parent.name] = {line["step"]: line for line in read}
+        steps = found.setdefault(path.parent.name, {})
+        for line in map(json.loads, path.read_text().splitlines()):
+            merged = steps.setdefault(line["step"], {"step": line["step"]})
+            assert set(line) & set(merged) == {"step"}, (path, line["step"])
+            merged.update(line)
     return found
 
 
