@@ -12,7 +12,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from xling_jax import axes
 
@@ -111,8 +111,7 @@ def _specs(query: tuple[int, ...], key: tuple[int, ...]) -> tuple[PartitionSpec,
 
 def _sharded(specs, function, *inputs):
     """Returns the function's value, each device computing that of its own examples and heads."""
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or AxisType.Manual in mesh.axis_types:  # one device is asked for what it has
+    if jax.sharding.get_abstract_mesh().empty:
         return function(*inputs)
     states, rows = specs
     inside = (states, states, states, rows)

@@ -134,8 +134,10 @@ class Trial:
         return self
 
     def __exit__(self, *_) -> None:
-        self._group.leave(self)
-        self._group.turn.release()
+        try:
+            self._group.leave(self)
+        finally:
+            self._group.turn.release()
 
     @contextlib.contextmanager
     def beside(self, what: str) -> Generator[None]:
