@@ -132,6 +132,14 @@ def test_more_than_fit_are_trained_in_turns(alone, tmp_path, sizes):
     assert sizes == [3] * (2 * STEPS), "and one of each alone"
 
 
+@pytest.mark.slow
+def test_on_eight_devices_each_has_one(tmp_path, sizes):
+    declared = experiment(mesh="any", seeds=(0, 1, 2, 3))
+    alone = run(tmp_path / "alone", trials=1, declared=declared)
+    assert_same(run(tmp_path / "together", trials=8, declared=declared), alone)
+    assert sizes == [8] * (2 * STEPS)
+
+
 class Killed(Exception):
     """Stands in for the end of the process: nothing is done after it."""
 

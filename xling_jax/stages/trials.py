@@ -73,8 +73,7 @@ def groups(nodes: Sequence[Node], most: int) -> list[list[Node]]:
     found: list[list[Node]] = []
     for node in nodes:
         shape = shape_of(node)
-        fitting = (group for group in found if len(group) < most and shape_of(group[0]) == shape)
-        group = next(fitting, None) if most > 1 else None
+        group = next((each for each in found if len(each) < most and shape_of(each[0]) == shape), None)
         if group is None:
             found.append(group := [])
         group.append(node)
