@@ -2,7 +2,7 @@
 
     python benchmarks/trials.py [MODEL ...]
 
-Writes trials.json beside this file. On whatever device is first: on two cores some minutes. Models are rows of
+Writes trials.json beside this file. On whatever device is first: on two cores about ten minutes. Models are rows of
 xling_jax/tables/models.py; batches are made up, 32 pairs of 48 tokens, and sent anew at each step, so that neither data
 nor TensorFlow are needed. What is measured is the loop and the threads of `xling run --trials=K` and not the program
 alone. Both ways take turns in one process, ROUNDS times; medians are given, and all rounds beside them. Simulated
