@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from subjects import conditions, write
 
+from xling_jax.doors.run import keep_memory
 from xling_jax.experiment import Experiment, Stage
 from xling_jax.models.build import head_spec
 from xling_jax.stages.plan import Node
@@ -130,6 +131,7 @@ def measure(name: str) -> dict:
 
 def main() -> None:
     """Measures the models that are named."""
+    keep_memory()  # as `xling run` does
     record = {
         "what": "seeds in one program (--trials) against one after another (--trials=1 --jobs=1), on one device",
         "device": jax.devices()[0].device_kind,
