@@ -29,5 +29,6 @@ VOCAB = "vocab"
 LABELS = "labels"
 LAYERS = "layers"
 RANK = "rank"  # of low-rank adapters
+TRIAL = "trial"  # of trainings in one program: the first axis of all that each of them has, named in no array
 
-LOGICAL_AXES = (BATCH, LENGTH, EMBED, MLP, HEADS, KV, VOCAB, LABELS, LAYERS, RANK)
+LOGICAL_AXES = (BATCH, LENGTH, EMBED, MLP, HEADS, KV, VOCAB, LABELS, LAYERS, RANK, TRIAL)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xling_jax.data import order as module
-from xling_jax.data.batches import Batches, BatchPlan, bucket, in_order, stream
+from xling_jax.data.batches import Batches, BatchPlan, bucket, in_order, stream, widen
 from xling_jax.data.formats import format_of
 from xling_jax.data.order import interleave
 from xling_jax.data.prepare import Records, prepare
@@ -280,6 +280,40 @@ def test_padding_is_what_the_table_says(cells, cell):
         assert batch[name].shape[1:] == tuple(
             64 if axis == "L" else size for axis, size in zip(spec.axes, features[0][name].shape, strict=True)
         )
+
+
+@pytest.mark.parametrize("name", ["world_nli", "world_pos", "world_choice", "world_qa"])
+def test_a_batch_is_widened_to_what_it_would_have_been(open_cell, name):
+    cell = open_cell(f"{name}.dev.qen", 15)
+    table, block, rows = format_of(cell.cell.row.kind).FEATURES, Records(cell).block(np.arange(4)), np.arange(4)
+    wide, narrow = (lay_out(block, table, Layout(4, length, rows), cell.choices) for length in (64, 60))
+    assert same(("", widen(narrow, table, 64)), ("", wide)) and not same(("", narrow), ("", wide))
+    assert widen(wide, table, 60) is wide, "nothing is cut"
+
+
+def test_packed_batches_have_one_length(cells):
+    source = batches(cells[:1], packing=True)
+    _, batch = source[0]
+    assert same(("", source.widened(0, batch, 99)), ("", batch))
+
+
+def test_seeds_have_batches_of_one_shape_or_are_known_not_to(cells):
+    """Whose patterns are equal has the same head and, lengths aside, the same shapes at every step."""
+
+    def shapes(source):
+        heads = [
+            (head, sorted((name, len(rows)) for name, rows in batch.items()))
+            for head, batch in map(source.__getitem__, range(24))
+        ]
+        return heads
+
+    sources = [batches(cells, seed=seed, packing=packing) for seed in (1, 2) for packing in (False, True)]
+    sources += [batches(cells, steps=25), batches(cells, batch_size=9), batches(cells[:3])]
+    assert sources[0].pattern == sources[2].pattern, "nothing is packed, and seeds are alike"
+    for one, other in itertools.combinations(sources, 2):
+        if one.pattern == other.pattern:
+            assert shapes(one) == shapes(other)
+    assert len({source.pattern for source in sources}) >= 5
 
 
 def padding(source):

@@ -12,7 +12,7 @@ import pytest
 from xling_jax.errors import CheckpointError, ConfigError, DiskError, Interrupted, NumericalError
 from xling_jax.experiment import from_config
 from xling_jax.ledger import TIME, TRAIN, read_lines
-from xling_jax.stages import claims, study_run
+from xling_jax.stages import claims, study_run, trials
 from xling_jax.stages.claims import ClaimLost, Claims
 from xling_jax.stages.run import Run
 from xling_jax.stages.stage import StageRunner
@@ -215,6 +215,23 @@ def test_so_many_stages_and_no_more(tmp_path, capsys):
     )
     run(fields("far"), tmp_path, most=0)
     assert len(done(tmp_path)) == 2
+
+
+def test_seeds_are_trained_together_whoever_has_them(tmp_path, monkeypatch):
+    """Two seeds of an experiment and one of another: what starts from one checkpoint, and what starts from three."""
+    declared, taken, real = fields("far", "near"), [], trials._at_once
+    for name, seeds in (("far", (0, 1)), ("near", (0, 2))):
+        declared["experiments"][name]["seeds"] = seeds
+    monkeypatch.setattr(trials, "_at_once", lambda come: taken.append([one.work.seed for one in come]) or real(come))
+    run(declared, tmp_path, trials=3)
+    assert done(tmp_path) == sorted(
+        ["pretrain", *(f"{name}_s{seed}" for name in ("nli", "nli_pos", "none_pos") for seed in (0, 1, 2))]
+    )
+    assert taken == [[0, 1, 2]] * 18, "three NLI and six of tagging, all steps together"
+    assert held(tmp_path) == []
+    with pytest.raises(ConfigError, match="--trials=3, and the mesh of experiment 'far'"):
+        declared["experiments"]["far"]["mesh"] = "fsdp"
+        run(declared, tmp_path / "other", trials=3)
 
 
 def test_asked_to_stop_it_gives_back_what_it_had(tmp_path):

@@ -72,9 +72,9 @@ class Group:
         self.head = cells[0].head
         self.cells = cells
         self.order = order
-        self._table = cells[0].table
+        self.table = cells[0].table
         self._buckets = buckets
-        self._mine = mine
+        self.mine = mine
         self._records = [Records(cell) for cell in cells]
         self._held: dict[int, Window] = {}
         self._lock = threading.Lock()
@@ -106,7 +106,7 @@ class Group:
     def _read(self, number: int) -> Window:
         rows = self.order.window(number)
         in_batch_R = (self.order.first_row(number) + np.arange(len(rows.begin_R) - 1)) % self.order.rows
-        mine_R = (in_batch_R >= self._mine[0]) & (in_batch_R < self._mine[1])
+        mine_R = (in_batch_R >= self.mine[0]) & (in_batch_R < self.mine[1])
         mine_N = np.repeat(mine_R, np.diff(rows.begin_R))
         records = [b""] * len(rows.source_N)
         for cell, reader in enumerate(self._records):
@@ -120,7 +120,7 @@ class Group:
         before_R = np.append(0, np.cumsum(mine_R))
         row_N = np.repeat(before_R[:-1], np.diff(rows.begin_R))[mine_N]
         layout, beside = segmented(rows.length_N, mine_N, row_N, int(before_R[-1]), self.order.room)
-        arrays = lay_out(block.take(np.flatnonzero(mine_N)), self._table, layout, self.cells[0].choices)
+        arrays = lay_out(block.take(np.flatnonzero(mine_N)), self.table, layout, self.cells[0].choices)
         return Window(rows, block, arrays | beside, before_R)
 
     def batch(self, number: int) -> dict[str, np.ndarray]:
@@ -129,10 +129,10 @@ class Group:
 
     def _bucketed(self, number: int) -> dict[str, np.ndarray]:
         ((at, first, last),) = self.order.pieces(number)
-        window, mine = self._window(at), np.arange(*self._mine)
+        window, mine = self._window(at), np.arange(*self.mine)
         length = bucket(int(window.rows.length_N[first:last].max()), self._buckets)
         layout = Layout(len(mine), length, np.arange(len(mine)))
-        batch = lay_out(window.block.take(first + mine), self._table, layout, self.cells[0].choices)
+        batch = lay_out(window.block.take(first + mine), self.table, layout, self.cells[0].choices)
         return batch | {"index": mine.astype(np.int32)}
 
     def _packed(self, number: int) -> dict[str, np.ndarray]:
@@ -144,10 +144,26 @@ class Group:
             part["index"] = np.where(part["index"] < 0, 0, part["index"] + (examples - begin))
             parts.append(part)
             examples += end - begin
-        missing = self._mine[1] - self._mine[0] - sum(len(part["index"]) for part in parts)
+        missing = self.mine[1] - self.mine[0] - sum(len(part["index"]) for part in parts)
         if missing:
-            parts.append({name: _nothing(name, rows, missing, self._table) for name, rows in parts[0].items()})
+            parts.append({name: _nothing(name, rows, missing, self.table) for name, rows in parts[0].items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def widen(batch: dict[str, np.ndarray], table: Mapping[str, Feature], length: int) -> dict[str, np.ndarray]:
+    """Returns a batch with rows of `length` tokens or more, as if it had been laid out so. Packed rows have theirs."""
+    more = 0 if "segments" in batch else max(0, length - batch["input_ids"].shape[-1])
+    if not more:
+        return batch
+
+    def wide(name: str, array: np.ndarray) -> np.ndarray:
+        spec = table.get(name)
+        if spec is None or "L" not in spec.axes:
+            return array
+        at = array.ndim - len(spec.axes) + spec.axes.index("L")
+        return np.pad(array, [(0, more * (axis == at)) for axis in range(array.ndim)], constant_values=spec.pad)
+
+    return {name: wide(name, array) for name, array in batch.items()}
 
 
 def _nothing(name: str, rows: np.ndarray, count: int, table: Mapping[str, Feature]) -> np.ndarray:
@@ -249,6 +265,19 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self._group_of_step)
+
+    @property
+    def pattern(self) -> tuple:
+        """Returns what decides the shapes of all batches but for their lengths: whose are equal can be stacked."""
+        shapes = (
+            (group.head, group.order.packed, group.mine, group.cells[0].choices, group.cells[0].answer_length)
+            for group in self._groups
+        )
+        return self._group_of_step.tobytes(), *shapes
+
+    def widened(self, step: int, batch: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+        """Returns the batch of a step with rows of at least so many tokens (see `widen`)."""
+        return widen(batch, self._groups[self._group_of_step[step]].table, length)
 
     def members(self, step: int) -> tuple[str, list[tuple[int, int]]]:
         """Returns (head, [(which of the cells, number in it) for each example]) of a step, of all hosts, row by row."""

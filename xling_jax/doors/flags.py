@@ -84,6 +84,15 @@ def define_workdir(values: flags.FlagValues) -> None:
     define_data_dir(values)
 
 
+def define_trials(values: flags.FlagValues) -> None:
+    """Defines --trials."""
+    about = (
+        "Stages of one shape, seeds or learning rates, that are trained as one program: several seeds of a small model "
+        "share a device, or have one each. Results differ by rounding. On one host, and on meshes of data alone."
+    )
+    flags.DEFINE_integer("trials", 1, about, lower_bound=1, flag_values=values)
+
+
 def define_data_dir(values: flags.FlagValues) -> None:
     """Defines --data_dir, by default what XLING_DATA says."""
     flags.DEFINE_string(

@@ -13,6 +13,7 @@ from xling_jax.doors.flags import (
     data_dir,
     define_config,
     define_hosts,
+    define_trials,
     define_workdir,
     experiment,
     joined,
@@ -39,6 +40,7 @@ def main(argv: list[str]) -> None:
     define_hosts(values)
     about = "Stages to run at once; 0: as many as there are cores where the only device is a CPU, else 1."
     flags.DEFINE_integer("jobs", 0, about, lower_bound=0, flag_values=values)
+    define_trials(values)
     flags.DEFINE_bool("dry_run", False, "Print the plan and stop.", flag_values=values)
     about = "Go back behind a checkpoint that is damaged, and keep it aside; else it is an error."
     flags.DEFINE_bool("skip_damaged", False, about, flag_values=values)
@@ -62,7 +64,8 @@ def main(argv: list[str]) -> None:
     skip_damaged = bool(values["skip_damaged"].value)
     with joined(values, stop_asked):
         run = Run(declared, workdir, where, command)
-        run(hosts.together(stop_asked), jobs=required(values, "jobs"), skip_damaged=skip_damaged, asked=asked)
+        how = {"jobs": required(values, "jobs"), "trials": required(values, "trials"), "skip_damaged": skip_damaged}
+        run(hosts.together(stop_asked), asked=asked, **how)
         if hosts.first():
             with run.ledger.event("report"):
                 show_report([workdir], workdir / "report")

@@ -5,7 +5,17 @@ import shlex
 from absl import flags
 
 from xling_jax.disk import reach
-from xling_jax.doors.flags import data_dir, define_config, define_hosts, define_workdir, joined, parse, required, study
+from xling_jax.doors.flags import (
+    data_dir,
+    define_config,
+    define_hosts,
+    define_trials,
+    define_workdir,
+    joined,
+    parse,
+    required,
+    study,
+)
 from xling_jax.doors.report import show_report
 from xling_jax.doors.run import compilation_cache, keep_memory, quiet_libraries
 from xling_jax.doors.stopping import catch_signals
@@ -48,6 +58,7 @@ def main(argv: list[str]) -> None:
         required(values, "claim_seconds"),
         bool(values["skip_damaged"].value),
         process_began(),
+        required(values, "trials"),
     )
     with joined(values, stop_asked):
         run = StudyRun(declared, workdir, data_dir(values), "xling study " + shlex.join(argv))
@@ -60,6 +71,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("max_stages", None, "Train at most so many, then stop.", lower_bound=0, flag_values=values)
     about = "Stages to run at once; 0: as many as there are cores where the only device is a CPU, else 1."
     flags.DEFINE_integer("jobs", 0, about, lower_bound=0, flag_values=values)
+    define_trials(values)
     about = "Seconds that a worker may be silent before another one takes over what it was doing."
     flags.DEFINE_float("claim_seconds", 120.0, about, lower_bound=1.0, flag_values=values)
     about = "Go back behind a checkpoint that is damaged, and keep it aside; no other worker may be there then."

@@ -246,7 +246,7 @@ class Model(nn.Module):
         given = (tokens_BxL, segments_BxL, positions_BxL)
         ordinary_BxL = jnp.ones_like(tokens_BxL, bool) if self._causal else tokens_BxL > EOS_ID
         keep = keeper(texts, ordinary_BxL, {how[1:] for how in asks.values() if len(how) > 1})
-        index_BxS, last_BxLxD, kept = texts["first"], None, None
+        index_BxS, last_BxLxD, kept = texts["first"], None, {}
         if all(len(how) == 1 and self._spec(how[0]).kind in FEW for how in asks.values()):
             summary_BxSxD = self._summaries(index_BxS, *given, deterministic=True)
         else:

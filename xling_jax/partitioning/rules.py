@@ -19,6 +19,7 @@ RULES = {
     axes.LABELS: (None, None, None),
     axes.LAYERS: (None, None, None),
     axes.RANK: (None, None, None),
+    axes.TRIAL: (DATA, None, None),
 }
 STRATEGIES = ("data", "fsdp", "fsdp_tensor")
 

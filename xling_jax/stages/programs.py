@@ -24,6 +24,7 @@ from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.partitioning.feed import batch_multiple, feed, fetched, put, spread
 from xling_jax.partitioning.mesh import build_mesh, use_mesh
 from xling_jax.partitioning.place import creator, fits, shardings_of
+from xling_jax.partitioning.trials import at_once, sharding_of_batches, sharding_of_states
 from xling_jax.stages.reading import Ask, asks_of, of_texts, sent
 from xling_jax.stages.transfer import BODY, head_part, merge
 from xling_jax.stages.words import Words, make_output_fn
@@ -135,6 +136,7 @@ class Programs:
         self.leaves = functools.cache(self._leaves)
         self.state_maker = functools.cache(self._state_maker)
         self.step = functools.cache(self._step)
+        self.steps_at_once = functools.cache(self._steps_at_once)
         self._asks, self._lengths = asks_of(experiment), experiment.lengths_of
         self._read = functools.cache(self._reading)
         self._in_words = functools.cache(self._speaking)
@@ -196,18 +198,14 @@ class Programs:
         made, abstract = creator(make, self.mesh, self._strategy, np.uint32(0), shapes, donate=(1,))
         return lambda seed, given=types.MappingProxyType({}): made(np.uint32(seed), dict(given)), abstract
 
-    def _step(self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int) -> Program:
-        """Returns (state, batch, learning rate, seed) -> (state, metrics). The state is donated."""
+    def _one_step(
+        self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int, divide: Callable[[Any], Any]
+    ) -> Callable:
+        """Returns (state, batch, learning rate, seed) -> (state, metrics), pure; see `train_step` for `divide`."""
         network, leaves = self._model(heads, optim), self.leaves(heads, optim)
-        boxed = jax.eval_shape(lambda: take(init_params(network, jax.random.key(0)), leaves))
-        trained = shardings_of(boxed, self.mesh, self._strategy)
         # Where words are looked up and nothing else is done with their embeddings.
         alone = head.kind not in ("lm", "mlm") and not isinstance(self._config, Seq2SeqConfig)
         table = (BODY, "word", "embedding") if alone and optim.name == "adamw" else ()
-
-        def divide(gradient):
-            there = jax.tree.map(lambda leaf, sharding: fits(sharding, leaf.shape), gradient, trained)
-            return jax.lax.with_sharding_constraint(gradient, there)
 
         def apply(params, dropout_key, batch, rows=None):
             given = {"params": params} | ({ROWS: rows} if rows else {})
@@ -229,13 +227,43 @@ class Programs:
                 table=table,
             )
 
+        return step
+
+    def _step(self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int) -> Program:
+        """Returns (state, batch, learning rate, seed) -> (state, metrics). The state is donated."""
+        network, leaves = self._model(heads, optim), self.leaves(heads, optim)
+        boxed = jax.eval_shape(lambda: take(init_params(network, jax.random.key(0)), leaves))
+        trained = shardings_of(boxed, self.mesh, self._strategy)
+
+        def divide(gradient):
+            there = jax.tree.map(lambda leaf, sharding: fits(sharding, leaf.shape), gradient, trained)
+            return jax.lax.with_sharding_constraint(gradient, there)
+
         _, abstract = self.state_maker(heads, optim)
         shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
 
         def given(state, batch, rate, seed):
             return state, batch, np.float32(rate), np.uint32(seed)
 
+        step = self._one_step(heads, head, optim, accumulate, divide)
         return self._program(step, given, donate_argnums=0, out_shardings=(shardings, None))
+
+    def _steps_at_once(
+        self, heads: tuple[HeadSpec, ...], head: HeadSpec, optim: Optim, accumulate: int, count: int
+    ) -> Program:
+        """Returns `step` of several trainings, on a mesh of data alone: all that is taken and given is stacked.
+
+        See `partitioning/trials.py`. Batches are NumPy's, or shapes with shardings.
+        """
+        step = self._one_step(heads, head, optim, accumulate, lambda gradient: gradient)
+        where, batches = sharding_of_states(self.mesh, count), sharding_of_batches(self.mesh, count)
+
+        def given(state, batch, rates, seeds):
+            traced = isinstance(batch["input_ids"], jax.ShapeDtypeStruct)
+            return state, batch if traced else put(batch, batches), np.float32(rates), np.uint32(seeds)
+
+        many = at_once(step, self.mesh, count)
+        return self._program(many, given, donate_argnums=0, out_shardings=(where, None))
 
     def _reading(self, asks: tuple[Ask, ...]) -> Program:
         """Returns (params without adapters, texts) -> the answers to all that is asked, by name."""

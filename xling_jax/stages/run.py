@@ -24,6 +24,7 @@ from xling_jax.stages.record import claim_workdir, hold, write_experiment, write
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.start import open_start
 from xling_jax.stages.telemetry import Asked
+from xling_jax.stages.trials import check_trials, companies, groups
 from xling_jax.stages.words import Words
 from xling_jax.tables.kinds import KINDS
 from xling_jax.train.compiling import watch_compiling
@@ -43,12 +44,13 @@ def checked(stop_asked: Callable[[], bool], check: Callable[[], None]) -> Callab
     return stop
 
 
-def default_jobs() -> int:
+def default_jobs(trials: int = 1) -> int:
     """Returns how many stages to run at once: one, unless there is one CPU device of several cores.
 
-    Small models leave most of a second core idle, because their operations are too short to be divided.
+    Small models leave most of a second core idle, because their operations are too short to be divided. Stages of
+    several trials are larger, and programs of their own.
     """
-    alone = jax.default_backend() == "cpu" and jax.device_count() == 1
+    alone = jax.default_backend() == "cpu" and jax.device_count() == 1 and trials == 1
     return min(MOST_JOBS, len(os.sched_getaffinity(0))) if alone else 1
 
 
@@ -137,6 +139,7 @@ class Run:
         jobs: int = 0,
         skip_damaged: bool = False,
         asked: Asked | None = None,
+        trials: int = 1,
     ) -> None:
         """Runs what is not done.
 
@@ -145,14 +148,16 @@ class Run:
           jobs: stages to run at once; 0 for `default_jobs`. Results do not depend on it.
           skip_damaged: whether to go back behind a checkpoint that is damaged. Nor do they on this.
           asked: what to tell beside results.
+          trials: stages of one shape that are trained as one program. Results do not depend on it but for rounding.
 
         Raises:
           XlingError: whatever was finished before stays; running again goes on.
         """
         check_vocabulary(self.plan.row, self.cells.vocabulary.kind)
         asked = asked or Asked()
-        asked.check(self.plan, jobs)
+        asked.check(self.plan, jobs, trials)
         check_alone(skip_damaged)
+        check_trials(trials, [self.experiment])
         hosts.check_same("plan", digest([node.hash for node in self.plan.nodes], self.experiment))
         hosts.first_does("the claim to the work folder", lambda: claim_workdir(self.workdir, self.plan))
         with hold(self.workdir, say=self.display.say) as check:
@@ -160,7 +165,8 @@ class Run:
             left = self._left()
             if left or is_unclocked(self.plan, self.workdir):
                 with self._open_ledger(asked):
-                    self._run_left(left, stop_asked, jobs, skip_damaged, asked)
+                    how = {"jobs": jobs, "trials": trials, "skip_damaged": skip_damaged, "asked": asked}
+                    self._run_left(left, stop_asked, **how)
                     write_submissions(self.workdir, self.plan)
                 self._tell_time()
             else:
@@ -186,16 +192,24 @@ class Run:
             self.display.say(found.text())
 
     def _run_left(
-        self, left: list[Node], stop_asked: Callable[[], bool], jobs: int, skip_damaged: bool, asked: Asked
+        self,
+        left: list[Node],
+        stop_asked: Callable[[], bool],
+        *,
+        jobs: int,
+        trials: int,
+        skip_damaged: bool,
+        asked: Asked,
     ) -> None:
-        jobs = checked_jobs(jobs or (1 if asked.profile else default_jobs()))
+        jobs = checked_jobs(jobs or (1 if asked.profile else default_jobs(trials)))
         write_experiment(self.workdir, self.plan, self._command)
         with self.ledger.event("prepare"):
             self.prepare(stop_asked)
             programs = self._programs()
         shared = self.plan, self.workdir, self.cells, programs, self.display
-        runner = StageRunner(*shared, alone=jobs == 1, skip_damaged=skip_damaged, ledger=self.ledger, asked=asked)
-        self._run(left, runner, stop_asked, jobs)
+        alone = jobs == trials == 1
+        runner = StageRunner(*shared, alone=alone, skip_damaged=skip_damaged, ledger=self.ledger, asked=asked)
+        self._run(left, runner, stop_asked, jobs, trials)
         how = {"display": self.display, "ledger": self.ledger, "stop_asked": stop_asked}
         measure_clock(self.plan, self.workdir, self.cells, programs, **how)  # now that nothing else runs
         self.cells.sweep()
@@ -216,24 +230,28 @@ class Run:
     def _programs(self) -> Programs:
         return make_programs(self.plan, self.cells)
 
-    def _run(self, left: list[Node], runner: StageRunner, stop_asked: Callable[[], bool], jobs: int) -> None:
+    def _run(
+        self, left: list[Node], runner: StageRunner, stop_asked: Callable[[], bool], jobs: int, trials: int
+    ) -> None:
         """Runs stages as soon as their parents are done. After a failure, those under way save and stop."""
         failed = threading.Event()
-        running: dict[concurrent.futures.Future, Node] = {}
+        running: dict[concurrent.futures.Future, tuple[Node, Node]] = {}  # which stage, and the first of its group
         errors: list[BaseException] = []
         total = len(self.plan.nodes)
 
         def stop() -> bool:
             return failed.is_set() or stop_asked()
 
-        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        with concurrent.futures.ThreadPoolExecutor(jobs * trials) as pool:
             while left or running:
-                waiting = {node.hash for node in [*left, *running.values()]}
+                waiting = {node.hash for node in [*left, *(node for node, _ in running.values())]}
                 ready = [node for node in left if node.parent is None or node.parent.hash not in waiting]
-                for node in ready[: jobs - len(running)] if not stop() else ():
-                    left.remove(node)
-                    self.display.say(f"[{total - len(left)}/{total}] {node.folder}")
-                    running[pool.submit(runner, node, stop)] = node
+                slots = jobs - len({first.hash for _, first in running.values()})
+                for nodes in groups(ready, trials)[:slots] if not stop() else ():
+                    for node, company in zip(nodes, companies(len(nodes)), strict=True):
+                        left.remove(node)
+                        self.display.say(f"[{total - len(left)}/{total}] {node.folder}")
+                        running[pool.submit(runner.within, company, node, stop)] = node, nodes[0]
                 if not running:
                     break
                 done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)

@@ -42,6 +42,7 @@ from xling_jax.stages.saving import Saver
 from xling_jax.stages.start import check_labels
 from xling_jax.stages.telemetry import Asked, Telemetry
 from xling_jax.stages.transfer import BODY, head_part, named_here, plan_loading, source_tree, with_adapters
+from xling_jax.stages.trials import Solo, Trial
 from xling_jax.stages.watching import Watcher, dev_key
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.tasks import TASKS, tasks_of_head
@@ -85,11 +86,17 @@ class StageRunner:
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     asked: Asked = dataclasses.field(default_factory=Asked)
     before_done: Callable[[Node], None] = lambda node: None  # raises where the stage is not ours any more
+    company: Solo | Trial = dataclasses.field(default_factory=Solo)  # with which a stage is trained
 
     @property
     def telemetry(self) -> Telemetry:
         """Returns what watches the stages."""
-        return Telemetry(self.workdir, self.plan, self.display.say, self.ledger, self.asked)
+        return Telemetry(self.workdir, self.plan, self.display.say, self.ledger, self.asked, self.company.beside)
+
+    def within(self, company: Solo | Trial, node: Node, stop_asked: Callable[[], bool]) -> None:
+        """Does what is left of a stage, in company or not."""
+        with company:
+            dataclasses.replace(self, company=company)(node, stop_asked)
 
     def __call__(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         """Does what is left of a stage. Raises an XlingError; what was saved before stays."""
@@ -118,7 +125,7 @@ class StageRunner:
         self.display.say(f"{error.args[0].splitlines()[0]}\n  kept aside: {' '.join(map(str, moved)) or 'nothing'}")
         if node != asking:
             self.display.say(f"  {node.folder} makes it again")
-            self(node, stop_asked)
+            dataclasses.replace(self, company=Solo())(node, stop_asked)
 
     def _run(self, node: Node, stop_asked: Callable[[], bool]) -> None:
         folder = stage_folder(self.workdir, node.folder)
@@ -209,6 +216,7 @@ class StageRunner:
             share, multiple = share_of(self.programs.mesh), batch_multiple(self.programs.mesh) * stage.accumulate
             mine = {"host": share.number, "hosts": share.count}
             source = Batches(prepared, rates=rates, plan=plan, steps=steps, multiple=multiple, **mine)
+        step_fns, place, stop_asked = self.company.training(self.programs, node, source, start, stop_asked)
         watched = self.telemetry.training(node, start, self.cells.tokenizer().size, self.programs.mesh)
         folder, parts = stage_folder(self.workdir, node.folder), stage.parts(self.plan.experiment.limits)
         with (
@@ -232,17 +240,20 @@ class StageRunner:
                     training.log(step, {dev_key(stage): score})
                 if step == steps or saver.enough():
                     watcher(step, state)
-                with training.saving(step):  # last, for what is written before is kept as soon as this is whole
+                with (
+                    self.company.beside("save"),
+                    training.saving(step),
+                ):  # last, for what is written before is kept as soon as this is whole
                     saver(step, state)
 
             return train(
                 state,
                 steps,
                 stream(source, start, readers=self.plan.experiment.readers),
-                self._step_fns(node),
+                step_fns,
                 start=start,
                 rate=lambda step: learning_rate(stage.optim, step, steps),
-                place=self.programs.place_share,
+                place=place,
                 log_every=stage.log_every,
                 save_every=stage.save_every,
                 log=log,
@@ -273,13 +284,6 @@ class StageRunner:
             return hosts.first_does("the score of a checkpoint", lambda: values[KINDS[cell.row.kind].metrics[0]])
 
         return score
-
-    def _step_fns(self, node: Node) -> dict[str, Callable]:
-        def bind(head):
-            step = self.programs.step(node.heads, head, node.stage.optim, node.stage.accumulate)
-            return lambda state, batch, rate: step(state, batch, rate, node.seed)
-
-        return {"text" if node.stage.prompts else head.name: bind(head) for head in node.heads}
 
     def _counts(self, node: Node) -> dict[str, int]:
         """Returns the numbers of parameters: those that the stage trains, and all."""

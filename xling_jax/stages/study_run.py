@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import fnmatch
+import itertools
 import pathlib
 import threading
 import time
@@ -50,6 +51,7 @@ from xling_jax.stages.study_record import (
     write_failure,
     write_study,
 )
+from xling_jax.stages.trials import Solo, Trial, check_trials, companies, shape_of
 from xling_jax.study import Study
 from xling_jax.train.compiling import watch_compiling
 from xling_jax.train.writer import Display
@@ -73,7 +75,7 @@ class How:
     """How a study is run.
 
     `only`: patterns of what to do. `most`: stages to train at most, None for all. `jobs`: stages at once, 0 for the
-    default. `began`: when the process did.
+    default. `began`: when the process did. `trials`: stages of one shape that are one of those at once.
     """
 
     only: tuple[str, ...] = ()
@@ -82,6 +84,7 @@ class How:
     claim_seconds: float = SECONDS
     skip_damaged: bool = False
     began: float | None = None
+    trials: int = 1
 
 
 class Shelf:
@@ -99,14 +102,15 @@ class Shelf:
         limits = tuple(sorted(experiment.limits.items()))
         return plan.vocabulary, experiment.source_language, limits, experiment.eval_batch_size
 
-    def _programs_key(self, plan: Plan) -> tuple:
+    def programs_key(self, plan: Plan) -> tuple:
+        """Returns what decides the programs of an experiment."""
         experiment = plan.experiment
         way = experiment.dtype, experiment.mesh, experiment.strategy, experiment.remat
         return plan.row, plan.vocabulary, experiment.source_language, way
 
     def has(self, plan: Plan) -> bool:
         """Whether the programs of an experiment are here."""
-        return self._programs_key(plan) in self._programs
+        return self.programs_key(plan) in self._programs
 
     def take(self, plan: Plan, ledger: Ledger, stop: Callable[[], bool]) -> tuple[Cells, Programs]:
         """Returns the cells of an experiment, prepared, and its programs."""
@@ -120,7 +124,7 @@ class Shelf:
                 with ledger.event("prepare"):
                     prepare_cells(plan, cells, self._display, stop)
                 self._ready.add(name)
-            if (key := self._programs_key(plan)) not in self._programs:
+            if (key := self.programs_key(plan)) not in self._programs:
                 with ledger.event("prepare"):
                     self._programs[key] = make_programs(plan, cells)
             check_batches(plan, self._programs[key])
@@ -130,7 +134,7 @@ class Shelf:
         """Drops what none of some experiments needs: a study of several models does not hold all of them."""
         with self._lock:
             cells = {self._cells_key(plan) for plan in plans}
-            programs = {self._programs_key(plan) for plan in plans}
+            programs = {self.programs_key(plan) for plan in plans}
             self._cells = {key: made for key, made in self._cells.items() if key in cells}
             self._programs = {key: made for key, made in self._programs.items() if key in programs}
 
@@ -170,7 +174,8 @@ class StudyRun:
         """
         self._how, self._stop_asked = how, stop_asked
         check_alone(how.skip_damaged)
-        self._jobs = checked_jobs(how.jobs or default_jobs())
+        self._jobs = checked_jobs(how.jobs or default_jobs(how.trials))
+        check_trials(how.trials, [plan.experiment for plan in self.plan.plans.values()])
         self._select()
         hosts.check_same("plan", digest(list(self._all), list(self._left), sorted(self.broken)))
         hosts.first_does(
@@ -252,17 +257,21 @@ class StudyRun:
     def _go(self) -> None:
         """Runs stages as they become ready, until nothing is left that can be."""
         running: dict[concurrent.futures.Future, str] = {}
-        with concurrent.futures.ThreadPoolExecutor(self._jobs) as pool:
+        first: dict[str, str] = {}  # of the group that a stage is run in
+        with concurrent.futures.ThreadPoolExecutor(self._jobs * self._how.trials) as pool:
             while True:
-                slots, busy = self._jobs - len(running), set(running.values())
+                busy = set(running.values())
+                slots = self._jobs - len({first[hash_] for hash_ in busy})
                 look = hosts.first_does("the next stages", lambda slots=slots, busy=busy: self._look(slots, busy))
                 self._learn(look)
-                for hash_ in look["start"]:
-                    unit = self._left[hash_]
-                    self.display.say(f"[{len(self._all) - len(self._left) + 1}/{len(self._all)}] {unit.node.folder}")
-                    running[pool.submit(self._do, unit)] = hash_
+                for group in look["start"]:
+                    for hash_, company in zip(group, companies(len(group)), strict=True):
+                        unit, first[hash_] = self._left[hash_], group[0]
+                        number = len(self._all) - len(self._left) + 1
+                        self.display.say(f"[{number}/{len(self._all)}] {unit.node.folder}")
+                        running[pool.submit(self._do, unit, company)] = hash_
                 if running:
-                    wait = None if len(running) == self._jobs else self._look_every
+                    wait = None if len(look["start"]) == slots else self._look_every
                     done, _ = concurrent.futures.wait(running, wait, concurrent.futures.FIRST_COMPLETED)
                     for future in done:
                         self._ended(self._all[running.pop(future)], future.exception())
@@ -283,7 +292,9 @@ class StudyRun:
         for unit in self._ready(failed, busy):
             if self._is_done(unit):
                 found["done"].append(unit.node.hash)
-            elif len(found["start"]) < slots and not (self._trains(unit) and self._enough(len(found["start"]))):
+            elif (group := self._group(unit, found["start"], slots)) is not None and not self._enough(
+                unit, found["start"]
+            ):
                 claim = self._claims.take(unit.node.hash)
                 if claim is None:
                     found["held"][unit.node.folder] = str(self._claims.owner(unit.node.hash) or "another worker")
@@ -292,7 +303,8 @@ class StudyRun:
                     found["done"].append(unit.node.hash)
                 else:
                     self._held[unit.node.hash] = claim
-                    found["start"].append(unit.node.hash)
+                    group.append(unit.node.hash)
+                    found["start"] += [group] if len(group) == 1 else []
         return found
 
     def _ready(self, failed: set[str], busy: set[str]) -> list[Unit]:
@@ -315,8 +327,21 @@ class StudyRun:
     def _trains(self, unit: Unit) -> bool:
         return not unit.node.imported and not (stage_folder(self.workdir, unit.node.folder) / "DONE").is_file()
 
-    def _enough(self, starting: int) -> bool:
-        return self._how.most is not None and self._trained + starting >= self._how.most
+    def _enough(self, unit: Unit, starting: Sequence[Sequence[str]]) -> bool:
+        """Whether as many stages are trained as --max_stages allows, and this is another one."""
+        started = self._trained + sum(map(len, starting))
+        return self._how.most is not None and self._trains(unit) and started >= self._how.most
+
+    def _group(self, unit: Unit, starting: Sequence[list[str]], slots: int) -> list[str] | None:
+        """Returns the group among those about to start that a stage is a trial of, or a new one if there is room."""
+        like = self._like(unit)
+        for group in starting:
+            if len(group) < self._how.trials and self._like(self._left[group[0]]) == like:
+                return group
+        return [] if len(starting) < slots else None
+
+    def _like(self, unit: Unit) -> tuple:
+        return shape_of(unit.node), self._shelf.programs_key(unit.plans[0])
 
     def _learn(self, look: dict[str, Any]) -> None:
         """Takes up what host 0 has found."""
@@ -327,7 +352,7 @@ class StudyRun:
                 self.failed[failure.name] = failure
         for hash_ in look["done"]:
             self._done(self._left[hash_])
-        for hash_ in look["start"]:
+        for hash_ in itertools.chain(*look["start"]):
             self._trained += self._trains(self._left[hash_])
 
     def _wait(self, held: dict[str, str]) -> None:
@@ -357,7 +382,7 @@ class StudyRun:
 
     # One stage: on a thread of its own.
 
-    def _do(self, unit: Unit) -> None:
+    def _do(self, unit: Unit, company: Solo | Trial) -> None:
         """Does what is left of a stage for each of its plans, as long as its claim is ours."""
         claim = self._held.pop(unit.node.hash, None)  # host 0 has it
 
@@ -367,9 +392,10 @@ class StudyRun:
             return self._stop()
 
         try:
-            for plan in unit.plans:
-                if self._is_left(unit, plan) and self._can_begin(plan, stop):
-                    self._runner(plan, stop, claim)(unit.node, stop)
+            with company:
+                for plan in unit.plans:
+                    if self._is_left(unit, plan) and self._can_begin(plan, stop):
+                        self._runner(plan, stop, claim, company)(unit.node, stop)
         finally:
             if claim is not None:
                 self._claims.give_back(claim)
@@ -394,7 +420,7 @@ class StudyRun:
             self._fail(name, error)
         return name not in self.broken
 
-    def _runner(self, plan: Plan, stop: Callable[[], bool], claim: Claim | None) -> StageRunner:
+    def _runner(self, plan: Plan, stop: Callable[[], bool], claim: Claim | None, company: Solo | Trial) -> StageRunner:
         cells, programs = self._shelf.take(plan, self.ledger, stop)
         return StageRunner(
             plan,
@@ -402,10 +428,11 @@ class StudyRun:
             cells,
             programs,
             self.display,
-            alone=self._jobs == 1,
+            alone=self._jobs == self._how.trials == 1,
             skip_damaged=self._how.skip_damaged,
             ledger=self.ledger,
             before_done=lambda node: claim.renew() if claim is not None else None,
+            company=company,
         )
 
     # What has happened: on the main thread.

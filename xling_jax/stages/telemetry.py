@@ -31,7 +31,7 @@ class Asked:
     wandb: str = ""
     began: float | None = None
 
-    def check(self, plan: Plan, jobs: int) -> None:
+    def check(self, plan: Plan, jobs: int, trials: int = 1) -> None:
         """Raises ConfigError for stages that the plan does not have, and for a profile of several stages at once."""
         if self.profile is None:
             return
@@ -39,11 +39,12 @@ class Asked:
         for name in self.profile.stages:
             if name not in names:
                 raise unknown("stage", name, names, "`xling run --dry_run` lists them.", "--profile_stages")
-        if jobs > 1:
-            raise ConfigError(
-                f"--profile is given with --jobs={jobs}.\n"
-                "Allowed: --jobs=1, which --profile sets by itself: a profile shows all that the process does."
-            )
+        for flag, number in (("jobs", jobs), ("trials", trials)):
+            if number > 1:
+                raise ConfigError(
+                    f"--profile is given with --{flag}={number}.\n"
+                    f"Allowed: --{flag}=1, as it is by itself: a profile shows all that the process does."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +82,13 @@ class Telemetry:
     say: Callable[[str], None]
     ledger: Ledger = dataclasses.field(default_factory=Ledger)
     asked: Asked = dataclasses.field(default_factory=Asked)
+    beside: Callable[[str], contextlib.AbstractContextManager] = contextlib.nullcontext  # is told what is done
 
-    def doing(self, name: str, node: Node) -> contextlib.AbstractContextManager[Event]:
+    @contextlib.contextmanager
+    def doing(self, name: str, node: Node) -> Generator[Event]:
         """The block does something for a stage, a name of `ledger.KINDS`."""
-        return self.ledger.event(name, node.folder)
+        with self.beside(name), self.ledger.event(name, node.folder) as event:
+            yield event
 
     @contextlib.contextmanager
     def training(self, node: Node, start: int, vocab: int, mesh: jax.sharding.Mesh) -> Generator[Training]:

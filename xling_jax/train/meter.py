@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from xling_jax.flops import Work
-from xling_jax.ledger import COMPILE, INPUT, PROFILE, TRANSFER, Event, Ledger
+from xling_jax.ledger import INPUT, TRANSFER, Event, Ledger
 
 NOTHING = Work()
 
@@ -112,7 +112,7 @@ class Meter:
     def values(self, window: Window, waited: bool) -> dict[str, float]:
         """Returns the keys of a window whose last step's metrics have just come; whether they were waited for."""
         done = time.perf_counter() if waited else max(window.sent, self._from)
-        beside = sum(window.spent.get(name, 0.0) for name in (COMPILE, PROFILE))
+        beside = sum(spent for name, spent in window.spent.items() if name not in (INPUT, TRANSFER))
         seconds = max(done - self._from - beside, 1e-9)
         self._from = done
         return dict(self._values(window, seconds))
