@@ -38,8 +38,8 @@ JOBS = {
     "squad": Job("train", "squad.train44.en", 384, (128, 160, 192, 224, 256, 320, 384)),
     "udpos": Job("train", "udpos.train.en", 128, (8, 16, 24, 32, 40, 48, 64, 80, 96, 128)),
     "mlm": Job("train", "xnli_text.dev.en", 128, (16, 24, 32, 40, 48, 64, 80, 96, 128)),
-    "xnli": Job("infer", XNLI, 128, (), 64),
-    "xquad": Job("infer", XQUAD, 384, (), 24),
+    "xnli": Job("infer", XNLI, 128, (), 128),
+    "xquad": Job("infer", XQUAD, 384, (), 48),
 }
 
 
@@ -53,10 +53,10 @@ def parser(what: str | None = None) -> argparse.ArgumentParser:
     asked.add_argument("--model", default="xlmr_base", help="a row of xling_jax/tables/models.py")
     asked.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     asked.add_argument("--peer", default="", help="the Python of the peer's environment")
-    asked.add_argument("--turns", type=int, default=7)
+    asked.add_argument("--turns", type=int, default=5)
     asked.add_argument("--steps", type=int, default=3, help="of training in a turn")
     asked.add_argument("--batch", type=int, default=32, help="examples of a training step")
-    asked.add_argument("--eval_batch", type=int, default=32)
+    asked.add_argument("--eval_batch", type=int, default=16)
     asked.add_argument("--out", type=pathlib.Path, default=BENCHMARKS / "finetuning.json")
     asked.add_argument("--arm", help=argparse.SUPPRESS)
     asked.add_argument("--job", help=argparse.SUPPRESS)

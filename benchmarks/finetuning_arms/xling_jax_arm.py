@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from inputs import VOCABULARY, opened
 from shared import JOBS, SIZE, answers, flops_of, matmul_peak, parser, serve
 
-from xling_jax.data.batches import Batches, BatchPlan, examples_of_step, stream
+from xling_jax.data.batches import Batches, BatchPlan, blank, examples_of_step, stream
 from xling_jax.doors.run import keep_memory
+from xling_jax.eval.predict import predict
 from xling_jax.experiment import Experiment, Stage, Target
 from xling_jax.models.build import head_spec
 from xling_jax.optim import Optim
@@ -67,6 +68,9 @@ def training(asked, job, row, cells, vocab):
     source = Batches(cells, rates=[1.0] * len(cells), plan=plan, steps=steps, multiple=multiple)
     batches, held = stream(source), {"state": programs.state_maker((head,), optim)[0](0)}
     step = programs.step((head,), head, optim, 1)
+    for length in () if packing else job.buckets:  # a turn should not compile
+        empty = programs.place_share(blank(cells[0].table, asked.batch, length))
+        held["state"], _ = step(held["state"], empty, 0.0, 0)
 
     def turn():
         lengths, places, metrics = [], 0, None
@@ -81,8 +85,28 @@ def training(asked, job, row, cells, vocab):
 
 
 def inference(asked, job, row, cells, vocab):
-    """Returns a turn through all texts of all cells."""
-    raise NotImplementedError
+    """Returns a turn through all texts of all cells: from prepared texts to answers on the host."""
+    programs, head, target = programs_of(asked, job, row, cells, vocab)
+    output = programs.output((head,), target)
+    params = programs.state_maker((head,), Optim())[0](0)["params"]
+
+    def turn():
+        places = 0
+        for cell in cells:
+            batches = [*output.batches(cell, asked.eval_batch)]
+            places += sum(batch["input_ids"].size for _, batch in batches)
+            predict(
+                lambda sent: output(params, sent),
+                batches,
+                output.send,
+                cell.example_N,
+                cell.examples,
+                texts=output.texts(cell),
+                whole=output.whole,
+            )
+        return [int(length) for cell in cells for length in cell.lengths_N], places
+
+    return turn
 
 
 if __name__ == "__main__":
