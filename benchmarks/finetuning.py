@@ -12,7 +12,8 @@ load; what is compared is the ratio of neighbouring turns. Arms:
     bucketed     this program: a batch is padded to one of a few lengths
     grouped      transformers at its best: batches of like lengths, padded to the longest; fused AdamW; sdpa; no dropout
                  of attention's weights, which this program does not have either
-    compiled     the same, with torch.compile; for accelerators
+    tuned        the same, with glibc told to use huge pages, as `xling` tells it; for CPUs
+    compiled     the same as grouped, with torch.compile; for accelerators
     default      transformers as it comes: random batches, padded to the longest; AdamW; dropout of attention, too
 
 In inference arms answer all texts, shortest first: ours as `xling eval` does it, the peer's in inference_mode, in
@@ -24,6 +25,7 @@ transformers and accelerate. Writes finetuning.json (or --out), a pair at a time
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,6 +34,8 @@ import venv
 from finetuning_arms.inputs import make
 from finetuning_arms.shared import BENCHMARKS, JOBS, PEERS, parser
 from subjects import conditions
+
+from xling_jax.cli import TUNABLES
 
 PACKAGES = ("torch", "transformers", "accelerate")
 
@@ -53,9 +57,11 @@ class Arm:
     def __init__(self, name: str, job: str, given: list[str], peer: str):
         """Starts it; it has compiled, and knows its peak, when this returns."""
         python, script = (peer, "trainer_arm.py") if name in PEERS else (sys.executable, "xling_jax_arm.py")
+        tuned = dict([TUNABLES]) if name not in PEERS or name == "tuned" else {}
         command = [python, str(BENCHMARKS / "finetuning_arms" / script), *given, f"--arm={name}", f"--job={job}"]
         self.name, self.turns = name, []
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env=os.environ | tuned, **pipes)
         self.about = self._read()
 
     def _read(self) -> dict:

@@ -26,8 +26,10 @@ LIMIT = 280  # seconds
 
 
 def environment():
-    """Returns the tests' environment on one device, with the tests' compilation cache."""
-    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"PYTHONUNBUFFERED": "1"}
+    """Returns the tests' environment on one device, with the tests' compilation cache, and without TensorFlow."""
+    kept = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    path = os.pathsep.join(filter(None, [str(ROOT / "tests" / "no_tensorflow"), os.environ.get("PYTHONPATH")]))
+    return kept | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
 
 
 def start(workdir, *more):
@@ -75,6 +77,12 @@ def test_a_run_ends_with_a_table_and_a_report(straight):
     assert {row["protocol"] for row in joined if row["task"] == "world_parallel"} == {
         "layer=1 pooling=mean special=False centre=True queries=pivot margin=absolute"
     }
+
+
+def test_what_must_not_be_imported_would_be_seen():
+    program = [sys.executable, "-c", "try: import tensorflow\nexcept Exception: pass"]
+    found = subprocess.run(program, env=environment(), capture_output=True, text=True, check=False)
+    assert found.returncode == 1 and "TensorFlow is imported" in found.stderr
 
 
 @pytest.mark.timeout(LIMIT)

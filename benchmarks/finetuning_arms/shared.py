@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterable
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parent.parent
-PEERS = ("grouped", "compiled", "default")
+PEERS = ("grouped", "tuned", "compiled", "default")
 PAIRS = "packed:grouped,packed:default"
 SIZE = 4096  # of a square product; on a CPU half of it
 Turn = Callable[[], tuple[list[int], int]]  # the lengths of all texts, and places with padding

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -212,7 +213,7 @@ def test_memory_is_kept_from_step_to_step():
         "    keep_memory()\n"
         "before = faults()\n"
         "for _ in range(20):\n"
-        "    buffer = numpy.empty(2**26, numpy.uint8)\n"
+        "    buffer = numpy.empty(2**24, numpy.uint8)\n"
         "    buffer.fill(1)\n"
         "    del buffer\n"
         "print(faults() - before)\n"
@@ -222,6 +223,23 @@ def test_memory_is_kept_from_step_to_step():
         for more in ([], ["keep"])
     ]
     assert faults[1] < faults[0] / 3, faults
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
+@pytest.mark.parametrize(("verb", "given", "again"), [("run", "", True), ("doctor", "", False), ("eval", "x=1", False)])
+def test_verbs_that_compute_start_with_huge_pages(monkeypatch, verb, given, again):
+    """Once, as they were started; never where the user has told glibc something, and never from inside a program."""
+    started, (name, value) = [], cli.TUNABLES
+    monkeypatch.setattr(os, "execv", lambda path, argv: started.append((path, argv, os.environ[name])))
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "xling_jax", verb, "--help"])
+    monkeypatch.setattr(sys, "argv", ["xling_jax", verb, "--help"])
+    kept = {key: value for key, value in os.environ.items() if key != name}
+    monkeypatch.setattr(os, "environ", kept | ({name: given} if given else {}))
+    for arguments in ((), (["run", "--help"],), ()):
+        with pytest.raises(SystemExit):
+            cli.main(*arguments)
+    assert started == [(sys.executable, [sys.executable, "-m", "xling_jax", verb, "--help"], value)] * again
+    assert os.environ.get(name, "") == (value if again else given)
 
 
 def test_prepare_says_what_tokenising_does(xling, tmp_path):
