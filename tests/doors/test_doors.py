@@ -204,7 +204,7 @@ def test_configs_are_compared_by_value():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
 def test_memory_is_kept_from_step_to_step():
-    """A buffer that is freed and made again costs no new pages."""
+    """Buffers that are freed and made again cost no new pages."""
     program = (
         "import resource, sys, numpy\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
@@ -213,9 +213,8 @@ def test_memory_is_kept_from_step_to_step():
         "    keep_memory()\n"
         "before = faults()\n"
         "for _ in range(20):\n"
-        "    buffer = numpy.empty(2**24, numpy.uint8)\n"
-        "    buffer.fill(1)\n"
-        "    del buffer\n"
+        "    buffers = [numpy.full(2**24, 1, numpy.uint8) for _ in range(8)]\n"
+        "    del buffers\n"
         "print(faults() - before)\n"
     )
     faults = [
