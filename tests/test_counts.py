@@ -113,7 +113,7 @@ def held(name: str, found, golden) -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_steps(name, golden):
-    """New values and moments have the embedding's shape; a gradient of it, its clearing and scaling were eight more."""
+    """New values and two moments have the embedding's shape, and nothing else but where the softmax has its gradient."""
     held(f"step: {name}", step(name), golden)
 
 

@@ -1,9 +1,9 @@
 """Rows of an embedding that a batch has tokens of: its gradient is theirs, and is no array of the whole table.
 
 A batch has a thousand tokens, and a table a quarter of a million rows. What moves every entry by itself (AdamW) moves
-the rows of other tokens, too: their gradient is zero, but moments shrink and weights decay. That is one pass over table
-and moments, and the rows of the batch are moved as all other parameters are. A dense gradient would be cleared, added
-to, scaled, and read for its norm beside.
+the rows of other tokens, too: their gradient is zero, but moments shrink and weights decay. That is one pass over the
+table and one over each moment, to which the rows of the batch are added. A dense gradient would be cleared, added to,
+scaled, and read for its norm beside.
 """
 
 import dataclasses
@@ -43,30 +43,15 @@ class Rows:
         rows = {"ids": self.ids_U, "embedding": _at(small, self.path)}
         return _without(small, self.path), _nested(self.path[:-1], rows)
 
-    def moved(self, move: Callable, gradient: Any, opt: Any, trained: Any) -> tuple[Any, Any]:
-        """Returns (trained parameters, the optimiser's state) after a step, of a gradient whose table has these rows.
+    def plus(self, tree: Any, move: Callable[[jax.Array, jax.Array], jax.Array], small: Any) -> Any:
+        """Returns `move` of each leaf and its part of `small`, whose table has these rows alone; others are moved by 0.
 
-        `move` takes a gradient, a state and parameters, and returns the latter two.
+        `move` adds a multiple of its second argument to something of the first.
         """
-        small, opt_small = move(gradient, _each(self.small, opt), self.small(trained))
-        rest = self._rest(trained)
-        rest, opt_rest = move(jax.tree.map(jnp.zeros_like, rest), _each(self._rest, opt), rest)
-        return self._whole(small, rest), _each(self._whole, opt_small, opt_rest)
-
-    def _rest(self, tree: Any) -> Any:
-        """Returns a tree of nothing but the table."""
-        return _nested(self.path, _at(tree, self.path))
-
-    def _whole(self, small: Any, rest: Any) -> Any:
-        """Returns the tree `small` with the table of `rest`, in which these rows are those of `small`."""
-        table = _at(rest, self.path).at[self.ids_U].set(_at(small, self.path), mode="drop")
-        return _with(small, self.path, table)
-
-
-def _each(function: Callable, *states: Any) -> Any:
-    """Returns an optimiser's state with a function of its trees of parameters; what else it has is the first's."""
-    is_tree = lambda node: isinstance(node, dict)  # noqa: E731
-    return jax.tree.map(lambda *nodes: function(*nodes) if is_tree(nodes[0]) else nodes[0], *states, is_leaf=is_tree)
+        rest = jax.tree.map(move, tree, _with(small, self.path, jnp.zeros((), jnp.float32)))
+        rows = _at(small, self.path)
+        added = move(jnp.zeros_like(rows), rows)
+        return _with(rest, self.path, _at(rest, self.path).at[self.ids_U].add(added, mode="drop"))
 
 
 def _at(tree: Any, path: tuple[str, ...]) -> Any:

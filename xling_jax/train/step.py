@@ -41,7 +41,7 @@ def train_step(
     *,
     apply: Callable,
     kind: str,
-    optimizer: optax.GradientTransformation,
+    optimizer: optax.GradientTransformationExtraArgs,
     accumulate: int,
     mask_id: int,
     leaves: Leaves | None = None,
@@ -100,19 +100,12 @@ def train_step(
         total, _ = jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, gradient_of(part)), None), total, parts)
     gradient, loss, weight, right = total
     scale = 1.0 / jnp.maximum(weight, 1.0)
-    gradient = jax.tree.map(lambda x: x * scale, gradient)
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient) * scale
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
 
-    def moved(gradient, opt, params):
-        updates, new = optimizer.update(gradient, opt, params)
-        params = jax.tree.map(lambda p, u: jnp.where(finite, p - rate * u, p), params, updates)
-        return params, jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, opt)
-
-    if rows is None:
-        trained, opt = moved(gradient, state["opt"], trained)
-    else:
-        trained, opt = rows.moved(moved, gradient, state["opt"], trained)
+    more: Any = {"rows": rows} if rows else {}
+    updates, opt = optimizer.update(gradient, state["opt"], trained, scale=scale, finite=finite, **more)
+    trained = jax.tree.map(lambda p, u: jnp.where(finite, p - rate * u, p), trained, updates)
     params = put(state["params"], trained, leaves)
     bad_step = jnp.where(finite | (state["bad_step"] >= 0), state["bad_step"], state["step"])
     state = {"params": params, "opt": opt, "step": state["step"] + 1, "bad_step": bad_step}

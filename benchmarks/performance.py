@@ -1,0 +1,82 @@
+"""Writes the tables of docs/performance.md from what the benchmarks have measured.
+
+python benchmarks/performance.py
+"""
+
+import json
+import pathlib
+import re
+from collections.abc import Callable
+
+HERE = pathlib.Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "performance.md"
+GIB = 2**30
+
+
+def _load(name: str) -> dict:
+    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(head: str, rows: list[list[str]]) -> str:
+    """Returns a table; columns of `head` are divided by |."""
+    columns = head.split("|")
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines)
+
+
+COLUMNS: dict[str, Callable[[dict], str]] = {  # of an arm
+    "real tokens/s": lambda arm: f"{arm['real_tokens_per_second']['median']:.0f}",
+    "padding, %": lambda arm: f"{100 * arm['padding']:.1f}",
+    "share of peak, %": lambda arm: f"{100 * arm['share_of_matmul_peak']:.0f}",
+    "memory, GiB": lambda arm: f"{arm['peak_memory_bytes'] / GIB:.1f}",
+}
+
+
+def against() -> str:
+    """Returns the pairs of finetuning.json."""
+    rows = []
+    for found in _load("finetuning").values():
+        arms, ratio = found["arms"], found["ratio"]
+        said = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
+        both = [" / ".join(column(arm) for arm in arms.values()) for column in COLUMNS.values()]
+        rows.append([f"{found['job']} ({found['model']}, {found['dtype']})", " / ".join(arms), said, *both])
+    return table("job | arms | ratio | " + " | ".join(COLUMNS), rows)
+
+
+def start() -> str:
+    """Returns startup.json."""
+    seconds = _load("startup")["seconds"]
+    return table(
+        "what | wall, s | processor, s", [[name, f"{s['wall']:.2f}", f"{s['cpu']:.2f}"] for name, s in seconds.items()]
+    )
+
+
+def padding() -> str:
+    """Returns padding.json."""
+    rows = [
+        [name, *(f"{100 * found[way]['padding']:.1f}" for way in ("padded", "bucketed", "packed"))]
+        for name, found in _load("padding")["subjects"].items()
+    ]
+    return table("lengths of | to the longest, % | bucketed, % | packed, %", rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"against": against, "start": start, "padding": padding}
+
+
+def filled(text: str) -> str:
+    """Returns a page with its tables: what stands between <!-- table NAME --> and <!-- end -->."""
+    return re.sub(
+        r"(<!-- table (\w+) -->\n).*?(<!-- end -->)",
+        lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def main() -> None:
+    """Writes the page anew."""
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
