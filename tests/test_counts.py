@@ -113,7 +113,7 @@ def held(name: str, found, golden) -> None:
 
 @pytest.mark.parametrize("name", HEADS)
 def test_steps(name, golden):
-    """New values and two moments have the embedding's shape, and nothing else but where the softmax has its gradient."""
+    """The embedding and its two moments are made anew once; where it is the softmax's matrix, there is a gradient."""
     held(f"step: {name}", step(name), golden)
 
 
