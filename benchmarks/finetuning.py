@@ -5,8 +5,8 @@
 
 A real token is one of a text, no padding. Jobs are rows of JOBS: real texts, cut to the same length, with the same ids
 for all. Models have random weights and one shape; all of it is trained, by AdamW at --batch examples a step, dropout
-0.1. An arm is a process with all cores. Of each pair of arms both live at once and take turns, so that they see one
-load; what is compared is the ratio of neighbouring turns. Arms:
+0.1. An arm is a process with the whole machine, for even an idle one costs the other a sixth. The arms of a pair take
+turns, --rounds times; each warms up, and is measured --turns times. Arms:
 
     packed       this program: several examples in a row, as many in a batch on average
     bucketed     this program: a batch is padded to one of a few lengths
@@ -59,7 +59,7 @@ class Arm:
         python, script = (peer, "trainer_arm.py") if name in PEERS else (sys.executable, "xling_jax_arm.py")
         tuned = dict([TUNABLES]) if name not in PEERS or name == "tuned" else {}
         command = [python, str(BENCHMARKS / "finetuning_arms" / script), *given, f"--arm={name}", f"--job={job}"]
-        self.name, self.turns = name, []
+        self.name = name
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(command, env=os.environ | tuned, **pipes)
         self.about = self._read()
@@ -81,18 +81,6 @@ class Arm:
         """Ends it."""
         self._process.communicate()
 
-    def summary(self) -> dict:
-        """Returns medians and extremes of turns, and the share of the peak that real tokens take."""
-        rates = [turn["tokens"] / turn["seconds"] for turn in self.turns]
-        flops = statistics.median(turn["flops"] / turn["seconds"] for turn in self.turns)
-        return self.about | {
-            "real_tokens_per_second": spread(rates),
-            "real_tokens_per_cpu_second": statistics.median(turn["tokens"] / turn["cpu"] for turn in self.turns),
-            "padding": 1 - sum(turn["tokens"] for turn in self.turns) / sum(turn["places"] for turn in self.turns),
-            "share_of_matmul_peak": flops / self.about["matmul_peak_flops"],
-            "peak_memory_bytes": self.turns[-1]["memory"],
-        }
-
 
 def spread(values: list[float]) -> dict[str, float]:
     """Returns the median and the extremes."""
@@ -100,19 +88,39 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def compare(job: str, pair: str, given: list[str], asked: argparse.Namespace, peer: str) -> dict:
-    """Returns the two arms of a pair, and the ratio of their real tokens a second over neighbouring turns."""
-    arms = [Arm(name, job, given, peer) for name in pair.split(":")]
-    for number in range(asked.turns + 1):
-        for arm in arms:
-            done = arm.turn()
-            if number:  # the first one warms up
-                arm.turns.append(done)
-            print(number, job, arm.name, round(done["tokens"] / done["seconds"], 1), file=sys.stderr)
-    for arm in arms:
-        arm.close()
-    ours, theirs = ([turn["tokens"] / turn["seconds"] for turn in arm.turns] for arm in arms)
-    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
-    return {"ratio": spread(ratios), "arms": {arm.name: arm.summary() for arm in arms}}
+    """Returns the two arms of a pair, and the ratio of their real tokens a second in each round."""
+    turns: dict[str, list[list[dict]]] = {name: [] for name in pair.split(":")}
+    abouts: dict[str, dict] = {}
+    for _ in range(asked.rounds):
+        for name, rounds in turns.items():
+            arm = Arm(name, job, given, peer)
+            arm.turn()  # warms up
+            rounds.append([arm.turn() for _ in range(asked.turns)])
+            abouts[name] = arm.about
+            arm.close()
+            print(job, name, *(round(rate(turn), 1) for turn in rounds[-1]), file=sys.stderr)
+    medians = ([statistics.median(map(rate, each)) for each in rounds] for rounds in turns.values())
+    ratios = [ours / theirs for ours, theirs in zip(*medians, strict=True)]
+    all_turns = {name: [turn for each in rounds for turn in each] for name, rounds in turns.items()}
+    arms = {name: about | summary(all_turns[name], about) for name, about in abouts.items()}
+    return {"ratio": spread(ratios), "arms": arms}
+
+
+def rate(turn: dict) -> float:
+    """Returns the real tokens a second of a turn."""
+    return turn["tokens"] / turn["seconds"]
+
+
+def summary(turns: list[dict], about: dict) -> dict:
+    """Returns medians and extremes of turns, and the share of the peak that real tokens take."""
+    flops = statistics.median(turn["flops"] / turn["seconds"] for turn in turns)
+    return {
+        "real_tokens_per_second": spread(list(map(rate, turns))),
+        "real_tokens_per_cpu_second": statistics.median(turn["tokens"] / turn["cpu"] for turn in turns),
+        "padding": 1 - sum(turn["tokens"] for turn in turns) / sum(turn["places"] for turn in turns),
+        "share_of_matmul_peak": flops / about["matmul_peak_flops"],
+        "peak_memory_bytes": turns[-1]["memory"],
+    }
 
 
 def main() -> None:
@@ -126,7 +134,10 @@ def main() -> None:
     for job in asked.jobs.split(","):
         for pair in asked.pairs.split(","):
             found = compare(job, pair, given, asked, peer)
-            said = {name: getattr(asked, name) for name in ("model", "dtype", "batch", "eval_batch", "steps", "turns")}
+            said = {
+                name: getattr(asked, name)
+                for name in ("model", "dtype", "batch", "eval_batch", "steps", "turns", "rounds")
+            }
             made = {"job": job, "pair": pair} | said | {"conditions": conditions("jax", "flax", "optax")} | found
             record[f"{asked.model} {asked.dtype} {job} {pair}"] = made
             asked.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

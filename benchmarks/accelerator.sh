@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Measures on a machine with an accelerator and no network what benchmarks/finetuning.py and trials.py measure.
+#
+#   bash benchmarks/accelerator.sh --make FOLDER     beforehand, with XLING_DATA and network: inputs, and wheels
+#   bash benchmarks/accelerator.sh FOLDER            there, from a copy of this repository and of FOLDER
+#
+# PYTHON names the interpreter: beforehand one that has this package; there one that has jax for the device, flax, optax,
+# orbax-checkpoint and torch, and is of VERSION. Packages that are missing there go to FOLDER/site, and nothing else on the
+# machine is changed. Results: FOLDER/finetuning.json, FOLDER/trials.json.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+PYTHON=${PYTHON:-python3}
+VERSION=${VERSION:-3.11}
+BASE=${BASE:-xlmr_base}
+LARGE=${LARGE:-xlmr_large} # "tiny" for both tries the script itself
+# Beside what the machine has: what reads prepared texts, and the peer.
+WHEELS=(absl-py array-record etils fsspec grain cloudpickle ml-collections sentencepiece more-itertools
+  transformers tokenizers huggingface-hub safetensors accelerate regex pyyaml tqdm filelock packaging psutil)
+
+if [[ ${1:-} == --make ]]; then
+  FOLDER=${2:?'--make FOLDER'}
+  "$PYTHON" "$ROOT/benchmarks/finetuning.py" "$FOLDER" --make
+  python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version "$VERSION" --dest "$FOLDER/wheels" \
+    "${WHEELS[@]}"
+  du -sh "$FOLDER"
+  exit
+fi
+
+FOLDER=$(cd "${1:?'FOLDER, made by --make'}" && pwd)
+for wheel in "$FOLDER"/wheels/*.whl; do
+  name=$(basename "$wheel" | cut -d- -f1)
+  "$PYTHON" -m pip show --quiet "$name" 2>/dev/null ||
+    "$PYTHON" -m pip install --quiet --no-index --no-deps --target "$FOLDER/site" "$wheel"
+done
+export PYTHONPATH="$ROOT:$FOLDER/site${PYTHONPATH:+:$PYTHONPATH}"
+export XLA_PYTHON_CLIENT_PREALLOCATE=false # two programs share the device
+cd "$ROOT"
+measure() {
+  "$PYTHON" benchmarks/finetuning.py "$FOLDER" --peer="$PYTHON" --dtype=bfloat16 --out="$FOLDER/finetuning.json" "$@"
+}
+measure --model="$LARGE" --jobs=mnli --pairs=packed:grouped,packed:compiled,packed:default --steps=20
+measure --model="$LARGE" --jobs=xnli,xquad --pairs=packed:grouped,packed:compiled --eval_batch=512
+measure --model="$BASE" --jobs=mnli,squad,udpos,mlm --pairs=packed:grouped --steps=20
+"$PYTHON" benchmarks/trials.py
+cp benchmarks/trials.json "$FOLDER/"
