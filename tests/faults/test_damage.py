@@ -16,7 +16,7 @@ from xling_jax.train.checkpoint import Checkpoints
 
 # Orbax leaves its other reads unawaited where one of them fails.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-SLOW = pytest.mark.slow
+pytestmark = pytest.mark.slow
 
 
 def run(workdir: pathlib.Path, **how) -> Run:
@@ -109,7 +109,6 @@ def assert_as_ever(workdir: pathlib.Path, whole: pathlib.Path) -> None:
     assert left_over(workdir) == []
 
 
-@SLOW
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_of_a_stage_under_way(stopped, whole, kind, capsys):
     """Its newest checkpoint is refused; with the flag it goes back to the one before."""
@@ -131,7 +130,6 @@ def test_of_a_stage_under_way(stopped, whole, kind, capsys):
     assert_as_ever(stopped, whole)
 
 
-@SLOW
 def test_of_one_that_is_averaged_and_gone(stopped, whole):
     """The last two are averaged: without the first of them, no other one is taken in its place."""
     folder = stage(stopped, "nli_s0")
@@ -144,7 +142,6 @@ def test_of_one_that_is_averaged_and_gone(stopped, whole):
     assert_as_ever(stopped, whole)
 
 
-@SLOW
 def test_of_what_was_being_removed_nothing_stays(stopped, whole):
     """What an ended run left of a checkpoint it was removing, of a step where it had been stopped, goes."""
     (stage(stopped, "nli_s0") / "checkpoints" / "7" / "params").mkdir(parents=True)
@@ -152,7 +149,6 @@ def test_of_what_was_being_removed_nothing_stays(stopped, whole):
     assert_as_ever(stopped, whole)
 
 
-@SLOW
 def test_of_all_checkpoints_the_stage_starts_again(stopped, whole, capsys):
     folder = stage(stopped, "nli_s0")
     there = steps(folder)
@@ -164,7 +160,7 @@ def test_of_all_checkpoints_the_stage_starts_again(stopped, whole, capsys):
     assert_as_ever(stopped, whole)
 
 
-@pytest.mark.parametrize("name", ["nli_s0", pytest.param("pretrain", marks=SLOW)])
+@pytest.mark.parametrize("name", ["nli_s0", "pretrain"])
 def test_of_a_parent_it_is_made_again(childless, whole, name, capsys):
     """A stage that is done and cannot be read: the parent is trained again from what is whole, and is what it was."""
     parent = stage(childless, name)
@@ -185,8 +181,8 @@ def test_of_a_parent_it_is_made_again(childless, whole, name, capsys):
     ("spoil", "words"),
     [
         (lambda folder: (folder / "chosen.json").write_text('{"checkpoints": "check'), "chosen.json, which says"),
-        pytest.param(lambda folder: (folder / "chosen.json").unlink(), "source_dev, is not there", marks=SLOW),
-        pytest.param(lambda folder: shutil.rmtree(folder / "checkpoints"), "has no checkpoint of step", marks=SLOW),
+        (lambda folder: (folder / "chosen.json").unlink(), "source_dev, is not there"),
+        (lambda folder: shutil.rmtree(folder / "checkpoints"), "has no checkpoint of step"),
     ],
     ids=["choice damaged", "choice removed", "checkpoints removed"],
 )
@@ -214,7 +210,6 @@ def test_of_an_import_is_an_error_with_the_flag_too(childless):
     assert steps(folder) == [30] and (folder / "DONE").exists(), "another experiment's folder is left alone"
 
 
-@SLOW
 def test_again_and_again_is_an_error(stopped, monkeypatch):
     """A disk that spoils whatever is written to it does not keep a run training for ever."""
     real, newest = Checkpoints._item, steps(stage(stopped, "nli_s0"))[-1]
@@ -231,7 +226,6 @@ def test_again_and_again_is_an_error(stopped, monkeypatch):
     assert len(list((stage(stopped, "nli_s0") / "damaged").iterdir())) == 1
 
 
-@SLOW
 @pytest.mark.timeout(3 * LIMIT)
 def test_through_the_door(straight, tmp_path):
     workdir = pathlib.Path(shutil.copytree(straight, tmp_path / "work"))

@@ -102,6 +102,8 @@ def test_a_step_is_what_the_formula_of_utilisation_says(model, kind):
         pairs = 2 * 4 * 8**2  # those that a token does not see are computed, and left out of what is useful
         texts |= {"targets": 4 * 8, "target_pairs": pairs, "crossing": 4 * 16 * 8, "places": 4 * 8}
     elif kind == "mlm":
-        texts |= {"places": 4 * 3}  # 15% of 16, rounded up
+        texts |= {"places": 4 * 3, "crossing": 4 * 16 * 3}  # 15% of 16, rounded up
+    else:
+        texts |= {"places": 4, "crossing": 4 * 16}
     expected = Work(**texts).cost(costs(row, 64, optim, head.kind))
     assert counted == pytest.approx(expected, rel=0.02)

@@ -134,6 +134,7 @@ def test_shuffled_labels_score_what_chance_says(labels, tmp_path, task):
         assert abs(percent / 100 - expected) < 5 * np.sqrt(variance), (code, percent, 100 * expected)
 
 
+@pytest.mark.slow
 def test_shuffled_answers_score_next_to_nothing(labels, tmp_path):
     """XQuAD's answers, each given to another question: what is left is answers that are alike, of the same length."""
 

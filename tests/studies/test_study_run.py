@@ -217,6 +217,7 @@ def test_so_many_stages_and_no_more(tmp_path, capsys):
     assert len(done(tmp_path)) == 2
 
 
+@pytest.mark.slow
 def test_seeds_are_trained_together_whoever_has_them(tmp_path, monkeypatch):
     """Two seeds of an experiment and one of another: what starts from one checkpoint, and what starts from three."""
     declared, taken, real = fields("far", "near"), [], trials._at_once
