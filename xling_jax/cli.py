@@ -1,5 +1,6 @@
 """`xling VERB ...`: finds the verb's door and opens it. Imports nothing heavy."""
 
+import contextlib
 import importlib
 import os
 import pathlib
@@ -73,7 +74,8 @@ def _ask_for_huge_pages() -> None:
     name, value = TUNABLES
     if sys.platform == "linux" and name not in os.environ and sys.executable:
         os.environ[name] = value
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        with contextlib.suppress(OSError):  # it is faster with, and runs without
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _leave(error: XlingError) -> NoReturn:

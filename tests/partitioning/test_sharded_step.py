@@ -20,6 +20,7 @@ from xling_jax.tables.meshes import MESHES
 from xling_jax.tables.models import MODELS
 from xling_jax.tables.tasks import TASKS
 from xling_jax.train.optimizer import make_optimizer
+from xling_jax.train.rows import LEAST
 from xling_jax.train.step import _split, init_state, train_step
 
 BATCH, LENGTH, VOCAB, MASK = 16, 12, 50, 49
@@ -143,6 +144,26 @@ def test_a_vocabulary_with_spare_rows_is_split():
     assert placed["head_world_text"]["bias"].sharding.spec == jax.sharding.PartitionSpec("tensor")
     assert placed["body"]["word"]["embedding"].shape[0] == 56
     assert_same_step(found, with_spare_rows("data", "one")[0])
+
+
+def of_many_words(strategy: str, mesh: str, task: str):
+    """Returns what `stepped` does, of a vocabulary so large that the gradient of it is of rows."""
+    vocab = LEAST * BATCH * LENGTH + 2
+    here = Programs(Experiment(strategy=strategy, mesh=mesh), MODELS["tiny"], vocab, vocab - 1)
+    step = here.step(HEADS, head_spec(TASKS[task]), OPTIM, 2)
+    return jax.device_get(step(here.state_maker(HEADS, OPTIM)[0](3), here.place(batch(task)), 0.01, 5))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "mesh", "task"),
+    cases([(*place, task) for place in PLACES for task in ("world_nli", "world_pos")], (*SPLIT_MOST, "world_nli")),
+)
+def test_rows_of_an_embedding_are_split_like_the_rest(strategy, mesh, task):
+    found, expected = of_many_words(strategy, mesh, task), of_many_words("data", "one", task)
+    assert_same_step(found, expected)
+    moments = [jax.tree.leaves(state["opt"]) for state, _ in (found, expected)]
+    for one, other in zip(*moments, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6, rtol=2e-4)
 
 
 @pytest.mark.parametrize("mesh", [pytest.param("one", marks=pytest.mark.slow), "any"])

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 import jax
 import jax.numpy as jnp
 
+from xling_jax.models.layers import take_places
+
 Way = tuple[str, bool]  # of pooling, and whether special tokens count
 
 
@@ -44,7 +46,7 @@ def pool(states_BxLxD: jax.Array, own_BxSxL: jax.Array, first_BxS: jax.Array, po
     if pooling == "last":
         places_1x1xL = jnp.arange(own_BxSxL.shape[-1])[None, None]
         at_BxS = jnp.maximum(jnp.where(own_BxSxL, places_1x1xL, 0).max(axis=-1), first_BxS)
-    return jnp.take_along_axis(states_BxLxD, at_BxS[..., None], axis=1)
+    return take_places(states_BxLxD, at_BxS)
 
 
 def vector(kept: Mapping[Way, jax.Array], layer: int | None, pooling: str, special: bool) -> jax.Array:

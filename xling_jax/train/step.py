@@ -33,6 +33,15 @@ def _split(batch: dict, parts: int) -> dict:
     return jax.tree.map(lambda x: x.reshape(x.shape[0] // parts, parts, *x.shape[1:]).swapaxes(0, 1), batch)
 
 
+def _summed(gradient_of: Callable, batch: dict, parts: int, nothing: Callable[[], Any]) -> Any:
+    """Returns (gradient, loss, weight, right) of a batch, summed over micro-batches; `nothing` makes zeros."""
+    if parts == 1:
+        return gradient_of(batch)
+    zero = jnp.zeros((), jnp.float32)
+    add = lambda sums, part: (jax.tree.map(jnp.add, sums, gradient_of(part)), None)  # noqa: E731
+    return jax.lax.scan(add, (nothing(), zero, zero, zero), _split(batch, parts))[0]
+
+
 def train_step(
     state: State,
     batch: dict[str, jax.Array],
@@ -59,7 +68,7 @@ def train_step(
       batch: arrays whose first axis is the global batch.
       rate: learning rate.
       key: of the run's seed.
-      apply: (params, batch, dropout key) -> logits.
+      apply: (params, dropout key, batch) -> logits.
       kind: of the task, for the loss.
       optimizer: see `make_optimizer`.
       accumulate: micro-batches.
@@ -91,14 +100,8 @@ def train_step(
         return divide(gradient), loss, weight, right
 
     small = rows.small(trained) if rows else trained
-    if accumulate == 1:
-        total = gradient_of(batch)
-    else:
-        zero = jnp.zeros((), jnp.float32)
-        total = (divide(jax.tree.map(jnp.zeros_like, small)), zero, zero, zero)
-        parts = _split(batch, accumulate)
-        total, _ = jax.lax.scan(lambda sums, part: (jax.tree.map(jnp.add, sums, gradient_of(part)), None), total, parts)
-    gradient, loss, weight, right = total
+    nothing = lambda: divide(jax.tree.map(jnp.zeros_like, small))  # noqa: E731
+    gradient, loss, weight, right = _summed(gradient_of, batch, accumulate, nothing)
     scale = 1.0 / jnp.maximum(weight, 1.0)
     norm = optax.tree.norm(gradient) * scale
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
