@@ -20,8 +20,8 @@ import jax
 import numpy as np
 from subjects import conditions, write
 
-from xling_jax.doors.run import keep_memory
 from xling_jax.experiment import Experiment, Stage
+from xling_jax.heap import keep_memory
 from xling_jax.models.build import head_spec
 from xling_jax.stages.plan import Node
 from xling_jax.stages.programs import Programs

@@ -30,8 +30,8 @@ _ROWS = (
     Group("package", "xling_jax", "", outside=""),
     Group(
         "words",
-        "axes bucket checks disk errors experiment flops goodput language_sets ledger mixing optim processes protocol "
-        "recipes results scoring selection study tables typology world",
+        "axes bucket checks disk errors experiment flops goodput heap language_sets ledger mixing optim processes "
+        "protocol recipes results scoring selection study tables typology world",
         "",
         outside="numpy etils fsspec",  # the last two in bucket.py, which who works on a disk does not import
     ),

@@ -9,9 +9,9 @@ from inputs import VOCABULARY, opened
 from shared import JOBS, SIZE, answers, flops_of, matmul_peak, parser, serve
 
 from xling_jax.data.batches import Batches, BatchPlan, blank, examples_of_step, stream
-from xling_jax.doors.run import keep_memory
 from xling_jax.eval.predict import predict
 from xling_jax.experiment import Experiment, Stage, Target
+from xling_jax.heap import keep_memory, large_kept
 from xling_jax.models.build import head_spec
 from xling_jax.optim import Optim
 from xling_jax.partitioning.feed import batch_multiple
@@ -41,7 +41,8 @@ def main() -> None:
     }
     memory = (lambda: device.memory_stats()["peak_bytes_in_use"]) if "peak_bytes_in_use" in stats else None
     flops = flops_of(row.layers, row.width, row.mlp, 3 if job.does == "train" else 1)
-    serve(out, about, turn, flops, memory)
+    with large_kept():  # as training and evaluation do
+        serve(out, about, turn, flops, memory)
 
 
 def programs_of(asked, job, row, cells, vocab):

@@ -209,7 +209,7 @@ def test_memory_is_kept_from_step_to_step():
         "import resource, sys, numpy\n"
         "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "if len(sys.argv) > 1:\n"
-        "    from xling_jax.doors.run import keep_memory\n"
+        "    from xling_jax.heap import keep_memory\n"
         "    keep_memory()\n"
         "before = faults()\n"
         "for _ in range(20):\n"

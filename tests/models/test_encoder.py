@@ -13,7 +13,7 @@ from xling_jax import axes
 from xling_jax.models import layers as layers_module
 from xling_jax.models.attention import attend
 from xling_jax.models.encoder import PAD_ID, Encoder, EncoderConfig
-from xling_jax.models.layers import Dropout, along_row
+from xling_jax.models.layers import Dropout, along_row, gelu, product
 
 CONFIG = EncoderConfig(layers=2, width=16, heads=2, mlp=32, positions=32, vocab=40)
 ROUNDING = 1e-5  # float32, states of order 1: sums over another length are added in another order
@@ -93,15 +93,17 @@ def test_scanned_layers_equal_unrolled_ones(params, norm, monkeypatch):
         return jax.jit(jax.grad(lambda p, x: jnp.square(Encoder(config).apply({"params": p}, x)[0][:, 0]).sum()))
 
     batch, found, slopes = tokens(2, 6), {}, {}
-    for scan_from in (1, 99):
+    for how, scan_from, unroll in (("loop", 1, False), ("few", 99, False), ("unrolled", 1, True)):
         monkeypatch.setattr(layers_module, "SCAN_FROM", scan_from)
-        found[scan_from] = program()(params, batch)
-        slopes[scan_from] = slope()(params, batch)
+        config = dataclasses.replace(config, unroll=unroll)
+        found[how] = program()(params, batch)
+        slopes[how] = slope()(params, batch)
         loops = program().lower(params, batch).compile().as_text().count(" while(")
-        assert (loops > 0) == (scan_from == 1), "the flag decides whether there is a loop"
-    np.testing.assert_allclose(found[1], found[99], atol=ROUNDING)
-    # Gradients are of order 1, and float32 sums of other orders, as the programs are fused in another way.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), slopes[1], slopes[99])
+        assert (loops > 0) == (how == "loop"), "the flags decide whether there is a loop"
+    for how in ("few", "unrolled"):
+        np.testing.assert_allclose(found["loop"], found[how], atol=ROUNDING)
+        # Gradients are of order 1, and float32 sums of other orders, as the programs are fused in another way.
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-4), slopes["loop"], slopes[how])
 
 
 def test_remat_changes_nothing_but_the_program(params):
@@ -235,6 +237,60 @@ def test_dropout_keeps_the_mean():
     np.testing.assert_allclose(sorted(np.unique(dropped)), [0, 1 / 0.7], rtol=1e-6)
     # 20000 draws: one standard deviation of the share kept is 0.0032.
     assert abs((dropped > 0).mean() - 0.7) < 0.015
+
+
+def test_dropout_falls_as_if_by_chance():
+    """Elements, tokens, examples and steps that are neighbours have nothing in common, and no element is preferred."""
+    examples, length, width = 32, 128, 96
+    kept = np.stack([np.asarray(drop(jnp.ones((examples, length, width)), range(examples), key)) > 0 for key in (0, 1)])
+    share, draws = kept.mean(), kept.size
+    deviation = np.sqrt(0.3 * 0.7)
+    assert abs(share - 0.7) < 5 * deviation / np.sqrt(draws)
+    for axis, size in enumerate(kept.shape):
+        others = tuple(other for other in range(kept.ndim) if other != axis)
+        worst = np.abs(kept.mean(others) - 0.7).max() / (deviation / np.sqrt(draws / size))
+        assert worst < 5, f"of axis {axis}, some are kept {worst:.1f} standard deviations too often or too rarely"
+    centred = (kept - share) / deviation
+    for axis in range(kept.ndim):
+        for far in (1, 2, 3, 4, 8, 16, 32, 64):
+            if far < kept.shape[axis]:
+                pairs = np.take(centred, range(far, kept.shape[axis]), axis) * np.take(
+                    centred, range(kept.shape[axis] - far), axis
+                )
+                alike = pairs.mean() * np.sqrt(pairs.size)
+                assert abs(alike) < 5, f"{far} apart on axis {axis} is alike by {alike:.1f} standard deviations"
+    # Sums of a row: too even, or too uneven, if elements of a token hung together in any way that adds up.
+    spread = centred.sum(-1).var() / width
+    assert abs(spread - 1) < 5 * np.sqrt(2 / (draws / width))
+
+
+def test_a_product_with_parameters_transposes_nothing():
+    """Neither it nor its gradients, whatever axes tokens and features are on; compiled for a CPU."""
+    x, kernel = jnp.ones((4, 32, 64)), jnp.ones((64, 4, 24))
+    np.testing.assert_allclose(product(x, kernel, 1), jnp.tensordot(x, kernel, 1), rtol=1e-6)
+    np.testing.assert_allclose(product(kernel, x[:, :24, :8], 2), jnp.tensordot(kernel, x[:, :24, :8], 2), rtol=1e-6)
+
+    def moved(x, kernel):
+        y, gradient = jax.vjp(lambda x, kernel: product(jnp.tanh(x), kernel, 1), x, kernel)
+        return gradient(jnp.sin(y))
+
+    compiled = jax.jit(moved).lower(x, kernel).compile().as_text()
+    assert " dot(" in compiled or "__ynn_fusion" in compiled
+    assert " transpose(" not in compiled and " copy(" not in compiled
+
+
+@pytest.mark.parametrize("kind", ["erf", "tanh"])
+def test_gelu_is_what_it_is_called(kind):
+    config = dataclasses.replace(CONFIG, gelu=kind)
+    x = jnp.linspace(-8, 8, 1601)
+    y, slope = jax.vmap(jax.value_and_grad(lambda x: gelu(x, config)))(x)
+    expected = [x * 0.5 * (1 + math.erf(x / math.sqrt(2))) for x in map(float, x)]
+    # By tanh it is another function, as much as 5e-4 away.
+    np.testing.assert_allclose(y, expected, atol=1e-6 if kind == "erf" else 5e-4)
+    np.testing.assert_allclose(slope[1:-1], np.gradient(y, x)[1:-1], atol=1e-4)  # of a grid 0.01 apart
+    half = gelu(x.astype(jnp.bfloat16), config)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(jnp.float32), y, atol=0.02, rtol=0.01)  # bfloat16 keeps 8 bits
 
 
 def test_layers_and_places_drop_differently(params):

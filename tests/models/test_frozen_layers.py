@@ -38,18 +38,20 @@ def loss(params, layers, frozen, key=None, **more):
 
 
 @pytest.mark.parametrize(
-    ("layers", "frozen", "remat", "norm"),
+    ("layers", "frozen", "remat", "norm", "unroll"),
     [
-        pytest.param(UNROLLED, 1, "none", "post", marks=pytest.mark.slow),
-        pytest.param(UNROLLED, 4, "full", "pre", marks=pytest.mark.slow),
-        (SCANNED, 3, "full", "post"),
-        pytest.param(SCANNED, 6, "none", "pre", marks=pytest.mark.slow),
-        pytest.param(SCANNED, 7, "none", "post", marks=pytest.mark.slow),
+        pytest.param(UNROLLED, 1, "none", "post", False, marks=pytest.mark.slow),
+        pytest.param(UNROLLED, 4, "full", "pre", False, marks=pytest.mark.slow),
+        (SCANNED, 3, "full", "post", False),
+        (SCANNED, 3, "none", "post", True),
+        pytest.param(SCANNED, 6, "none", "pre", False, marks=pytest.mark.slow),
+        pytest.param(SCANNED, 7, "full", "pre", True, marks=pytest.mark.slow),
+        pytest.param(SCANNED, 7, "none", "post", False, marks=pytest.mark.slow),
     ],
 )
-def test_the_gradient_ends_where_it_should(layers, frozen, remat, norm):
+def test_the_gradient_ends_where_it_should(layers, frozen, remat, norm, unroll):
     params = parameters(layers)
-    more = {"remat": remat, "norm": norm}
+    more = {"remat": remat, "norm": norm, "unroll": unroll}
     value, gradient = jax.jit(jax.value_and_grad(functools.partial(loss, layers=layers, frozen=frozen, **more)))(params)
     expected, whole = jax.jit(jax.value_and_grad(functools.partial(loss, layers=layers, frozen=0, **more)))(params)
     np.testing.assert_allclose(value, expected, rtol=1e-6)
@@ -81,12 +83,12 @@ def test_the_tree_does_not_depend_on_it():
         jax.tree.map(np.testing.assert_array_equal, parameters(layers, 2), parameters(layers))
 
 
-@pytest.mark.parametrize("layers", [UNROLLED, SCANNED])
-def test_dropout_is_drawn_anew_in_each_layer(layers):
+@pytest.mark.parametrize(("layers", "unroll"), [(UNROLLED, False), (SCANNED, False), (SCANNED, True)])
+def test_dropout_is_drawn_anew_in_each_layer(layers, unroll):
     """Frozen and other layers run one after the other; masks of the second run are not those of the first."""
     params = jax.tree.map(jnp.zeros_like, parameters(layers))  # with bias 1 behind it, a layer adds its mask
     params["body"]["layers"]["mlp_out"]["bias"] = jnp.ones((layers, 16))
-    model = network(layers, 2, norm="pre", dropout=0.5)
+    model = network(layers, 2, norm="pre", dropout=0.5, unroll=unroll)
 
     def states(model, tokens):
         return model.body(tokens, deterministic=False)[1]

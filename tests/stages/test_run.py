@@ -1,5 +1,6 @@
 """Asked to stop, a run stops between two cells, prepared or evaluated, and what was done stays."""
 
+import contextlib
 import importlib.util
 import pathlib
 import types
@@ -40,7 +41,7 @@ def test_evaluation_stops_between_cells(run):
     node = run.plan.nodes[0]
     (run.workdir / "stages" / node.folder).mkdir(parents=True)
     output = types.SimpleNamespace(send=None, whole=None)
-    programs = types.SimpleNamespace(output=lambda heads, target: output, mesh=None)
+    programs = types.SimpleNamespace(output=lambda heads, target: output, mesh=None, keeping=contextlib.nullcontext)
     runner = StageRunner(run.plan, run.workdir, run.cells, programs, run.display, alone=True)
     with pytest.raises(Interrupted, match=r"Stopped before world_parallel\.test\.qen\.\nRun the same command again"):
         runner._evaluate(node, {"last": ({}, 1)}, lambda: True)

@@ -7,9 +7,10 @@ from absl import flags
 
 from xling_jax.disk import reach
 from xling_jax.doors.flags import data_dir, define_hosts, define_workdir, joined, parse, required
-from xling_jax.doors.run import compilation_cache, keep_memory, quiet_libraries
+from xling_jax.doors.run import compilation_cache, quiet_libraries
 from xling_jax.doors.stopping import catch_signals
 from xling_jax.errors import ConfigError
+from xling_jax.heap import keep_memory
 
 ABOUT = """xling eval --checkpoint=DIR --tasks=TASK,... --workdir=DIR [--languages=CODE,...] [--follow]
 

@@ -23,6 +23,7 @@ from xling_jax.doors.flags import (
 from xling_jax.doors.report import show_report
 from xling_jax.doors.stopping import catch_signals
 from xling_jax.errors import ConfigError
+from xling_jax.heap import keep_memory
 from xling_jax.ledger import process_began
 
 ABOUT = """xling run --config=FILE[:ARG] --workdir=DIR [--config.FIELD=VALUE ...]
@@ -117,24 +118,6 @@ def _say_errors_once(logging) -> None:
             told(found)
 
     sys.unraisablehook = tell
-
-
-def keep_memory() -> None:
-    """Tells glibc to keep freed memory for the next step; other C libraries are left alone.
-
-    XLA's CPU backend allocates its buffers anew in every step. By default glibc gives large ones back to the
-    system each time, which then has to map and clear as many pages again: with this, 500 steps of the small
-    encoder took 74 seconds of processor time instead of 130, and 0.3 million page faults instead of 13 million.
-    What is larger than 32 MiB is given back all the same: kept among small things, it leaves gaps that the next one
-    does not fit, and a step of XLM-R base came to hold 13 GiB instead of 6. For those `cli.py` asks for huge pages.
-    """
-    import ctypes  # noqa: PLC0415
-
-    trim_threshold, top_pad, mmap_threshold, arena_max = -1, -2, -3, -8  # malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        for option, value in ((mmap_threshold, 2**25), (arena_max, 1), (trim_threshold, -1), (top_pad, 2**28)):
-            mallopt(option, value)
 
 
 def compilation_cache(workdir: pathlib.Path) -> None:

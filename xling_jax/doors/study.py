@@ -17,8 +17,9 @@ from xling_jax.doors.flags import (
     study,
 )
 from xling_jax.doors.report import show_report
-from xling_jax.doors.run import compilation_cache, keep_memory, quiet_libraries
+from xling_jax.doors.run import compilation_cache, quiet_libraries
 from xling_jax.doors.stopping import catch_signals
+from xling_jax.heap import keep_memory
 from xling_jax.ledger import process_began
 
 ABOUT = """xling study --config=FILE[:ARG] --workdir=DIR [--only=PATTERN,...] [--config.FIELD=VALUE ...]

@@ -18,6 +18,7 @@ from xling_jax import axes
 
 FUSED_FROM = 512  # tokens in a row; for shorter ones the compiler's own fusion needs less memory on TPUs
 AMPERE = 8  # the first GPUs, by the whole number of their compute capability, that cuDNN's fused attention runs on
+UNSEEN = -1e30  # added to scores of what is not seen; of a token that sees nothing, all of them remain finite
 BLOCKS = (512, 256, 128)  # tokens that the fused kernel takes at once: the most that divide a row
 
 
@@ -71,20 +72,31 @@ def attend(
 
 
 def _plain(query_BxLxHxK, key_BxPxJxK, value_BxPxJxK, segments_BxL, keys_BxP, *, causal: bool, bias_HxLxP=None):
-    """Returns attention as products with all scores in memory; queries are scaled."""
+    """Returns attention as products with all scores in memory; queries are scaled.
+
+    Written for a CPU, where each pass over the scores counts: a mask is added in the pass that finds the largest, and
+    the sum of weights divides the answers, which are fewer. Heads go before tokens, so that no product transposes.
+    """
     seen_BxLxP = (segments_BxL[:, :, None] == keys_BxP[:, None, :]) & (keys_BxP[:, None, :] > 0)
     rows, length, heads, width = query_BxLxHxK.shape
     if causal:
         seen_BxLxP &= jnp.tri(length, dtype=bool)[None]
     groups = key_BxPxJxK.shape[2]
-    query_BxLxJxIxK = query_BxLxHxK.reshape(rows, length, groups, heads // groups, width)
-    scores_BxJxIxLxP = jnp.einsum("bljik,bpjk->bjilp", query_BxLxJxIxK, key_BxPxJxK).astype(jnp.float32)
+    asked = (rows, groups, heads // groups, length)  # BxJxIxL
+    query_BxJxNxK = query_BxLxHxK.transpose(0, 2, 1, 3).reshape(rows, groups, -1, width)  # N: I and L
+    key_BxJxPxK, value_BxJxPxK = (x.transpose(0, 2, 1, 3) for x in (key_BxPxJxK, value_BxPxJxK))
+    scores_BxJxNxP = jnp.einsum("bjnk,bjpk->bjnp", query_BxJxNxK, key_BxJxPxK).astype(jnp.float32)
+    scores_BxJxIxLxP = scores_BxJxNxP.reshape(*asked, -1) + jnp.where(seen_BxLxP, 0.0, UNSEEN)[:, None, None]
     if bias_HxLxP is not None:
         bias_JxIxLxP = bias_HxLxP.astype(jnp.float32).reshape(groups, heads // groups, *bias_HxLxP.shape[1:])
         scores_BxJxIxLxP = scores_BxJxIxLxP + bias_JxIxLxP[None]
-    scores_BxJxIxLxP = jnp.where(seen_BxLxP[:, None, None], scores_BxJxIxLxP, jnp.finfo(jnp.float32).min)
-    weights_BxJxIxLxP = jax.nn.softmax(scores_BxJxIxLxP, axis=-1).astype(value_BxPxJxK.dtype)
-    return jnp.einsum("bjilp,bpjk->bljik", weights_BxJxIxLxP, value_BxPxJxK).reshape(query_BxLxHxK.shape)
+    largest_BxJxIxLx1 = jax.lax.stop_gradient(scores_BxJxIxLxP.max(axis=-1, keepdims=True))
+    weights_BxJxIxLxP = jnp.exp(scores_BxJxIxLxP - largest_BxJxIxLx1)
+    sum_BxJxNx1 = weights_BxJxIxLxP.sum(axis=-1).reshape(rows, groups, -1, 1)
+    weights_BxJxNxP = weights_BxJxIxLxP.reshape(scores_BxJxNxP.shape).astype(value_BxPxJxK.dtype)
+    answer_BxJxNxK = jnp.einsum("bjnp,bjpk->bjnk", weights_BxJxNxP, value_BxJxPxK).astype(jnp.float32) / sum_BxJxNx1
+    answer_BxHxLxK = answer_BxJxNxK.astype(value_BxPxJxK.dtype).reshape(rows, heads, length, width)
+    return answer_BxHxLxK.transpose(0, 2, 1, 3)
 
 
 def _long(length: int) -> bool:

@@ -57,6 +57,7 @@ class DecoderConfig:
     dtype: str = "float32"
     remat: str = "none"
     frozen: int = 0
+    unroll: bool = False
     lora: Lora = dataclasses.field(default_factory=Lora)
 
 

@@ -55,6 +55,7 @@ class EncoderConfig:
     dtype: str = "float32"
     remat: str = "none"
     frozen: int = 0
+    unroll: bool = False
     lora: Lora = dataclasses.field(default_factory=Lora)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,16 @@ def ones(*names: str):
     return nn.with_logical_partitioning(nn.initializers.ones, names)
 
 
+def product(x: jax.Array, kernel: jax.Array, count: int) -> jax.Array:
+    """Returns the last `count` axes of x times the first ones of a kernel, as one product of two matrices.
+
+    With several axes of tokens, XLA's CPU compiler would transpose both operands of the kernel's gradient beforehand.
+    """
+    size = math.prod(kernel.shape[:count])
+    flat = x.reshape(-1, size) @ kernel.reshape(size, -1)
+    return flat.reshape(*x.shape[: x.ndim - count], *kernel.shape[count:])
+
+
 class Dense(nn.Module):
     """A projection from the last axes to new ones, named for sharding; with adapters if the config's `lora` says so.
 
@@ -56,11 +67,10 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Returns x with its last `len(inputs)` axes projected to `features`."""
-        count = len(self.inputs)
-        shape = (*x.shape[-count:], *self.features)
+        shape = (*x.shape[-len(self.inputs) :], *self.features)
         kernel = self.param("kernel", normal(*self.inputs, *self.outputs, std=self.std), shape)
         dtype = self.config.dtype
-        y = jnp.tensordot(x.astype(dtype), kernel.astype(dtype), count)
+        y = product(x.astype(dtype), kernel.astype(dtype), len(self.inputs))
         if self.bias:
             bias = self.param("bias", zeros(*self.outputs), self.features)
             y = y + jnp.broadcast_to(bias.astype(dtype), y.shape)
@@ -81,8 +91,8 @@ class Dense(nn.Module):
         if lora.dropout and self.has_rng("dropout"):  # which only training has
             kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - lora.dropout, (*a.shape[:-1], 1))
             a = jnp.where(kept, a / (1 - lora.dropout), 0)
-        inside = jnp.tensordot(x.astype(dtype), a.astype(dtype), count)
-        return jnp.tensordot(inside, b.astype(dtype), 1) * scale.astype(dtype)
+        inside = product(x.astype(dtype), a.astype(dtype), count)
+        return product(inside, b.astype(dtype), 1) * scale.astype(dtype)
 
 
 def take_places(values: jax.Array, places_BxS: jax.Array) -> jax.Array:
@@ -125,8 +135,17 @@ class RmsNorm(nn.Module):
 
 
 def gelu(x: jax.Array, config: Any) -> jax.Array:
-    """Returns GELU, exact (erf, as XLM-R) or by tanh (cheaper on a CPU). For its gradient it keeps its input alone."""
-    return CHEAP(functools.partial(jax.nn.gelu, approximate=config.gelu == "tanh"))(x)
+    """Returns GELU, exact (erf, as XLM-R) or by tanh, computed in float32. For its gradient it keeps its input alone.
+
+    The exact one is written as PyTorch has it; by erfc, as JAX does, it takes three passes on a CPU.
+    """
+
+    def function(x):
+        x_float = x.astype(jnp.float32)
+        y = jax.nn.gelu(x_float) if config.gelu == "tanh" else 0.5 * x_float * (1 + jax.lax.erf(x_float * 0.5**0.5))
+        return y.astype(x.dtype)
+
+    return CHEAP(function)(x)
 
 
 def along_row(like_BxL: jax.Array) -> jax.Array:
@@ -167,12 +186,30 @@ class Dropout(nn.Module):
         key = self.make_rng("dropout")
 
         def draw(index, position):
-            mine = jax.random.fold_in(jax.random.fold_in(key, index), position)
-            return jax.random.bernoulli(mine, 1.0 - self.rate, x.shape[-1:])
+            return jax.random.bits(jax.random.fold_in(jax.random.fold_in(key, index), position), (2,), jnp.uint32)
 
         for _ in index.shape:
             draw = jax.vmap(draw)
-        return jnp.where(draw(index, position), x / (1.0 - self.rate), 0).astype(x.dtype)
+        kept = _kept(draw(index, position), x.shape[-1], 1.0 - self.rate)
+        return jnp.where(kept, x * (1.0 / (1.0 - self.rate)), 0).astype(x.dtype)
+
+
+def _kept(words: jax.Array, width: int, share: float) -> jax.Array:
+    """Returns (..., width): whether each element of a token is kept, from two random words (..., 2) of the token.
+
+    JAX's generator takes some forty operations for each element, in passes that a CPU writes down, a tenth of a step.
+    Here it draws the words alone. Elements are numbered from the first one, and each number is mixed, with the second
+    word between, by a function of which every bit of its result depends on every bit of what it gets.
+    """
+
+    def mixed(word):
+        for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+            word = (word ^ (word >> shift)) * jnp.uint32(factor)
+        return word ^ (word >> 16)
+
+    first, second = words[..., :1], words[..., 1:]
+    elements = first + jax.lax.broadcasted_iota(jnp.uint32, (*first.shape[:-1], width), first.ndim - 1)
+    return mixed(mixed(elements) ^ second) < jnp.uint32(min(share * 2**32, 2**32 - 1))
 
 
 def whole(state: Any) -> Any:
@@ -206,11 +243,11 @@ def stack(
     The tree is the same whether the layers are scanned or, where they are few, unrolled. Through the first
     `config.frozen` layers no gradient is computed: they run before the others, and what they give is a constant. The
     last layer alone gets what is called `at_end` as further inputs; then what it keeps is returned as carried, for that
-    may have another shape, and kept is None.
+    may have another shape, and kept is None. With `config.unroll` layers follow one another in a longer program.
 
     Args:
       layer: called as (carried, *inputs, *stacked) -> (carried, kept); what is kept comes back stacked.
-      config: has `layers`, `frozen` and `remat`.
+      config: has `layers`, `frozen`, `remat` and `unroll`.
       fields: of the module, after its config.
       inputs: how many inputs every layer gets beside what is carried.
       stacked: how many more follow of which each layer gets its own part, by the first axis (a cache). None is allowed.
@@ -218,7 +255,7 @@ def stack(
       name: of the module.
     """
     if config.remat != "none":
-        layer = nn.remat(layer, prevent_cse=False, policy=REMAT[config.remat])
+        layer = nn.remat(layer, prevent_cse=config.unroll, policy=REMAT[config.remat])
     module = layer(config, *fields, name=name)
     in_axes = (nn.broadcast,) * inputs + (0,) * stacked
 
@@ -251,8 +288,10 @@ def stack(
     def call(carried, *given, at_end=()):
         if module.is_initializing():
             return run(0, config.layers, carried, *given)
-        kept, bounds = [], sorted({0, config.frozen, config.layers - bool(at_end), config.layers})
-        for first, last in itertools.pairwise(bounds):
+        kept, bounds = [], {0, config.frozen, config.layers - bool(at_end), config.layers}
+        if config.unroll and not jax.tree.leaves(given[inputs:]):  # for of a cache a loop writes what changes
+            bounds |= set(range(config.layers))
+        for first, last in itertools.pairwise(sorted(bounds)):
             carried, found = run(first, last, carried, *given, *(at_end if last == config.layers else ()))
             kept.append(found)
         if at_end:

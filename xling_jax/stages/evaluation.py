@@ -180,7 +180,7 @@ class Examiner:
             evaluate = self.evaluator(asked.heads, asked.params, question.target, trained=trained)
             place = question.folder(asked.folder, policy)
             said = f"  {asked.stage['stage']} evaluates {question.name}" + _which(question, policy)
-            with self.display.bar(said, len(cells), unit="languages") as bar:
+            with self.programs.keeping(), self.display.bar(said, len(cells), unit="languages") as bar:
                 for number, cell in enumerate(cells, start=1):
                     if stop_asked():
                         raise Interrupted(f"Stopped before {cell}.\nRun the same command again to go on.")

@@ -1,5 +1,6 @@
 """Compiled functions of a run, each made once and shared by every stage that needs the same one."""
 
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -16,6 +17,7 @@ from xling_jax.data.batches import in_order
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.texts import in_rows, rows_of
 from xling_jax.experiment import Experiment, Optim, Target
+from xling_jax.heap import large_kept, set_apart
 from xling_jax.models.answers import joined
 from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
 from xling_jax.models.layers import ROWS
@@ -33,6 +35,8 @@ from xling_jax.tables.models import Model as ModelRow
 from xling_jax.train.optimizer import make_optimizer
 from xling_jax.train.partition import Leaf, Leaves, take
 from xling_jax.train.step import init_state, train_step
+
+UNROLL_FROM = 512  # width of layers that training unrolls on a CPU, where a loop copies their parameters and gradients
 
 
 class Program:
@@ -54,7 +58,8 @@ class Program:
             if shape in self._shapes:
                 return self._function(*given)
             with self._lock:
-                results = self._function(*given)
+                results = jax.block_until_ready(self._function(*given))
+                set_apart()  # for what follows, behind what compiling has left in memory
                 self._shapes.add(shape)
             return results
 
@@ -131,6 +136,8 @@ class Programs:
         self.mesh = build_mesh(mesh(experiment.mesh)) if on is None else on
         self._strategy = experiment.strategy
         self._config = build_config(row, vocab, experiment.dtype, experiment.remat)
+        self._on_cpu = self.mesh.devices.flat[0].platform == "cpu"
+        self._unroll = self._on_cpu and row.width >= UNROLL_FROM
         self._mask_id = mask_id
         self._words = words
         self.leaves = functools.cache(self._leaves)
@@ -160,11 +167,16 @@ class Programs:
         """Returns a batch of which each host has its share as global arrays."""
         return feed(batch, self.mesh)
 
+    def keeping(self) -> contextlib.AbstractContextManager:
+        """Returns what keeps the memory of programs that are run again and again, where the host's is theirs."""
+        return large_kept() if self._on_cpu else contextlib.nullcontext()
+
     def _program(self, function: Callable, given: Callable[..., tuple], **how: Any) -> Program:
         return Program(jax.jit(function, **how), lambda: use_mesh(self.mesh, self._strategy), given)
 
     def _model(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Any:
-        return build_model(dataclasses.replace(self._config, lora=optim.lora, frozen=optim.freeze_layers), heads)
+        how = {"lora": optim.lora, "frozen": optim.freeze_layers, "unroll": self._unroll}
+        return build_model(dataclasses.replace(self._config, **how), heads)
 
     def _leaves(self, heads: tuple[HeadSpec, ...], optim: Optim) -> Leaves:
         """Returns what training is told of each parameter."""

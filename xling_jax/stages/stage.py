@@ -12,6 +12,7 @@ from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
 from xling_jax.disk import writing
 from xling_jax.errors import DamagedError, DataError
+from xling_jax.heap import give_back
 from xling_jax.ledger import Ledger
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import NAME, Card, as_text
@@ -222,6 +223,7 @@ class StageRunner:
         with (
             written_down(folder, source, parts, self.cells.ids),
             writing(folder / "metrics.jsonl"),
+            self.programs.keeping(),
             watched as training,
             self.display.bar(f"  {node.name}", steps, start) as bar,
         ):
@@ -235,6 +237,7 @@ class StageRunner:
             watcher = Watcher(self._examiner, training.log, lambda: self.telemetry.doing("evaluate", node))
 
             def save(step, state):
+                give_back()  # what the save before has left in memory
                 score = saver.judge(step, state)
                 if score is not None:
                     training.log(step, {dev_key(stage): score})
