@@ -16,14 +16,25 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -2, -3, -4, -
 LARGE = 2**25  # bytes, the most that glibc can be told to keep among other things
 MAPPED = 65536  # times that larger things may be mapped by themselves: glibc's default
 RESERVE = 2**28  # bytes
+MUCH = 2**30  # bytes; less is worth more to the next step than to others
+
+
+class Mallinfo2(ctypes.Structure):
+    """What glibc says of its memory, in bytes; malloc.h."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
 
 
 @functools.cache
 def _glibc() -> Any:
     """Returns the C library of this process, None if it is another one."""
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "mallinfo2")):  # which came with 2.33
         return None
+    libc.mallinfo2.restype = Mallinfo2
     libc.malloc.restype = libc.realloc.restype = ctypes.c_void_p
     libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
     libc.realloc.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
@@ -98,6 +109,9 @@ def set_apart() -> None:
 
 
 def give_back() -> None:
-    """Gives back what is free; the next step maps its pages again."""
-    if _heap.keeps and (libc := _glibc()):
+    """Gives back what is free, if that is much; to be called while a program runs, whose own place then is not free.
+
+    For now and then a program finds its place taken all the same, and gets another one.
+    """
+    if _heap.users and (libc := _glibc()) and libc.mallinfo2().fordblks > MUCH:
         libc.malloc_trim(0)

@@ -11,7 +11,7 @@ from shared import JOBS, SIZE, answers, flops_of, matmul_peak, parser, serve
 from xling_jax.data.batches import Batches, BatchPlan, blank, examples_of_step, stream
 from xling_jax.eval.predict import predict
 from xling_jax.experiment import Experiment, Stage, Target
-from xling_jax.heap import keep_memory, large_kept
+from xling_jax.heap import give_back, keep_memory, large_kept
 from xling_jax.models.build import head_spec
 from xling_jax.optim import Optim
 from xling_jax.partitioning.feed import batch_multiple
@@ -79,6 +79,7 @@ def training(asked, job, row, cells, vocab):
             lengths += text_lengths(batch).tolist()
             places += batch["input_ids"].size
             held["state"], metrics = step(held["state"], programs.place_share(batch), 1e-5, 0)
+        give_back()  # as where metrics are logged
         jax.block_until_ready((held["state"], metrics))
         return lengths, places
 

@@ -229,7 +229,8 @@ class StageRunner:
         ):
             counts = {f"parameters/{name}": number for name, number in self._counts(node).items()}
 
-            def log(step, values):
+            def log(step, values):  # while the next step is under way
+                give_back()
                 training.log(step, values | counts)
                 loss = next(value for name, value in values.items() if name.endswith("/loss"))
                 bar.advance(step, f"loss {loss:.3f}")
@@ -237,7 +238,6 @@ class StageRunner:
             watcher = Watcher(self._examiner, training.log, lambda: self.telemetry.doing("evaluate", node))
 
             def save(step, state):
-                give_back()  # what the save before has left in memory
                 score = saver.judge(step, state)
                 if score is not None:
                     training.log(step, {dev_key(stage): score})
