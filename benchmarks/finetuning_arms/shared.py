@@ -38,7 +38,7 @@ JOBS = {
     "squad": Job("train", "squad.train44.en", 384, (128, 160, 192, 224, 256, 320, 384)),
     "udpos": Job("train", "udpos.train.en", 128, (8, 16, 24, 32, 40, 48, 64, 80, 96, 128)),
     "mlm": Job("train", "xnli_text.dev.en", 128, (16, 24, 32, 40, 48, 64, 80, 96, 128)),
-    "xnli": Job("infer", XNLI, 128, (), 128),
+    "xnli": Job("infer", XNLI, 128, (), 512),
     "xquad": Job("infer", XQUAD, 384, (), 48),
 }
 

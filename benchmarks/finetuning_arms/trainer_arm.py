@@ -4,6 +4,7 @@ Nothing of this program is imported: it runs in an environment of its own.
 """
 
 import inspect
+import itertools
 import queue
 import sys
 import threading
@@ -177,7 +178,10 @@ def training(asked, model, rows, device):
 
 
 def inference(asked, model, rows, device):
-    """Returns (a turn through all texts, settings): the shortest first, or, as it comes, in the order of the files."""
+    """Returns (a turn through all texts, settings): the shortest first, or, as it comes, in the order of the files.
+
+    The first turn, which warms up, takes every sixteenth batch.
+    """
 
     model.eval()
     if asked.arm == "compiled":
@@ -187,11 +191,14 @@ def inference(asked, model, rows, device):
         numbers.sort(key=rows.lengths.__getitem__)
     batches = [numbers[at : at + asked.eval_batch] for at in range(0, len(numbers), asked.eval_batch)]
 
+    turns = itertools.count()
+
     def turn():
         rows.collated.clear()
         found = []
+        some = batches if next(turns) else batches[::16]
         with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=asked.dtype == "bfloat16"):
-            for members in batches:
+            for members in some:
                 batch = rows.collate([rows[at] for at in members])
                 given = {name: batch[name].to(device) for name in ("input_ids", "attention_mask")}
                 said = model(**given)

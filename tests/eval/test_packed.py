@@ -15,8 +15,10 @@ from xling_jax.data.tokenizers import PieceTokenizer
 from xling_jax.eval.predict import predict
 from xling_jax.experiment import Target, from_config
 from xling_jax.models.build import head_spec
+from xling_jax.models.layers import Unstacked
 from xling_jax.optim import Optim
 from xling_jax.protocol import ALL, Protocol
+from xling_jax.stages import programs as programs_module
 from xling_jax.stages.programs import Programs
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.models import model
@@ -63,6 +65,7 @@ def programs_of(name, mesh):
 
 def answers(name, mesh, target, folder, size=8):
     programs, heads, params = programs_of(name, mesh)
+    params = programs.laid_out(params)
     (part,) = target.parts({"test": 21})
     prepared = prepare(part, PieceTokenizer(pieces()), folder)
     output = programs.output(heads, target)
@@ -142,6 +145,23 @@ def test_rows_of_two_lengths_answer_as_those_of_one(key, row, folder, monkeypatc
         of_length[batch["input_ids"].shape[1]] |= set((numbers // prepared.choices).tolist())
     assert all(of_length.values())
     assert key != "world_choice" or of_length[row] & of_length[ROOM]
+    alike(found, wanted, NEAR)
+
+
+@pytest.mark.parametrize(("name", "mesh"), [("tiny", "one"), ("tiny", "any"), ("tiny_decoder", "one")])
+@pytest.mark.parametrize("key", ["world_nli", "world_pos", f"parallel {ALL} last"])
+def test_layers_one_after_another_answer_as_a_loop_of_them(name, mesh, key, folder, monkeypatch):
+    """As wide ones are read on a CPU: an encoder's parameters are each layer's own then."""
+    target = TARGETS[key]
+    wanted, _, _ = answers(name, "one", target, folder)
+    monkeypatch.setattr(programs_module, "UNROLL_FROM", 1)
+    programs_of.cache_clear()
+    programs, _, params = programs_of(name, mesh)
+    assert any(map(Unstacked.is_one, jax.tree.leaves(programs.laid_out(params), is_leaf=Unstacked.is_one))) == (
+        name == "tiny"
+    )
+    found, _, _ = answers(name, mesh, target, folder)
+    programs_of.cache_clear()
     alike(found, wanted, NEAR)
 
 

@@ -41,7 +41,9 @@ def test_evaluation_stops_between_cells(run):
     node = run.plan.nodes[0]
     (run.workdir / "stages" / node.folder).mkdir(parents=True)
     output = types.SimpleNamespace(send=None, whole=None)
-    programs = types.SimpleNamespace(output=lambda heads, target: output, mesh=None, keeping=contextlib.nullcontext)
+    programs = types.SimpleNamespace(
+        output=lambda heads, target: output, mesh=None, keeping=contextlib.nullcontext, laid_out=dict
+    )
     runner = StageRunner(run.plan, run.workdir, run.cells, programs, run.display, alone=True)
     with pytest.raises(Interrupted, match=r"Stopped before world_parallel\.test\.qen\.\nRun the same command again"):
         runner._evaluate(node, {"last": ({}, 1)}, lambda: True)

@@ -1,5 +1,6 @@
 """What layers of every family are made of: projections, norms, dropout, and the stack of layers itself."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -212,6 +213,29 @@ def _kept(words: jax.Array, width: int, share: float) -> jax.Array:
     return mixed(mixed(elements) ^ second) < jnp.uint32(min(share * 2**32, 2**32 - 1))
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Unstacked:
+    """A parameter of all layers as one array for each, of which no part has to be copied out; for a stack unrolled."""
+
+    layers: tuple[jax.Array, ...]
+
+    @classmethod
+    def of(cls, leaf: jax.Array) -> "Unstacked":
+        """Returns the layers of a stacked parameter."""
+        return cls(tuple(leaf))
+
+    @classmethod
+    def is_one(cls, leaf: Any) -> bool:
+        """Whether a part of a tree is such a parameter."""
+        return isinstance(leaf, cls)
+
+    def __getitem__(self, part: slice) -> jax.Array:
+        """Returns the parameter of one layer as a stack of it."""
+        (layer,) = self.layers[part]
+        return layer[None]
+
+
 def whole(state: Any) -> Any:
     """Returns a hidden state as it is: what a stack keeps of each, if it is told nothing else."""
     return state
@@ -280,7 +304,7 @@ def stack(
         constant = jax.lax.stop_gradient if last <= config.frozen else lambda tree: tree
 
         def cut(tree):
-            return constant(jax.tree.map(lambda leaf: leaf[first:last], tree))
+            return constant(jax.tree.map(lambda leaf: leaf[first:last], tree, is_leaf=Unstacked.is_one))
 
         given = tuple(cut(part) if axis == 0 else part for axis, part in zip(of_inputs, given, strict=True))
         return nn.map_variables(scan, "params", trans_in_fn=cut)(module, *constant((carried, *given)))

@@ -166,7 +166,8 @@ def _measured(
     prepared = cells.prepare(part)
     kind = SPEAKERS[plan.row.family].kind if target.speaks else ""
     each = forward(plan.row, cells.tokenizer().size, kind)
-    bench = _Bench(programs.output(node.heads, target), params, programs, target, prepared, each, kind)
+    output, laid_out = programs.output(node.heads, target), programs.laid_out(params)
+    bench = _Bench(output, laid_out, programs, target, prepared, each, kind)
     found = []
     with display.bar(f"inference on {part.cell}", len(experiment.clock.batches), unit="batch sizes") as bar:
         for number, size in enumerate(experiment.clock.batches, start=1):

@@ -154,7 +154,7 @@ class Examiner:
 
         `beside`: with floors and ceilings; floors learn from the data of the target's stage, else of `trained`.
         """
-        output = self.programs.output(heads, target)
+        output, params = self.programs.output(heads, target), self.programs.laid_out(params)
         return Evaluator(
             Setting(
                 target,

@@ -20,7 +20,8 @@ from xling_jax.experiment import Experiment, Optim, Target
 from xling_jax.heap import large_kept, set_apart
 from xling_jax.models.answers import joined
 from xling_jax.models.build import HeadSpec, build_config, build_model, init_params
-from xling_jax.models.layers import ROWS
+from xling_jax.models.encoder import EncoderConfig
+from xling_jax.models.layers import ROWS, Unstacked
 from xling_jax.models.rates import relative_rates
 from xling_jax.models.seq2seq import Seq2SeqConfig
 from xling_jax.partitioning.feed import batch_multiple, feed, fetched, put, spread
@@ -36,7 +37,7 @@ from xling_jax.train.optimizer import make_optimizer
 from xling_jax.train.partition import Leaf, Leaves, take
 from xling_jax.train.step import init_state, train_step
 
-UNROLL_FROM = 512  # width of layers that training unrolls on a CPU, where a loop copies their parameters and gradients
+UNROLL_FROM = 512  # width of layers that are unrolled on a CPU, where a loop copies their parameters and gradients
 
 
 class Program:
@@ -138,6 +139,7 @@ class Programs:
         self._config = build_config(row, vocab, experiment.dtype, experiment.remat)
         self._on_cpu = self.mesh.devices.flat[0].platform == "cpu"
         self._unroll = self._on_cpu and row.width >= UNROLL_FROM
+        self._apart = self._unroll and isinstance(self._config, EncoderConfig)
         self._mask_id = mask_id
         self._words = words
         self.leaves = functools.cache(self._leaves)
@@ -158,6 +160,14 @@ class Programs:
         assert ask.head is None or ask.head in heads, f"no head '{ask}': from_config lets no such target pass"
         asks = self._asks if ask in self._asks else (ask,)
         return Output(self._read(asks), *how, str(ask))
+
+    def laid_out(self, params: Any) -> Any:
+        """Returns parameters as evaluation reads them fastest: each layer's by itself where a program is unrolled."""
+        if not self._apart:
+            return params
+        with use_mesh(self.mesh, self._strategy):
+            layers = jax.jit(functools.partial(jax.tree.map, Unstacked.of))(params[BODY]["layers"])
+        return params | {BODY: params[BODY] | {"layers": layers}}
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
         """Returns a batch that every host has whole as global arrays."""
@@ -280,7 +290,7 @@ class Programs:
     def _reading(self, asks: tuple[Ask, ...]) -> Program:
         """Returns (params without adapters, texts) -> the answers to all that is asked, by name."""
         heads = tuple(ask.head for ask in asks if ask.head)
-        network = build_model(self._config, heads)
+        network = build_model(dataclasses.replace(self._config, unroll=self._apart), heads)
         _, plain = self.state_maker(heads, Optim())
         parts = [BODY, *(head_part(head.name) for head in heads)]
 

@@ -71,9 +71,9 @@ class Watcher:
                 f"{part.cell} is watched, and has {prepared.examples} pairs.\nAllowed: {FEWEST} or more. `watch.cells` "
                 "is a field of xling_jax/experiment.py."
             )
-        output = programs.output((), watched_target(self._watch))
+        output, laid_out = programs.output((), watched_target(self._watch)), programs.laid_out(params)
         batches = output.batches(prepared, self._examiner.experiment.eval_batch_size)
-        texts, answer = output.texts(prepared), (lambda sent: output(params, sent))
+        texts, answer = output.texts(prepared), (lambda sent: output(laid_out, sent))
         numbers = prepared.example_N, prepared.examples
         outputs = predict(answer, batches, output.send, *numbers, texts=texts, whole=output.whole)
         names = [f"{part.cell}#{number}" for number in range(prepared.examples)]
