@@ -24,7 +24,7 @@ VERBS = {
 
 
 HEAVY = ("run", "study", "eval")  # verbs that compute
-TUNABLES = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+TUNABLES = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1:glibc.malloc.tcache_count=0")
 
 
 def usage() -> str:
@@ -68,8 +68,10 @@ def main(argv: list[str] | None = None) -> None:
 def _ask_for_huge_pages() -> None:
     """Starts this process again, on Linux, with glibc told to ask for huge pages: it reads that once, before Python.
 
-    A step of XLM-R base on a CPU maps 3 GB anew, in pages of 4 KiB a sixth of its processor time. Where the variable
-    says something already, it stays; other C libraries and systems pay no heed to it.
+    A step of XLM-R base on a CPU maps 3 GB anew, in pages of 4 KiB a sixth of its processor time. And threads are to
+    have no caches: behind a large buffer glibc leaves a rest, which counts as used while it lies in a cache, so that
+    the buffer does not fit its own place again (`heap.py`). Where the variable says something already, it stays; other
+    C libraries and systems pay no heed to it.
     """
     name, value = TUNABLES
     if sys.platform == "linux" and name not in os.environ and sys.executable:

@@ -49,6 +49,7 @@ class _Heap:
         self.keeps = False  # whether `keep_memory` was called
         self.users = 0  # of `large_kept`
         self.fence: int | None = None  # what stands behind the reserve
+        self.tidy = False  # whether something was given back since programs were compiled
 
 
 _heap = _Heap()
@@ -58,7 +59,7 @@ def keep_memory() -> None:
     """Tells glibc to keep freed memory: 500 steps of the small encoder took 74 s of processor time instead of 130.
 
     What is larger than 32 MiB is given back all the same: kept among small things, it leaves gaps that the next one
-    does not fit. For those `cli.py` asks for huge pages, and there is `large_kept`.
+    does not fit. For those `cli.py` tells glibc more, and there is `large_kept`.
     """
     if libc := _glibc():
         for option, value in ((MMAP_THRESHOLD, LARGE), (ARENA_MAX, 1), (TRIM_THRESHOLD, -1), (TOP_PAD, RESERVE)):
@@ -105,13 +106,17 @@ def set_apart() -> None:
             libc.free(_heap.fence)
             reserve, fence = libc.malloc(RESERVE), libc.malloc(RESERVE)  # as large as that, it stands behind
             libc.free(reserve)
-            _heap.fence = libc.realloc(fence, 1) if fence else None
+            _heap.fence, _heap.tidy = libc.realloc(fence, 1) if fence else None, False
 
 
 def give_back() -> None:
-    """Gives back what is free, if that is much; to be called while a program runs, whose own place then is not free.
+    """Gives back what is free by mistake; to be called while a program runs, whose own place then is not free.
 
-    For now and then a program finds its place taken all the same, and gets another one.
+    For now and then a program finds its place taken all the same, and gets another one. That is seen to once after
+    programs were compiled, and where more is free than is used.
     """
-    if _heap.users and (libc := _glibc()) and libc.mallinfo2().fordblks > MUCH:
-        libc.malloc_trim(0)
+    if _heap.users and (libc := _glibc()):
+        said = libc.mallinfo2()
+        if said.fordblks > MUCH and (not _heap.tidy or said.fordblks > said.uordblks + said.hblkhd):
+            _heap.tidy = True
+            libc.malloc_trim(0)
