@@ -28,6 +28,7 @@ from xling_jax.train.loop import train
 GOLDEN = pathlib.Path(__file__).parent / "golden" / "counts.json"
 ROWS, LENGTH, STEPS, EVERY = 8, 128, 40, 20
 HEADS = {"classification": head_spec(TASKS["mnli"]), "spans": head_spec(TASKS["squad"]), "mlm": HeadSpec("mlm", "mlm")}
+SLOW = {"spans": pytest.mark.slow}  # to compile a step takes twenty seconds
 TASK_OF = {"classification": "mnli", "spans": "squad", "mlm": "xnli_text"}
 
 
@@ -111,7 +112,7 @@ def held(name: str, found, golden) -> None:
     )
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in HEADS])
 def test_steps(name, golden):
     """The embedding and its two moments are made anew once; where it is the softmax's matrix, there is a gradient."""
     held(f"step: {name}", step(name), golden)
