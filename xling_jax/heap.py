@@ -32,9 +32,10 @@ class Mallinfo2(ctypes.Structure):
 def _glibc() -> Any:
     """Returns the C library of this process, None if it is another one."""
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if not (hasattr(libc, "mallopt") and hasattr(libc, "mallinfo2")):  # which came with 2.33
+    if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         return None
-    libc.mallinfo2.restype = Mallinfo2
+    if hasattr(libc, "mallinfo2"):  # which came with 2.33
+        libc.mallinfo2.restype = Mallinfo2
     libc.malloc.restype = libc.realloc.restype = ctypes.c_void_p
     libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
     libc.realloc.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
@@ -115,7 +116,7 @@ def give_back() -> None:
     For now and then a program finds its place taken all the same, and gets another one. That is seen to once after
     programs were compiled, and where more is free than is used.
     """
-    if _heap.users and (libc := _glibc()):
+    if _heap.users and hasattr(libc := _glibc(), "mallinfo2"):
         said = libc.mallinfo2()
         if said.fordblks > MUCH and (not _heap.tidy or said.fordblks > said.uordblks + said.hblkhd):
             _heap.tidy = True

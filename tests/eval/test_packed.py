@@ -160,7 +160,9 @@ def test_layers_one_after_another_answer_as_a_loop_of_them(name, mesh, key, fold
     assert any(map(Unstacked.is_one, jax.tree.leaves(programs.laid_out(params), is_leaf=Unstacked.is_one))) == (
         name == "tiny"
     )
+    compiled = programs_module._taken_apart._cache_size()
     found, _, _ = answers(name, mesh, target, folder)
+    assert programs_module._taken_apart._cache_size() == compiled, "layers were taken apart before, by the same program"
     programs_of.cache_clear()
     alike(found, wanted, NEAR)
 

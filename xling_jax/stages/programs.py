@@ -40,6 +40,12 @@ from xling_jax.train.step import init_state, train_step
 UNROLL_FROM = 512  # width of layers that are unrolled on a CPU, where a loop copies their parameters and gradients
 
 
+@jax.jit
+def _taken_apart(stacked: Any) -> Any:
+    """Returns parameters of all layers, each layer's by itself; one program, however many targets are evaluated."""
+    return jax.tree.map(Unstacked.of, stacked)
+
+
 class Program:
     """A function that is always compiled and called on the mesh, by one thread the first time.
 
@@ -166,7 +172,7 @@ class Programs:
         if not self._apart:
             return params
         with use_mesh(self.mesh, self._strategy):
-            layers = jax.jit(functools.partial(jax.tree.map, Unstacked.of))(params[BODY]["layers"])
+            layers = _taken_apart(params[BODY]["layers"])
         return params | {BODY: params[BODY] | {"layers": layers}}
 
     def place(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
