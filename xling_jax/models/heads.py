@@ -123,7 +123,7 @@ class LmHead(nn.Module):
         states_BxMxD = nn.with_logical_constraint(
             states_BxMxD.astype(config.dtype), (axes.BATCH, axes.LENGTH, axes.EMBED)
         )
-        logits_BxMxV = jnp.einsum("bmd,vd->bmv", states_BxMxD, output_VxD.astype(config.dtype))
+        logits_BxMxV = by_rows(states_BxMxD, output_VxD.astype(config.dtype))
         return without_spare(logits_BxMxV.astype(jnp.float32), config.vocab)
 
 
@@ -144,9 +144,15 @@ class MlmHead(nn.Module):
         # axes computes the right loss and a wrong gradient of everything below.
         x_BxMxD = nn.with_logical_constraint(x_BxMxD, (axes.BATCH, axes.LENGTH, axes.EMBED))
         bias_V = self.param("bias", zeros(axes.VOCAB), (self.config.vocab + self.config.spare,))
-        logits_BxMxV = jnp.einsum("bmd,vd->bmv", x_BxMxD, embedding_VxD.astype(self.config.dtype))
+        logits_BxMxV = by_rows(x_BxMxD, embedding_VxD.astype(self.config.dtype))
         logits_BxMxV = logits_BxMxV.astype(jnp.float32) + bias_V[None, None]
         return without_spare(logits_BxMxV, self.config.vocab)
+
+
+def by_rows(states_BxMxD: jax.Array, output_VxD: jax.Array) -> jax.Array:
+    """Returns BxMxV: the product with each row, as one of two matrices (see `layers.product`)."""
+    flat_NxV = jnp.einsum("nd,vd->nv", states_BxMxD.reshape(-1, states_BxMxD.shape[-1]), output_VxD)
+    return flat_NxV.reshape(*states_BxMxD.shape[:-1], -1)
 
 
 def without_spare(logits_BxMxV: jax.Array, vocab: int) -> jax.Array:
