@@ -10,13 +10,12 @@ from inputs import VOCABULARY, opened
 from shared import JOBS, SIZE, answers, flops_of, matmul_peak, parser, serve
 
 from xling_jax.data.batches import Batches, BatchPlan, blank, examples_of_step, stream
-from xling_jax.eval.predict import predict
 from xling_jax.experiment import Experiment, Stage, Target
 from xling_jax.heap import give_back, keep_memory, large_kept
 from xling_jax.models.build import head_spec
 from xling_jax.optim import Optim
 from xling_jax.partitioning.feed import batch_multiple
-from xling_jax.stages.programs import Programs
+from xling_jax.stages.programs import Programs, fast_products
 from xling_jax.stages.workload import text_lengths
 from xling_jax.tables.models import model
 
@@ -34,7 +33,8 @@ def main() -> None:
     device = jax.devices()[0]
     size = SIZE if device.platform != "cpu" else SIZE // 2
     square = jnp.ones((size, size), asked.dtype)
-    product = jax.jit(lambda a: a @ a)
+    options = fast_products() if device.platform == "cpu" else None
+    product = jax.jit(lambda a: a @ a, compiler_options=options)
     stats = device.memory_stats() or {}
     about = {
         "what": f"jax {jax.__version__} on {device.device_kind}",
@@ -97,23 +97,17 @@ def inference(asked, job, row, cells, vocab):
     make = programs.maker((head,), Optim())
     params = programs.laid_out(jax.jit(lambda: nn.meta.unbox(make(0, {})["params"]))())
 
-    turns = itertools.count()
+    def places_of(some):
+        batches = output.batches(((None, cell) for cell in some), asked.eval_batch)
+        return sum(batch.arrays["input_ids"].size for batch in batches)
+
+    turns, places = itertools.count(), {count: places_of(cells[:count]) for count in (1, len(cells))}
 
     def turn():
-        places, some = 0, cells if next(turns) else cells[:1]
-        for cell in some:
-            batches = [*output.batches(cell, asked.eval_batch)]
-            places += sum(batch["input_ids"].size for _, batch in batches)
-            predict(
-                lambda sent: output(params, sent),
-                batches,
-                output.send,
-                cell.example_N,
-                cell.examples,
-                texts=output.texts(cell),
-                whole=output.whole,
-            )
-        return [int(length) for cell in some for length in cell.lengths_N], places
+        some = cells if next(turns) else cells[:1]
+        for _ in output.answers(params, some, asked.eval_batch):
+            pass
+        return [int(length) for cell in some for length in cell.lengths_N], places[len(some)]
 
     return turn
 

@@ -339,7 +339,11 @@ def test_in_order_covers_everything_and_fills_up(cells, batch_size):
     cell = cells[0]
     records = Records(cell)
     seen, lengths = [], []
-    for numbers, batch in in_order(cell, batch_size, BUCKETS):
+    ended = []
+    for asked in in_order([("it", cell)], batch_size, BUCKETS):
+        ((key, numbers),), batch = asked.pieces, asked.arrays
+        assert key == "it" and asked.count == len(numbers)
+        ended.append(list(asked.ended))
         assert len(batch["input_ids"]) == batch_size, "every batch is full"
         features = records.read([*numbers.tolist(), *[int(numbers[-1])] * (batch_size - len(numbers))])
         length = batch["input_ids"].shape[1]
@@ -349,6 +353,14 @@ def test_in_order_covers_everything_and_fills_up(cells, batch_size):
         lengths.append(length)
     assert sorted(seen) == list(range(cell.features))
     assert lengths == sorted(lengths), "the shortest come first"
+    assert ended == [[]] * (len(ended) - 1) + [["it"]]
+
+
+def test_cells_in_order_come_one_after_another(cells):
+    asked = list(in_order(enumerate(cells), 7, BUCKETS))
+    keys = [batch.pieces[0][0] for batch in asked]
+    assert keys == sorted(keys) and [key for batch in asked for key in batch.ended] == list(range(len(cells)))
+    assert all(batch.ended == [batch.pieces[0][0]] for batch in asked if batch.ended)
 
 
 def test_the_order_of_a_stage_is_golden(cells):

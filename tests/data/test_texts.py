@@ -37,13 +37,19 @@ def texts_of(prepared):
 
 
 def read_back(batches):
-    """Returns the same of packed rows, and checks what the rows say of themselves."""
-    found = {}
-    for numbers, batch in batches:
+    """Returns the same of packed rows, by the cell's key, and checks what the rows say of themselves."""
+    cells = collections.defaultdict(dict)
+    for asked in batches:
+        batch = asked.arrays
         there = np.argwhere(batch["index"] >= 0)
-        assert numbers.tolist() == [batch["index"][row, slot] for row, slot in there]
+        assert np.concatenate([numbers for _, numbers in asked.pieces]).tolist() == [
+            batch["index"][row, slot] for row, slot in there
+        ]
+        keys = [key for key, numbers in asked.pieces for _ in numbers]
+        assert len(set(zip(there[:, 0].tolist(), keys, strict=True))) == len(set(there[:, 0])), "a row is of one cell"
         inside = np.zeros(batch["segments"].shape, bool)
-        for row, slot in there:
+        for key, (row, slot) in zip(keys, there, strict=True):
+            found = cells[key]
             first, length = batch["first"][row, slot], batch["lengths"][row, slot]
             part = slice(first, first + length)
             assert not inside[row, part].any(), "two texts in one place"
@@ -55,7 +61,7 @@ def read_back(batches):
             found[number] = {name: batch[name][row, part] for name in ("input_ids", *BESIDE) if name in batch}
         assert ((batch["segments"] > 0) == inside).all() and (batch["input_ids"][~inside] == 1).all()
         assert all((batch[name][~inside] == -1).all() for name in BESIDE if name in batch)
-    return found
+    return cells
 
 
 def same(found, wanted):
@@ -72,10 +78,13 @@ def test_every_text_is_read_once_with_its_own_tokens(text, read, open_cell, monk
     """Windows of seven features, whose last rows wait for the next window, and of all."""
     monkeypatch.setattr(module, "READ", read)
     cell = open_cell(text)
-    batches = list(in_rows(cell, {24: 3, 48: 2}))
-    same(read_back(batches), texts_of(cell))
-    assert {batch["input_ids"].shape for _, batch in batches} <= {(3, 24), (2, 48)}, "one number of rows for a length"
-    for _, batch in batches:
+    batches = list(in_rows([("it", cell)], {24: 3, 48: 2}))
+    found = read_back(batches)
+    assert list(found) == ["it"]
+    same(found["it"], texts_of(cell))
+    shapes_found = {batch.arrays["input_ids"].shape for batch in batches}
+    assert shapes_found <= {(3, 24), (2, 48)}, "one number of rows for a length"
+    for batch in (asked.arrays for asked in batches):
         assert {name: batch[name].shape for name in ("input_ids", "segments", "positions", "first")} == shapes(
             *batch["input_ids"].shape
         )
@@ -86,7 +95,7 @@ def test_every_text_is_read_once_with_its_own_tokens(text, read, open_cell, monk
 @pytest.mark.parametrize("text", CELLS)
 def test_only_the_end_of_a_cell_is_filled_up(text, open_cell):
     cell = open_cell(text)
-    empty = [int((batch["index"] < 0).all(axis=1).sum()) for _, batch in in_rows(cell, {48: 4})]
+    empty = [empty_rows(asked) for asked in in_rows([("it", cell)], {48: 4})]
     assert not any(empty[:-1]) and empty[-1] < 4
     lengths = np.array([len(arrays["input_ids"]) for arrays in texts_of(cell).values()])
     assert len(empty) == -(-count_rows(lengths, 48) // 4)
@@ -96,7 +105,37 @@ def test_a_text_that_is_as_long_as_the_row(open_cell):
     """Windows of a context are cut at 32 tokens, and many have exactly so many."""
     cell = open_cell("world_qa.dev.qen", 32)
     assert collections.Counter(cell.lengths_N.tolist())[32] > 1
-    same(read_back(in_rows(cell, {31: 2, 32: 3})), texts_of(cell))
+    same(read_back(in_rows([("it", cell)], {31: 2, 32: 3}))["it"], texts_of(cell))
+
+
+@pytest.mark.parametrize("read", [7, 4096])
+@pytest.mark.parametrize("rows", [{48: 1}, {48: 5}, {48: 1000}, {24: 3, 48: 2}, {24: 1000, 48: 5}])
+def test_cells_are_one_stream(rows, read, open_cell, monkeypatch):
+    """Of rows that never fill a batch, too: then each batch has two cells, for none waits for more than the next."""
+    monkeypatch.setattr(module, "READ", read)
+    given = [(language, open_cell(f"world_nli.dev.{language}")) for language in ("qen", "qda", "qen", "qnd", "qdt")]
+    given = [(f"{at} {language}", cell) for at, (language, cell) in enumerate(given)]
+    keys, drawn, batches = [key for key, _ in given], [], []
+    for asked in in_rows((drawn.append(each) or each for each in given), rows):
+        batches.append(asked)
+        ended = [key for batch in batches for key in batch.ended]
+        assert ended == keys[: len(ended)], "in their order"
+        assert len(drawn) - len(ended) <= 2, "a cell waits for the next one only"
+    found = read_back(batches)
+    assert list(found) == keys
+    for key, cell in given:
+        same(found[key], texts_of(cell))
+    last = {key: at for at, batch in enumerate(batches) for key, _ in batch.pieces}
+    assert {key: at for at, batch in enumerate(batches) for key in batch.ended} == last, (
+        "a cell ends with its last text"
+    )
+    if rows == {48: 5}:
+        assert not any(map(empty_rows, batches[:-1])), "no rows are wasted between cells"
+        assert any(len(batch.pieces) > 1 for batch in batches)
+
+
+def empty_rows(asked):
+    return int((asked.arrays["index"] < 0).all(axis=1).sum())
 
 
 def test_fewer_choices_than_others_have():

@@ -1,4 +1,7 @@
-"""A checkpoint with heads for all tasks of XTREME compiles four programs to be evaluated, and none a second time."""
+"""A checkpoint with heads for all tasks of XTREME compiles four programs to be evaluated, and none a second time.
+
+Six on a CPU that takes a wide model's layers apart, and asks what its compiler knows.
+"""
 
 import dataclasses
 import json
@@ -19,6 +22,7 @@ from xling_jax.models.build import build_config, build_model, head_spec, init_pa
 from xling_jax.models.card import NAME, Card, VocabularyCard, as_text
 from xling_jax.stages.asking import asked
 from xling_jax.stages.follow import Follower
+from xling_jax.stages.programs import UNROLL_FROM, fast_products
 from xling_jax.tables.benchmarks import BENCHMARKS
 from xling_jax.tables.kinds import KINDS
 from xling_jax.tables.models import MODELS
@@ -27,7 +31,10 @@ from xling_jax.train.checkpoint import CHECKPOINTS, save_alone
 from xling_jax.train.compiling import watch_compiling
 from xling_jax.train.writer import Display
 
-PROGRAMS = 4  # rows of two lengths; the search of Tatoeba, for one neighbour, and of BUCC, for four in both directions
+PROGRAMS, WIDE = (
+    4,
+    6,
+)  # rows of two lengths; the search of Tatoeba, for one neighbour, and of BUCC, for four in both directions
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "data" / "examples"
 XTREME = {entry.task for entry in BENCHMARKS["xtreme"].entries}
 # What has labels where XTREME's own split has none, or no files.
@@ -57,6 +64,7 @@ def own_cache(tmp_path):
 def forget():
     """Leaves nothing that is compiled in this process: what comes is as in another one."""
     jax.clear_caches()
+    fast_products.cache_clear()
     compilation_cache.reset_cache()
 
 
@@ -86,11 +94,11 @@ def data(tmp_path):
     return folder
 
 
-def checkpoint(folder):
+def checkpoint(folder, **size):
     """Returns the folder of a tiny encoder, as it is drawn, with a head for each task of XTREME."""
     tokenizer = PieceTokenizer(world.pieces())
     trained = (TASKS[task] for task in XTREME if KINDS[TASKS[task].kind].trained)
-    row = dataclasses.replace(MODELS["tiny"], layers=1, vocab=tokenizer.size, positions=512)
+    row = dataclasses.replace(MODELS["tiny"], layers=1, vocab=tokenizer.size, positions=512, **size)
     heads = tuple(sorted({*map(head_spec, trained)}))
     network = build_model(build_config(row, tokenizer.size), heads)
     make = jax.jit(lambda: nn.meta.unbox(init_params(network, jax.random.key(0))))
@@ -124,11 +132,11 @@ def evaluated(place, card, data, work, **more):
     return rows, event.counts.get(COMPILED, 0), event.counts.get(CACHED, 0)
 
 
-def check(place, card, data, tmp_path, **more):
+def check(place, card, data, tmp_path, programs=PROGRAMS, **more):
     rows, compiled, cached = evaluated(place, card, data, tmp_path / "first", **more)
     assert {row.task for row in rows} == XTREME
     assert {name.partition(".")[0] for name in targets_of(card, data)} == XTREME
-    assert (compiled, cached) == (PROGRAMS, 0)
+    assert (compiled, cached) == (programs, 0)
     again, recompiled, hits = evaluated(place, card, data, tmp_path / "second", **more)
     assert (recompiled, hits) == (0, compiled), "another process finds all programs in the cache"
     said = [[(row.task, row.language, row.metric, row.value) for row in found] for found in (rows, again)]
@@ -140,6 +148,11 @@ def test_all_tasks_and_languages_share_their_programs(own_cache, data, tmp_path)
     place, card = checkpoint(tmp_path / "checkpoint")
     rows = check(place, card, data, tmp_path)
     assert all(len({row.language for row in rows if row.task == task}) > 1 for task in XTREME - {"tydiqa", "panx"})
+
+
+def test_a_wide_model(own_cache, data, tmp_path):
+    place, card = checkpoint(tmp_path / "checkpoint", width=UNROLL_FROM, heads=8)
+    check(place, card, data, tmp_path, WIDE)
 
 
 @pytest.mark.slow

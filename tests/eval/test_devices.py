@@ -50,7 +50,7 @@ def answers(folder, mesh, strategy, task):
     asks, params = examiner(folder, mesh, strategy)
     out = folder / f"{mesh}-{strategy}"
     cell = Cell(task, "test", "qda")
-    values, opened = asks.evaluator(HEADS, params, TARGETS[task], beside=False)(cell, out)
+    ((values, opened),) = asks.evaluator(HEADS, params, TARGETS[task], beside=False)([cell], out)
     assert len(opened.raw) == EXAMPLES
     files = {path.name: path.read_text() for path in sorted((out / task).glob("test-qda.*"))}
     items = files.pop("test-qda.items.jsonl")
@@ -85,8 +85,7 @@ def test_all_languages_share_what_is_compiled(tmp_path, caplog):
     asks, params = examiner(tmp_path, "one", "data")
     evaluate = asks.evaluator(HEADS, params, TARGETS["world_pos"], beside=False)
     with jax.log_compiles(), caplog.at_level("WARNING", logger="jax"):
-        for language in ("qda", "qnd", "qen"):
-            evaluate(Cell("world_pos", "test", language))
+        assert len([*evaluate(Cell("world_pos", "test", language) for language in ("qda", "qnd", "qen"))]) == 3
     compiled = [record.getMessage() for record in caplog.records if "Compiling jit(read)" in record.getMessage()]
     assert len(compiled) == 1, compiled
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from answered import Given, answers
 
 from xling_jax.errors import NumericalError
 from xling_jax.eval.suite import Evaluator, OpenCell, Setting
@@ -44,16 +45,11 @@ def evaluator(opened: collections.Counter, change=lambda x, cell: x, devices: in
         opened[str(cell)] += 1
         raw = questions() if cell.split == "test" else candidates(cell.language)
         given = change(vectors(cell), cell)[:, None]
-        batches = [(np.arange(at, min(at + 16, QUESTIONS)), {"v": given[at : at + 16]}) for at in (0, 16, 32)]
-        return OpenCell(cell, raw, batches, np.arange(QUESTIONS), "c" * 64, {}, {})
+        return OpenCell(cell, raw, Given({"v": given}, 16), {}, {})
 
     mesh = build_mesh(Mesh("t", devices), jax.devices()[:devices])
-    return Evaluator(
-        Setting(target, mesh, **fields),
-        lambda batch: {"vectors": jnp.asarray(batch["v"])},
-        lambda batch: batch,
-        open_cell,
-    )
+    said = answers(lambda batch: {"vectors": jnp.asarray(batch["v"])})
+    return Evaluator(Setting(target, mesh, **fields), said, open_cell)
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +60,9 @@ def folder(tmp_path_factory):
 def test_answers_of_all_languages_are_found_and_encoded_once(folder):
     opened = collections.Counter()
     evaluate = evaluator(opened, probabilities=True)
-    for code in ("th", "en"):
-        values, _ = evaluate(Cell("lareqa", "test", code), folder)
-        assert values == {"map@20": 100.0}
+    found = list(evaluate([Cell("lareqa", "test", code) for code in ("th", "en")], folder))
+    assert [values for values, _ in found] == [{"map@20": 100.0}] * 2
+    assert [cell.cell.language for _, cell in found] == ["th", "en"]
     assert opened == {f"lareqa.candidates.{code}": 1 for code in LANGUAGES} | {"lareqa.test.th": 1, "lareqa.test.en": 1}
 
 
@@ -84,7 +80,7 @@ def test_a_model_that_knows_its_own_language_only_finds_one_in_eleven(tmp_path):
     def lost(given, cell):
         return given if cell.language == "th" else -given
 
-    values, _ = evaluator(collections.Counter(), lost)(Cell("lareqa", "test", "th"), tmp_path)
+    ((values, _),) = evaluator(collections.Counter(), lost)([Cell("lareqa", "test", "th")], tmp_path)
     ranked = json.loads((tmp_path / "lareqa" / "test-th.json").read_text())
     assert [ids[0] for ids in ranked.values()] == [f"th_{at}" for at in range(QUESTIONS)]
     assert values["map@20"] == pytest.approx(100 / 11)
@@ -96,7 +92,7 @@ def test_every_mesh_ranks_the_same(tmp_path):
 
     files, values = [], []
     for devices in (1, 2, 8):
-        value, _ = evaluator(collections.Counter(), blurred, devices)(Cell("lareqa", "test", "de"), tmp_path)
+        ((value, _),) = evaluator(collections.Counter(), blurred, devices)([Cell("lareqa", "test", "de")], tmp_path)
         values.append(value["map@20"])
         files.append((tmp_path / "lareqa" / "test-de.json").read_text())
     assert files[0] == files[1] == files[2]
@@ -104,7 +100,7 @@ def test_every_mesh_ranks_the_same(tmp_path):
 
 
 def test_probabilities_that_are_not_asked_for_are_not_written(tmp_path):
-    evaluator(collections.Counter())(Cell("lareqa", "test", "de"), tmp_path)
+    assert len([*evaluator(collections.Counter())([Cell("lareqa", "test", "de")], tmp_path)]) == 1
     lines = (tmp_path / "lareqa" / "test-de.items.jsonl").read_text().splitlines()
     assert json.loads(lines[0]) == {"id": "q0", "map@20": [1.0, 1.0]}
 
@@ -115,4 +111,4 @@ def test_a_candidate_that_is_no_number_is_named():
         return given
 
     with pytest.raises(NumericalError, match="'hi_3'"):
-        evaluator(collections.Counter(), broken)(Cell("lareqa", "test", "de"))
+        next(evaluator(collections.Counter(), broken)([Cell("lareqa", "test", "de")]))

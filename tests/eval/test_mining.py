@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from answered import Given
+from answered import answers as answered
 
 from xling_jax.errors import ConfigError, NumericalError
 from xling_jax.eval import mining
@@ -185,14 +187,13 @@ def evaluate(folder, cells: dict[str, tuple[list[dict], np.ndarray]], split: str
     def open_cell(cell):
         raw, vectors = cells[cell.split]
         opened.append(str(cell))
-        batches = [(np.arange(at, min(at + 7, len(raw))), {"v": vectors[at : at + 7]}) for at in range(0, len(raw), 7)]
-        return OpenCell(cell, raw, batches, np.arange(len(raw)), "c" * 64, {}, {})
+        return OpenCell(cell, raw, Given({"v": vectors}, 7), {}, {})
 
     def output_fn(batch):
         return {"vectors": jnp.asarray(change(batch["v"]))}
 
-    evaluator = Evaluator(how, output_fn, lambda batch: batch, open_cell)
-    return evaluator(Cell("bucc2018", split, "zh"), folder)[0], opened
+    ((values, _),) = Evaluator(how, answered(output_fn), open_cell)([Cell("bucc2018", split, "zh")], folder)
+    return values, opened
 
 
 def test_perfect_vectors_score_100_where_each_half_tunes_the_other(tmp_path):

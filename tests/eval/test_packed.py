@@ -12,7 +12,6 @@ from xling_jax import experiment
 from xling_jax.data import texts
 from xling_jax.data.prepare import prepare
 from xling_jax.data.tokenizers import PieceTokenizer
-from xling_jax.eval.predict import predict
 from xling_jax.experiment import Target, from_config
 from xling_jax.models.build import head_spec
 from xling_jax.models.layers import Unstacked
@@ -64,16 +63,15 @@ def programs_of(name, mesh):
 
 
 def answers(name, mesh, target, folder, size=8):
+    """Returns (outputs, (numbers, batch) of each batch, the prepared cell)."""
     programs, heads, params = programs_of(name, mesh)
     params = programs.laid_out(params)
     (part,) = target.parts({"test": 21})
     prepared = prepare(part, PieceTokenizer(pieces()), folder)
     output = programs.output(heads, target)
-    batches = list(output.batches(prepared, size))
-    how = {"texts": output.texts(prepared), "whole": output.whole}
-    sent = lambda given: output(params, given)  # noqa: E731
-    found = predict(sent, batches, output.send, prepared.example_N, prepared.examples, **how)
-    return found, batches, prepared
+    (found,) = output.answers(params, [prepared], size)
+    batches = output.batches([("", prepared)], size)
+    return found, [(batch.pieces[0][1], batch.arrays) for batch in batches], prepared
 
 
 def own_tokens(feature):

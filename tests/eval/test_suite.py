@@ -6,6 +6,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from answered import Given, answers
 
 from xling_jax.data.texts import BESIDE
 from xling_jax.errors import NumericalError
@@ -77,13 +78,9 @@ def gold(task: str) -> np.ndarray:
 def opened(task: str, rows: int = 3) -> OpenCell:
     count = len(RAW[task])
     logits = gold(task).reshape(count, -1, gold(task).shape[-1]) if kind(task) == "retrieval" else gold(task)
-    batch = BATCH[task] | {"logits": logits}
-    batches = [
-        (np.arange(at, min(at + rows, count)), {name: value[at : at + rows] for name, value in batch.items()})
-        for at in range(0, count, rows)
-    ]
     floors = dict.fromkeys(KINDS[kind(task)].metrics, 12.5)
-    return OpenCell(Cell(task, "test", "qda"), RAW[task], batches, np.arange(count), "c" * 64, floors, {"f1": 99.0})
+    given = Given(BATCH[task] | {"logits": logits}, rows)
+    return OpenCell(Cell(task, "test", "qda"), RAW[task], given, floors, {"f1": 99.0})
 
 
 def outputs_of(rows: list[list[dict]]) -> Outputs:
@@ -110,7 +107,8 @@ def evaluate(task, folder, change=lambda logits: logits, rows=3, target=None):
         return fetched | {name: batch[name] for name in BESIDE if name in batch}
 
     cell = opened(task, rows)
-    return Evaluator(Setting(target), output_fn, lambda batch: batch, lambda _: cell, whole)(cell.cell, folder)[0]
+    ((values, _),) = Evaluator(Setting(target), answers(output_fn, whole), lambda _: cell)([cell.cell], folder)
+    return values
 
 
 def test_every_kind_that_is_scored_is_here():

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from answered import Given, answers
 
 from xling_jax.eval import multiple_choice, pair_classification, span_qa, tagging
 from xling_jax.eval.predict import Outputs
@@ -129,9 +130,8 @@ def test_files_and_rows_say_how_it_was_asked(tmp_path):
     raw = [{"id": f"n{at}", "label": label} for at, label in enumerate(["entailment", "neutral", "neutral"])]
     batch = {"text": np.stack([ids(text) for text in ("0", "1", "x")])}
     cell = Cell("xnli", "test", "sw")
-    opened = OpenCell(cell, raw, [(np.arange(3), batch)], np.arange(3), "c" * 64, {}, {})
-    evaluate = Evaluator(setting("xnli"), lambda batch: batch, lambda batch: batch, lambda _: opened)
-    values, _ = evaluate(cell, tmp_path)
+    opened = OpenCell(cell, raw, Given(batch, 3), {}, {})
+    ((values, _),) = Evaluator(setting("xnli"), answers(lambda batch: batch), lambda _: opened)([cell], tmp_path)
     assert values == {"accuracy": pytest.approx(200 / 3)}
     folder = tmp_path / "xnli"
     items = [json.loads(line) for line in (folder / "test-sw.items.jsonl").read_text().splitlines()]

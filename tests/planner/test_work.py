@@ -1,6 +1,7 @@
 """What an experiment does is counted without its data, and its batches have the shapes that training has."""
 
 import dataclasses
+import math
 
 import pytest
 from small_plans import fields
@@ -122,18 +123,18 @@ def test_asked_batches_are_those_of_evaluation(plan, count, tmp_path):
     """The longest text has 24 tokens, so all stand in rows of 24, of which a batch of 64 examples has as many."""
     (asking,) = by_name(plan, count)["arms.nli"].askings
     made = prepare(Part(Cell("world_parallel", "test", "qdt"), 0, 64, 16), PieceTokenizer(pieces()), tmp_path)
-    _, batch = next(in_rows(made, {24: 64}))
+    batch = next(in_rows([("", made)], {24: 64})).arrays
     arrays = {name: (shape, dtype) for name, shape, dtype in asking.batch.arrays}
     assert arrays == {name: (rows.shape, str(rows.dtype)) for name, rows in sent(batch).items()}
     assert asking.batch.tokens == 64 * 24
 
 
 def test_short_texts_share_the_rows_of_long_ones(count):
-    """256 pairs of up to 8 tokens, three of them in a row of 24."""
+    """Of 8 languages 256 pairs of up to 8 tokens, three of them in a row of 24, 64 rows in a batch; one stream."""
     targets = fields()["targets"]
     shorter = {**targets, "retrieval": targets["retrieval"] | {"max_length": 8}}
     stages = by_name(open_plan(from_config(fields(targets=shorter))), count)
-    assert stages["pretrain"].askings[0].batches == 8 * 3
+    assert stages["pretrain"].askings[0].batches == math.ceil(8 * 512 / (3 * 64))
 
 
 def test_answers_in_words_are_part_of_a_batch(count):

@@ -77,7 +77,7 @@ def test_batches_are_those_of_evaluation(run, record):
     prepared = run.cells.prepare(run.plan.experiment.timed())
     tokens = prepared.lengths_N.sum()
     for one in record["batches"]:
-        batches = [batch for _, batch in in_rows(prepared, {48: one["batch"]})]
+        batches = [batch.arrays for batch in in_rows([("", prepared)], {48: one["batch"]})]
         lengths = [batch["input_ids"].shape[-1] for batch in batches]
         assert one["batches_of_length"] == {str(length): lengths.count(length) for length in sorted(set(lengths))}
         places = sum(batch["input_ids"].size for batch in batches)
@@ -178,7 +178,8 @@ def test_a_target_without_a_head(tmp_path):
     found = json.loads(clock_path(tmp_path, "timed").read_text())
     assert found["cell"] == "world_parallel.test.qda" and found["batches"][0]["batches_of_length"] == {"48": 2}
     assert found["lengths"] == [48], "rows are those of the target with the longest texts"
-    batches = [batch for _, batch in in_rows(made.cells.prepare(made.plan.experiment.timed()), {48: 8})]
+    prepared = made.cells.prepare(made.plan.experiment.timed())
+    batches = [batch.arrays for batch in in_rows([("", prepared)], {48: 8})]
     lengths = np.concatenate([batch["lengths"][batch["index"] >= 0] for batch in batches]).astype(int)
     assert lengths.shape == (40,), "what fills the last batch up is no work"
     expected = 2 * 2 * 2048 * lengths.sum() + 2 * 4 * 16 * (lengths**2).sum()
@@ -258,8 +259,9 @@ def test_models_that_answer_in_words(in_words, name):
     prompts = Work(tokens=prepared.lengths_N.sum(), pairs=(prepared.lengths_N.astype(int) ** 2).sum()).cost(read)
     said = record["flops_per_example"] * 10 - prompts
     if name == "choice":  # what is ranked is known before it is asked
-        answers = [batch["answers"][: len(numbers)] >= 0 for numbers, batch in in_order(prepared, 8, (48,))]
-        lengths = [batch["lengths"][: len(numbers)] for numbers, batch in in_order(prepared, 8, (48,))]
+        batches = list(in_order([("", prepared)], 8, (48,)))
+        answers = [batch.arrays["answers"][: batch.count] >= 0 for batch in batches]
+        lengths = [batch.arrays["lengths"][: batch.count] for batch in batches]
         tokens_BxC, length_B = np.concatenate(answers).sum(axis=-1), np.concatenate(lengths).astype(int)
         work = {"targets": tokens_BxC.sum(), "places": tokens_BxC.sum(), "target_pairs": (tokens_BxC**2).sum()}
         work["crossing"] = (tokens_BxC * length_B[:, None]).sum()

@@ -9,7 +9,8 @@ and prefetches.
 import dataclasses
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -359,14 +360,42 @@ def blank(
     return lay_out(block, table, layout, choices) | beside
 
 
-def in_order(
-    prepared: Prepared, batch_size: int, buckets: Sequence[int]
-) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yields (feature numbers, batch) over a whole cell, shortest features first.
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A batch to be answered, of one cell or of several.
 
-    Every batch has `batch_size` rows, so that a length is compiled once; the last one is filled up by
+    `pieces` are (key of a cell, numbers of its features or texts) in the order of the batch; `ended` are the keys of
+    cells of which no later batch has anything.
+    """
+
+    arrays: dict[str, np.ndarray]
+    pieces: Sequence[tuple[Any, np.ndarray]]
+    ended: Sequence[Any] = ()
+
+    @property
+    def count(self) -> int:
+        """Returns how many features or texts there are."""
+        return sum(len(numbers) for _, numbers in self.pieces)
+
+
+def in_order(cells: Iterable[tuple[Any, Prepared]], batch_size: int, buckets: Sequence[int]) -> Iterator[Asked]:
+    """Yields batches over (key, cell) one after another, of each cell the shortest features first.
+
+    Every batch has `batch_size` rows, so that a length is compiled once; the last one of a cell is filled up by
     repeating its last feature, and has fewer numbers than rows.
     """
+    for key, prepared in cells:
+        of_cell = _shortest_first(prepared, batch_size, buckets)
+        numbers, arrays = next(of_cell)
+        for more in of_cell:
+            yield Asked(arrays, [(key, numbers)])
+            numbers, arrays = more
+        yield Asked(arrays, [(key, numbers)], [key])
+
+
+def _shortest_first(
+    prepared: Prepared, batch_size: int, buckets: Sequence[int]
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     records = Records(prepared)
     order_N = np.argsort(prepared.lengths_N, kind="stable")
     whole = batch_size * max(1, READ // batch_size)

@@ -2,14 +2,15 @@
 
 Rows have few lengths, and batches of a length one number of rows, whatever the cell; so a program that reads them is
 compiled once for each length. What an evaluator knows of a token besides stands in rows of its own beside those that
-are sent, and is taken apart as the answers are.
+are sent, and is taken apart as the answers are. Cells are one stream: what is left of one shares a batch with the next.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from xling_jax.data.batches import READ, segmented
+from xling_jax.data.batches import READ, Asked, segmented
 from xling_jax.data.formats import Feature
 from xling_jax.data.packing import pack
 from xling_jax.data.prepare import Prepared, Records
@@ -33,19 +34,82 @@ def shapes(rows: int, room: int) -> dict[str, tuple[int, ...]]:
     return tokens | {"first": (rows, room // SHORTEST)}
 
 
-def in_rows(prepared: Prepared, rows: Mapping[int, int]) -> Iterator[tuple[np.ndarray, Rows]]:
-    """Yields (numbers of texts, batch) over a whole cell; text c of feature n of C texts is number n * C + c.
+def in_rows(cells: Iterable[tuple[Any, Prepared]], rows: Mapping[int, int]) -> Iterator[Asked]:
+    """Yields batches over (key, cell) one after another; text c of feature n of C texts is number n * C + c.
 
     A batch has what is sent (see `shapes`), and, for the host, index RxS, the number of each segment's text, -1 where
-    there is none, lengths RxS of the texts, and the arrays `BESIDE`. What is left of a cell is filled up with rows that
-    have no text.
+    there is none, lengths RxS of the texts, and the arrays `BESIDE`. The texts of a row are of one cell. Rows that do
+    not fill a batch wait for those of the next cell, and for no other; a batch that is not full then has rows that have
+    no text. So only the last of many cells costs that, and an answer is late by one cell.
 
     Args:
-      prepared: the cell.
+      cells: their arrays beside are the same. A cell is asked for when the one before it is read.
       rows: of a batch, by the tokens of a row; a text stands in the shortest rows that hold it.
     """
-    records, rooms = Records(prepared), sorted(rows)
-    left: dict[int, Rows] = {}
+    waiting = _Waiting(rows)
+    for key, prepared in cells:
+        waiting.begin(key, prepared.table)
+        for room, more in _windows(prepared, sorted(rows)):
+            yield from waiting.put(room, more)
+        yield from waiting.end()
+    yield from waiting.rest()
+
+
+class _Waiting:
+    """Rows, by their length, that are not in a batch yet."""
+
+    def __init__(self, rows: Mapping[int, int]):
+        self._rows = rows
+        self._left: dict[int, Rows] = {}
+        self._keys: list[Any] = []
+        self._read = self._ended = 0  # cells that are read to their end; cells that are in batches to their end
+        self._table: Mapping[str, Feature] = {}
+
+    def begin(self, key: Any, table: Mapping[str, Feature]) -> None:
+        """Begins with a cell."""
+        self._keys.append(key)
+        self._table = table
+
+    def put(self, room: int, more: Rows) -> Iterator[Asked]:
+        """Adds rows of the cell. Yields full batches as long as a row is left, for its last batch says that it ends."""
+        more = more | {"cell": np.full(len(more["index"]), self._read)}
+        self._left[room] = _joined(self._left[room], more) if room in self._left else more
+        while len(self._left[room]["index"]) > self._rows[room]:
+            yield self._take(room)
+
+    def end(self) -> Iterator[Asked]:
+        """Ends the cell. Yields batches of what is left of the cell before it."""
+        self._read += 1
+        for room in sorted(self._left):
+            if self._left[room]["cell"][0] < self._read - 1:
+                yield self._take(room)
+
+    def rest(self) -> Iterator[Asked]:
+        """Yields batches of all that is left."""
+        for room in sorted(self._left):
+            yield self._take(room)
+
+    def _take(self, room: int) -> Asked:
+        rows, count = self._left.pop(room), self._rows[room]
+        missing = count - len(rows["index"])
+        if missing > 0:
+            rows = _joined(rows, _nothing(rows, self._table, missing))
+        elif missing < 0:
+            self._left[room] = {name: array[count:] for name, array in rows.items()}
+        batch = {name: array[:count] for name, array in rows.items()}
+        cell_R, index_RxS = batch.pop("cell"), batch["index"]
+        pieces = []
+        for cell in np.unique(cell_R[cell_R >= 0]).tolist():
+            numbers_RxS = index_RxS[cell_R == cell]
+            pieces.append((self._keys[cell], numbers_RxS[numbers_RxS >= 0]))
+        until = min([int(left["cell"][0]) for left in self._left.values()] + [self._read])
+        ended, self._ended = self._keys[self._ended : until], until
+        return Asked(batch, pieces, ended)
+
+
+def _windows(prepared: Prepared, rooms: list[int]) -> Iterator[tuple[int, Rows]]:
+    """Yields (tokens of a row, rows) over a cell, so many features at once."""
+    records = Records(prepared)
     for begin in range(0, prepared.features, READ):
         block = records.block(np.arange(begin, min(begin + READ, prepared.features)))
         texts = Texts.of(block, prepared.table, begin, prepared.choices)
@@ -53,14 +117,7 @@ def in_rows(prepared: Prepared, rows: Mapping[int, int]) -> Iterator[tuple[np.nd
         for number, room in enumerate(rooms):
             mine_T = np.flatnonzero(room_T == number)
             if len(mine_T):
-                packed = _packed(texts.take(mine_T), prepared.table, room)
-                left[room] = _joined(left[room], packed) if room in left else packed
-            while room in left and len(left[room]["index"]) >= rows[room]:
-                yield _batch(left[room], slice(rows[room]))
-                left[room] = {name: array[rows[room] :] for name, array in left[room].items()}
-    for room, rest in sorted(left.items()):
-        if count := len(rest["index"]):
-            yield _batch(_joined(rest, _nothing(rest, prepared.table, rows[room] - count)), slice(None))
+                yield room, _packed(texts.take(mine_T), prepared.table, room)
 
 
 def _packed(texts: Texts, table: Mapping[str, Feature], room: int) -> Rows:
@@ -82,10 +139,5 @@ def _joined(first: Rows, second: Rows) -> Rows:
 
 def _nothing(like: Rows, table: Mapping[str, Feature], count: int) -> Rows:
     """Returns rows without a text."""
-    empty = {"index": -1} | {name: spec.pad for name, spec in table.items()}
+    empty = {"index": -1, "cell": -1} | {name: spec.pad for name, spec in table.items()}
     return {name: np.full((count, *rows.shape[1:]), empty.get(name, 0), np.int32) for name, rows in like.items()}
-
-
-def _batch(rows: Rows, part: slice) -> tuple[np.ndarray, Rows]:
-    batch = {name: array[part] for name, array in rows.items()}
-    return batch["index"][batch["index"] >= 0], batch

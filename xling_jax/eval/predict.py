@@ -1,4 +1,4 @@
-"""Outputs over a prepared cell: every feature once, in order, without padding."""
+"""Outputs over prepared cells: every feature once, in order, without padding."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,12 +25,12 @@ class Outputs:
         self.broken: int | None = None  # an example whose outputs are not finite
 
     def add(self, numbers: np.ndarray, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keeps a batch: the numbers of its texts, and arrays with at least as many rows."""
+        """Keeps a batch, or its part of one: the numbers of its texts, and arrays with as many rows."""
         self._place_Tx2[numbers] = np.stack([np.full(len(numbers), len(self._batches)), np.arange(len(numbers))], 1)
         self._batches.append((numbers, arrays))
         for array in arrays.values():
             if array.dtype.kind not in "iub":  # bfloat16's kind is not "f"
-                finite_T = np.isfinite(array[: len(numbers)].reshape(len(numbers), -1)).all(axis=1)
+                finite_T = np.isfinite(array.reshape(len(numbers), -1)).all(axis=1)
                 if not finite_T.all():
                     self.broken = int(self._example_N[numbers[np.argmin(finite_T)] // self._each])
 
@@ -63,45 +63,46 @@ class Outputs:
         first = self._batches[0][1][name]
         stacked = np.zeros((len(self._place_Tx2), *first.shape[1:]), first.dtype)
         for numbers, arrays in self._batches:
-            stacked[numbers] = arrays[name][: len(numbers)]
+            stacked[numbers] = arrays[name]
         return stacked.reshape(len(self._example_N), *self._texts, *first.shape[1:])
 
 
 def predict(
     output_fn: Callable[[Mapping[str, Any]], Mapping[str, jax.Array]],
-    batches: Iterable[tuple[np.ndarray, Mapping[str, np.ndarray]]],
+    batches: Iterable[Any],
     place: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]],
-    example_N: np.ndarray,
-    examples: int,
-    *,
-    texts: tuple[int, ...] = (),
     whole: Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None,
-) -> Outputs:
-    """Returns the outputs of each example's features. The next batch is sent before the last one is fetched.
+) -> Iterator[Outputs]:
+    """Yields the outputs of cell after cell, each when it ends. The next batch is sent before the last one is fetched.
+
+    So the device has work while what is yielded is scored.
 
     Args:
       output_fn: compiled; batch -> arrays whose first axis is the batch.
-      batches: (numbers, batch), of features or of their texts; what is kept of a batch has as many rows as numbers, or
-        more that only fill it up.
+      batches: `data.batches.Asked`; their keys are the outputs that are filled, of features or of their texts. What is
+        kept of a batch has as many rows as its pieces have numbers, or more that only fill it up.
       place: host batch -> global arrays.
-      example_N: the example of each feature.
-      examples: how many there are.
-      texts: the axes that the texts of a feature are on, if each is answered apart (see `Outputs`).
       whole: makes of what was fetched, and the host's batch, what is kept; by default that is what was fetched.
     """
-    outputs = Outputs(example_N, examples, texts)
-
-    def keep(numbers, batch, arrays):
-        fetched = jax.device_get(arrays)
-        outputs.add(numbers, whole(fetched, batch) if whole else fetched)
-
     sent = None
-    for numbers, batch in batches:
-        arrays = output_fn(place(batch))
+    for batch in batches:
+        answers = output_fn(place(batch.arrays))
         if sent is not None:
-            keep(*sent)
-        sent = (numbers, batch, arrays)
+            yield from _kept(*sent, whole)
+        sent = batch, answers
     if sent is not None:
-        keep(*sent)
-    outputs.check()
-    return outputs
+        yield from _kept(*sent, whole)
+
+
+def _kept(batch: Any, answers: Mapping[str, jax.Array], whole: Callable | None) -> Iterator[Outputs]:
+    """Gives the cells of a batch their answers; yields those that are whole now."""
+    arrays = jax.device_get(answers)
+    if whole:
+        arrays = whole(arrays, batch.arrays)
+    at = 0
+    for outputs, numbers in batch.pieces:
+        outputs.add(numbers, {name: array[at : at + len(numbers)] for name, array in arrays.items()})
+        at += len(numbers)
+    for outputs in batch.ended:
+        outputs.check()
+        yield outputs

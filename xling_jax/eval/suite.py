@@ -1,10 +1,11 @@
 """From a checkpoint's parameters to result rows: every language of a target, in one pass."""
 
+import collections
 import dataclasses
 import importlib
 import json
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from xling_jax.errors import NumericalError
-from xling_jax.eval.predict import Outputs, predict
+from xling_jax.eval.predict import Outputs
 from xling_jax.experiment import Target
 from xling_jax.partitioning.hosts import write_text
 from xling_jax.protocol import Protocol, describe, resolve
@@ -25,19 +26,16 @@ from xling_jax.tables.tasks import TASKS, Cell
 
 @dataclasses.dataclass(frozen=True)
 class OpenCell:
-    """A cell opened for evaluation: raw examples, its batches, and what stands beside its score.
+    """A cell opened for evaluation: raw examples, prepared ones, and what stands beside its score.
 
-    `floors` and `ceilings` are percentages by metric. `texts` are the axes that a feature's texts are on.
+    `floors` and `ceilings` are percentages by metric.
     """
 
     cell: Cell
     raw: Sequence[dict]
-    batches: Any  # iterable of (numbers of features or of their texts, batch)
-    example_N: np.ndarray
-    checksum: str
+    prepared: Any  # data.prepare.Prepared
     floors: dict[str, float]
     ceilings: dict[str, float]
-    texts: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,25 +95,28 @@ def submission_path(folder: pathlib.Path, cell: Cell, ending: str) -> pathlib.Pa
 class Evaluator:
     """One target on one set of parameters: answers, files and scores of its cells, one after another.
 
-    `output_fn` is compiled: batch -> what the kind's `device` returns; `place`: host batch -> global arrays;
-    `open_cell` opens a cell of the target's task; `whole` is that of `predict`. All cells share `output_fn`, which is
-    compiled once for each length.
+    `answers`: prepared cells -> the outputs of each, arrays that the kind's `device` returns; `open_cell` opens a cell
+    of the target's task.
     """
 
     setting: Setting
-    output_fn: Callable
-    place: Callable
+    answers: Callable[[Iterable[Any]], Iterator[Outputs]]
     open_cell: Callable[[Cell], OpenCell]
-    whole: Callable | None = None
     _gathered: dict[tuple[Cell, ...], Any] = dataclasses.field(default_factory=dict)
 
-    def __call__(self, cell: Cell, folder: pathlib.Path | None = None) -> tuple[dict[str, float], OpenCell]:
-        """Returns ({metric: percent}, the cell); no metrics where labels are withheld.
+    def __call__(
+        self, cells: Iterable[Cell], folder: pathlib.Path | None = None
+    ) -> Iterator[tuple[dict[str, float], OpenCell]]:
+        """Yields ({metric: percent}, the cell); no metrics where labels are withheld.
 
-        With a folder, predictions and per-example scores are written to it.
+        A cell is asked for while the one before it is answered. With a folder, predictions and per-example scores are
+        written to it.
         """
-        opened, module = self.open_cell(cell), kind_module(cell.row.kind)
-        outputs = self._outputs(opened)
+        for opened, outputs in self._outputs(cells):
+            yield self._scored(opened, outputs, folder), opened
+
+    def _scored(self, opened: OpenCell, outputs: Outputs, folder: pathlib.Path | None) -> dict[str, float]:
+        cell, module = opened.cell, kind_module(opened.cell.row.kind)
         setting = dataclasses.replace(self.setting, beside=self._beside(cell, module))
         predictions = module.answers(outputs, opened.raw, setting)
         pairs = {} if cell.withheld else scores_of(cell, opened.raw, predictions)
@@ -127,31 +128,40 @@ class Evaluator:
             if setting.target.speaks and hasattr(module, "priors"):
                 priors = json.dumps(module.priors(outputs, setting))
                 write_text(submission_path(folder, cell, "priors.json"), f"{priors}\n")
-        return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}, opened
+        return {name: value(pairs_Nx2) for name, pairs_Nx2 in pairs.items()}
 
-    def layers(self, cell: Cell) -> dict[int, float]:
-        """Returns the first metric, in percent, of every hidden state; the setting's layer is `protocol.ALL`."""
-        opened, kind = self.open_cell(cell), cell.row.kind
-        found = kind_module(kind).layer_scores(self._outputs(opened), opened.raw, self.setting)
-        metric = KINDS[kind].metrics[0]
-        return {layer: value(scores_of(cell, opened.raw, answers)[metric]) for layer, answers in found.items()}
+    def layers(self, cells: Iterable[Cell]) -> Iterator[dict[int, float]]:
+        """Yields the first metric, in percent, of every hidden state; the setting's layer is `protocol.ALL`."""
+        for opened, outputs in self._outputs(cells):
+            cell, kind = opened.cell, opened.cell.row.kind
+            found = kind_module(kind).layer_scores(outputs, opened.raw, self.setting)
+            metric = KINDS[kind].metrics[0]
+            yield {layer: value(scores_of(cell, opened.raw, answers)[metric]) for layer, answers in found.items()}
 
-    def _outputs(self, opened: OpenCell) -> Outputs:
-        numbers, texts = (opened.example_N, len(opened.raw)), opened.texts
-        found = predict(self.output_fn, opened.batches, self.place, *numbers, texts=texts, whole=self.whole)
-        if found.broken is not None:
-            raise NumericalError(
-                f"What the model says of example '{opened.raw[found.broken]['id']}' of {opened.cell} is not finite.\n"
-                "The checkpoint has diverged. Train it again with a lower learning rate, or evaluate an earlier one."
-            )
-        return found
+    def _outputs(self, cells: Iterable[Cell]) -> Iterator[tuple[OpenCell, Outputs]]:
+        """Yields cells with their outputs, which are finite."""
+        waiting: collections.deque[OpenCell] = collections.deque()
+
+        def prepared() -> Iterator[Any]:
+            for cell in cells:
+                waiting.append(self.open_cell(cell))
+                yield waiting[-1].prepared
+
+        for found in self.answers(prepared()):
+            opened = waiting.popleft()
+            if found.broken is not None:
+                raise NumericalError(
+                    f"What the model says of example '{opened.raw[found.broken]['id']}' of {opened.cell} is not "
+                    "finite.\nThe checkpoint has diverged. Train it again with a lower learning rate, or evaluate an "
+                    "earlier one."
+                )
+            yield opened, found
 
     def _beside(self, cell: Cell, module: ModuleType) -> Any:
         """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""
         others = others_of(cell, self.setting.target)
         if others and others not in self._gathered:
-            opened = {other: self.open_cell(other) for other in others}
-            found = {other: (self._outputs(there), there.raw) for other, there in opened.items()}
+            found = {opened.cell: (outputs, opened.raw) for opened, outputs in self._outputs(others)}
             self._gathered.clear()  # vectors of a million candidates are kept once
             self._gathered[others] = module.gather(found, self.setting)
         return self._gathered.get(others)
@@ -180,7 +190,7 @@ def result_rows(values: dict[str, float], opened: OpenCell, target: Target, stag
             n=len(opened.raw),
             scorer=scorer_of(opened.cell.row.kind, opened.cell.row.scorer).id,
             protocol=protocol_of(target),
-            data_checksum=opened.checksum[:16],
+            data_checksum=opened.prepared.checksum[:16],
             floor=opened.floors.get(metric),
             ceiling=opened.ceilings.get(metric),
             **stage,

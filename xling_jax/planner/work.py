@@ -218,8 +218,11 @@ def _batches(target: Target, plan: Plan, batch: Batch, count: Counter) -> int:
     besides = dict.fromkeys(other for cell in cells for other in others_of(cell, target))
     sizes = [count(target.part(cell, plan.experiment.limits)) for cell in (*cells, *besides)]
     most = max((size for size in sizes if size is not None), default=0)
-    each, row = (1, 1) if target.speaks else (_choices(cells[0].row, HEADS, False), batch.length // longest)
-    return sum(math.ceil((most if size is None else size) * each / (row * batch.rows)) for size in sizes)
+    sizes = [most if size is None else size for size in sizes]
+    if target.speaks:
+        return sum(math.ceil(size / batch.rows) for size in sizes)
+    texts = sum(sizes) * _choices(cells[0].row, HEADS, False)  # of all cells: they are one stream
+    return math.ceil(texts / (batch.length // longest * batch.rows))
 
 
 def _asked(plan: Plan, target: Target) -> Batch:

@@ -24,7 +24,6 @@ from xling_jax.partitioning.hosts import write_text
 from xling_jax.scoring.floors import FLOORS, LEARNING, Searched
 from xling_jax.scoring.metrics import scorer_of, value
 from xling_jax.scoring.pairs import Sentences
-from xling_jax.stages.programs import Output
 from xling_jax.tables.languages import LANGUAGES
 from xling_jax.tables.tasks import TASKS, Cell, parse_cells
 
@@ -162,17 +161,15 @@ class Cells:
             self._prepared[part] = prepare(part, self.tokenizer(), self._workdir / "prepared", self._data_dir)
         return self._prepared[part]
 
-    def open(
-        self, cell: Cell, target: Target, output: Output, beside: bool = True, trained: Stage | None = None
-    ) -> OpenCell:
-        """Returns a cell opened for evaluation on a target, which `output` answers.
+    def open(self, cell: Cell, target: Target, beside: bool = True, trained: Stage | None = None) -> OpenCell:
+        """Returns a cell opened for evaluation on a target.
 
         `beside`: with floors and ceilings; floors learn from what the stage `trained` is trained on.
         """
         with self._lock:  # two stages must not write the same floors at once
-            return self._open(cell, target, output, beside, trained)
+            return self._open(cell, target, beside, trained)
 
-    def _open(self, cell: Cell, target: Target, output: Output, beside: bool, trained: Stage | None) -> OpenCell:
+    def _open(self, cell: Cell, target: Target, beside: bool, trained: Stage | None) -> OpenCell:
         part = target.part(cell, self.experiment.limits)
         raw = self._examples(part) if hosts.first() else []  # which prepares them; the others find that done
 
@@ -181,16 +178,7 @@ class Cells:
 
         found = hosts.first_does(f"{cell} to evaluate", made)
         prepared, raw = self.prepare(part), raw if hosts.first() else self._examples(part)
-        return OpenCell(
-            cell,
-            raw,
-            output.batches(prepared, self.experiment.eval_batch_size),
-            prepared.example_N,
-            prepared.checksum,
-            found["floors"],
-            found["ceilings"],
-            output.texts(prepared),
-        )
+        return OpenCell(cell, raw, prepared, found["floors"], found["ceilings"])
 
     def _examples(self, part: Part) -> Sequence[dict]:
         return self.prepare(part).raw() if keeps_raw(part.cell) else list(raw_examples(part, self._data_dir))

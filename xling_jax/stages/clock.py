@@ -41,9 +41,9 @@ import numpy as np
 
 from xling_jax import __version__
 from xling_jax.checks import check_divided
+from xling_jax.data.batches import Asked
 from xling_jax.data.prepare import Prepared
 from xling_jax.errors import Interrupted
-from xling_jax.eval.predict import predict
 from xling_jax.experiment import Part, Target
 from xling_jax.flops import Work, forward
 from xling_jax.ledger import CACHED, Ledger, current
@@ -225,17 +225,17 @@ class _Bench:
 
     def __call__(self, size: int, repeats: int) -> dict[str, Any]:
         """Returns what is measured of batches of a size, as the head of this file says."""
-        batches = [*self.output.batches(self.prepared, size)]
-        placed = [self.output.send(batch) for _, batch in batches]
+        batches = [*self.output.batches([(None, self.prepared)], size)]
+        placed = [self.output.send(batch.arrays) for batch in batches]
         compiled = self._compile(placed)
         answers = [jax.device_get(self._call(batch)) for batch in placed]  # the first pass, which is not measured
         self.flops = self.flops or self._flops(batches, answers)
         latencies_RxB = np.array([[self._seconds(batch) for batch in placed] for _ in range(repeats)])
-        lengths_B = np.array([batch["input_ids"].shape[-1] for _, batch in batches])
+        lengths_B = np.array([batch.arrays["input_ids"].shape[-1] for batch in batches])
         sent_R = [self._sent(placed) for _ in range(repeats)]
         whole_R = [self._whole(size) for _ in range(repeats)]
-        tokens = sum(int(text_lengths(self._rows(batch, numbers)).sum()) for numbers, batch in batches)
-        places = sum(batch["input_ids"].size for _, batch in batches)
+        tokens = sum(int(text_lengths(self._rows(batch)).sum()) for batch in batches)
+        places = sum(batch.arrays["input_ids"].size for batch in batches)
         speed = self.flops / float(np.median(sent_R)) / self.programs.mesh.size if self.flops else None
         most = peak(self.programs.mesh.devices.flat[0].device_kind)
         by_length = {length: latencies_RxB[:, lengths_B == length] for length in np.unique(lengths_B).tolist()}
@@ -256,9 +256,9 @@ class _Bench:
     def _call(self, batch: Mapping[str, jax.Array]) -> Any:
         return self.output(self.params, batch)
 
-    def _rows(self, batch: Batch, numbers: np.ndarray) -> Batch:
+    def _rows(self, batch: Asked) -> Batch:
         """Returns a batch without what fills it up: in words, copies of a text; else there is none."""
-        return _first(batch, len(numbers)) if self.target.speaks else batch
+        return _first(batch.arrays, batch.count) if self.target.speaks else batch.arrays
 
     def _seconds(self, batch: Mapping[str, jax.Array]) -> float:
         """Returns how long one batch takes alone."""
@@ -275,9 +275,7 @@ class _Bench:
     def _whole(self, size: int) -> float:
         """Returns how long evaluation takes from the disk to answers on the host."""
         began = time.perf_counter()
-        numbers = self.prepared.example_N, self.prepared.examples
-        batches, texts = self.output.batches(self.prepared, size), self.output.texts(self.prepared)
-        predict(self._call, batches, self.output.send, *numbers, texts=texts, whole=self.output.whole)
+        (_,) = self.output.answers(self.params, [self.prepared], size)
         return time.perf_counter() - began
 
     def _rates(self, seconds_R: Sequence[float], tokens: int) -> dict[str, Any]:
@@ -303,15 +301,15 @@ class _Bench:
         stats = [device.memory_stats() for device in mine]
         return max((stat["bytes_in_use"] for stat in stats if stat and "bytes_in_use" in stat), default=None)
 
-    def _flops(self, batches: Sequence[tuple[np.ndarray, Batch]], answers: Sequence[Batch]) -> float | None:
+    def _flops(self, batches: Sequence[Asked], answers: Sequence[Batch]) -> float | None:
         """Returns the FLOPs of answering every example once; None where answers are calibrated, which asks twice."""
         protocol = resolve(self.target.protocol, self.prepared.cell.row.kind)
         if self.target.speaks and protocol.answer == "rank" and protocol.score == "calibrated":
             return None
         total = Work()
-        for (numbers, batch), said in zip(batches, answers, strict=True):
-            rows = self._rows(batch, numbers)
-            total += answering(rows, self.kind, self._said(rows, _first(said, len(numbers)), protocol.beams))
+        for batch, said in zip(batches, answers, strict=True):
+            rows = self._rows(batch)
+            total += answering(rows, self.kind, self._said(rows, _first(said, batch.count), protocol.beams))
         return total.cost(self.each)
 
     def _said(self, rows: Batch, said: Batch, beams: int) -> np.ndarray:

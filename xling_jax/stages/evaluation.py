@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -155,6 +156,7 @@ class Examiner:
         `beside`: with floors and ceilings; floors learn from the data of the target's stage, else of `trained`.
         """
         output, params = self.programs.output(heads, target), self.programs.laid_out(params)
+        size = self.experiment.eval_batch_size
         return Evaluator(
             Setting(
                 target,
@@ -162,10 +164,8 @@ class Examiner:
                 probabilities=self.experiment.probabilities,
                 decode=self.cells.tokenizer().decode,
             ),
-            lambda sent: output(params, sent),
-            output.send,
-            lambda cell: self.cells.open(cell, target, output, beside, target.stage or trained),
-            output.whole,
+            lambda cells: output.answers(params, cells, size),
+            lambda cell: self.cells.open(cell, target, beside, target.stage or trained),
         )
 
     def ask(self, left: Sequence[tuple[Question, list[Cell]]], asked: Examinee, stop_asked: Callable[[], bool]) -> None:
@@ -181,14 +181,14 @@ class Examiner:
             place = question.folder(asked.folder, policy)
             said = f"  {asked.stage['stage']} evaluates {question.name}" + _which(question, policy)
             with self.programs.keeping(), self.display.bar(said, len(cells), unit="languages") as bar:
-                for number, cell in enumerate(cells, start=1):
-                    if stop_asked():
-                        raise Interrupted(f"Stopped before {cell}.\nRun the same command again to go on.")
-                    values, opened = evaluate(cell, place)
+                done, going = 0, itertools.takewhile(lambda _: not stop_asked(), cells)
+                for done, (values, opened) in enumerate(evaluate(going, place), start=1):
                     made = result_rows(values, opened, question.target, asked.stage | {"policy": question.policy})
                     rows += [dataclasses.replace(row, protocol=question.protocol) for row in made]
                     write_rows(asked.folder, rows)
-                    bar.advance(number, str(cell))
+                    bar.advance(done, str(opened.cell))
+                if done < len(cells):
+                    raise Interrupted(f"Stopped before {cells[done]}.\nRun the same command again to go on.")
 
 
 def _which(question: Question, policy: str) -> str:

@@ -3,9 +3,10 @@
 import contextlib
 import dataclasses
 import functools
+import platform
 import threading
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -13,9 +14,10 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from xling_jax.data.batches import in_order
+from xling_jax.data.batches import Asked, in_order
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.texts import in_rows, rows_of
+from xling_jax.eval.predict import Outputs, predict
 from xling_jax.experiment import Experiment, Optim, Target
 from xling_jax.heap import large_kept, set_apart
 from xling_jax.models.answers import joined
@@ -38,6 +40,20 @@ from xling_jax.train.partition import Leaf, Leaves, take
 from xling_jax.train.step import init_state, train_step
 
 UNROLL_FROM = 512  # width of layers that are unrolled on a CPU, where a loop copies their parameters and gradients
+# On x86 Eigen's products of many rows are faster than YNNPACK's, which XLA prefers; attention in one piece stays there.
+EIGEN = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
+
+
+@functools.cache
+def fast_products() -> dict[str, str] | None:
+    """Returns options for programs of a CPU that are mostly large products, None where its compiler has none."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None
+    try:
+        jax.jit(lambda: 0, compiler_options=EIGEN).lower().compile()
+    except jax.errors.JaxRuntimeError:  # another version, without this option
+        return None
+    return EIGEN
 
 
 @jax.jit
@@ -83,8 +99,8 @@ class Program:
 class Output:
     """What answers a target: a program, by its texts, of which the target's answer has a name; or in words.
 
-    The cell's batches are sent by `send`, answered by calling this, and what is fetched of them is made whole by
-    `whole`. `lengths` are those of rows; `multiple`: what the mesh divides rows by.
+    Batches are sent by `send`, answered by calling this, and what is fetched of them is made whole by `whole`;
+    `answers` does it all. `lengths` are those of rows; `multiple`: what the mesh divides rows by.
     """
 
     program: Program
@@ -98,15 +114,17 @@ class Output:
         answers = self.program(params, sent)
         return answers[self.name] if self.name else answers
 
-    def batches(self, prepared: Prepared, size: int) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Yields (numbers, batch) of a cell, by about so many examples: of its texts, or, in words, of its features."""
-        if not self.name:
-            return in_order(prepared, size, self.lengths)
-        return in_rows(prepared, {length: rows_of(size, length, self.multiple) for length in self.lengths})
+    def answers(self, params: Any, cells: Iterable[Prepared], size: int) -> Iterator[Outputs]:
+        """Yields what is answered of each cell, in batches of about so many examples."""
+        texts = lambda cell: cell.texts if self.name else ()  # noqa: E731 - a feature is answered as one in words
+        given = ((Outputs(cell.example_N, cell.examples, texts(cell)), cell) for cell in cells)
+        return predict(lambda sent: self(params, sent), self.batches(given, size), self.send, self.whole)
 
-    def texts(self, prepared: Prepared) -> tuple[int, ...]:
-        """Returns the axes that the texts of a feature are on: none where it has one, or is answered in words."""
-        return prepared.texts if self.name else ()
+    def batches(self, cells: Iterable[tuple[Any, Prepared]], size: int) -> Iterator[Asked]:
+        """Yields batches of (key, cell), by about so many examples: of their texts, or, in words, of their features."""
+        if not self.name:
+            return in_order(cells, size, self.lengths)
+        return in_rows(cells, {length: rows_of(size, length, self.multiple) for length in self.lengths})
 
     def send(self, batch: Mapping[str, np.ndarray]) -> Mapping[str, jax.Array]:
         """Returns a batch on the mesh."""
@@ -317,7 +335,8 @@ class Programs:
             traced = isinstance(jax.tree.leaves(params)[0], jax.ShapeDtypeStruct)
             return {part: params[part] if part in params else nothing(part, traced) for part in parts}, texts
 
-        return self._program(read, given, out_shardings=fetched(self.mesh))
+        options = fast_products() if self._apart else None
+        return self._program(read, given, out_shardings=fetched(self.mesh), compiler_options=options)
 
     def _speaking(self, heads: tuple[HeadSpec, ...], target: Target) -> Program:
         """Returns (params without adapters, batch) -> answers that are ranked or written."""

@@ -283,7 +283,8 @@ class StageRunner:
 
         def score(params):
             with self.telemetry.doing("evaluate", node):
-                values, _ = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)(cell)
+                evaluate = self._examiner.evaluator(node.heads, merge_lora(params), target, beside=False)
+                ((values, _),) = evaluate([cell])
             return hosts.first_does("the score of a checkpoint", lambda: values[KINDS[cell.row.kind].metrics[0]])
 
         return score

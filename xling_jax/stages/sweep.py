@@ -59,8 +59,8 @@ def sweep(
     evaluate = examiner.evaluator(heads, params, everywhere, beside=False)
     scores: dict[int, dict[str, float]] = {}
     with examiner.display.bar(f"  layers of {target.task}", len(dev), unit="languages") as bar:
-        for number, cell in enumerate(dev, start=1):
-            for layer, percent in evaluate.layers(cell).items():
+        for number, (cell, found) in enumerate(zip(dev, evaluate.layers(dev), strict=True), start=1):
+            for layer, percent in found.items():
                 scores.setdefault(layer, {})[cell.language] = percent
             bar.advance(number, str(cell))
     return scores

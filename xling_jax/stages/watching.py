@@ -14,7 +14,6 @@ from typing import Any
 
 from xling_jax.errors import DataError, NumericalError
 from xling_jax.eval.alignment import FEWEST, alignments
-from xling_jax.eval.predict import predict
 from xling_jax.experiment import Part, Stage, Target, Watch
 from xling_jax.models.lora import merge_lora
 from xling_jax.protocol import ALL, Protocol
@@ -72,10 +71,7 @@ class Watcher:
                 "is a field of xling_jax/experiment.py."
             )
         output, laid_out = programs.output((), watched_target(self._watch)), programs.laid_out(params)
-        batches = output.batches(prepared, self._examiner.experiment.eval_batch_size)
-        texts, answer = output.texts(prepared), (lambda sent: output(laid_out, sent))
-        numbers = prepared.example_N, prepared.examples
-        outputs = predict(answer, batches, output.send, *numbers, texts=texts, whole=output.whole)
+        (outputs,) = output.answers(laid_out, [prepared], self._examiner.experiment.eval_batch_size)
         names = [f"{part.cell}#{number}" for number in range(prepared.examples)]
         how: dict[str, Any] = {"centre": self._watch.centre, "layers": self._watch.layers, "mesh": programs.mesh}
         try:
