@@ -7,6 +7,7 @@ import functools
 import json
 import os
 import pathlib
+import platform
 import re
 
 import jax
@@ -16,11 +17,13 @@ import pytest
 from xling_jax.data.batches import blank
 from xling_jax.data.formats import format_of
 from xling_jax.data.order import Bucketed, Draws, Packed
-from xling_jax.experiment import Experiment
+from xling_jax.data.texts import shapes
+from xling_jax.experiment import Experiment, Target
 from xling_jax.models.build import HeadSpec, head_spec
 from xling_jax.optim import Optim
 from xling_jax.planner.flops import count_flops
-from xling_jax.stages.programs import Programs
+from xling_jax.stages.programs import Programs, _taken_apart
+from xling_jax.stages.transfer import BODY
 from xling_jax.tables.models import model
 from xling_jax.tables.tasks import TASKS
 from xling_jax.train.loop import train
@@ -49,6 +52,24 @@ def step(name: str) -> dict[str, float]:
     return {
         "GFLOPs of products": round(count_flops(traced.jaxpr) / 1e9, 1),
         "arrays of the embedding's shape": len(re.findall(table, entry)),
+        "MiB of temporaries": round(compiled.memory_analysis().temp_size_in_bytes / 2**20),
+    }
+
+
+def read() -> dict[str, float]:
+    """Returns the counts of the program that answers packed rows for one head, layers taken apart."""
+    row, head = model("xlmr_base"), HEADS["classification"]
+    target = Target("xnli", max_length=LENGTH)
+    programs = Programs(Experiment(model=row.name, mesh="one", targets={"xnli": target}), row, row.vocab, row.vocab - 1)
+    params = programs.state_maker((head,), Optim())[1]["params"]
+    layers = jax.eval_shape(_taken_apart, params[BODY]["layers"])
+    params = params | {BODY: params[BODY] | {"layers": layers}}
+    given = {name: jax.ShapeDtypeStruct(shape, np.int32) for name, shape in shapes(ROWS, LENGTH).items()}
+    traced = programs.output((head,), target).program.trace(params, given)
+    compiled = traced.lower().compile()
+    return {
+        "GFLOPs of products": round(count_flops(traced.jaxpr) / 1e9, 1),
+        "products that XLA calls Eigen for": compiled.as_text().split("\nENTRY ")[1].count(" dot("),
         "MiB of temporaries": round(compiled.memory_analysis().temp_size_in_bytes / 2**20),
     }
 
@@ -116,6 +137,12 @@ def held(name: str, found, golden) -> None:
 def test_steps(name, golden):
     """The embedding and its two moments are made anew once; where it is the softmax's matrix, there is a gradient."""
     held(f"step: {name}", step(name), golden)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors have other products")
+def test_reading(golden):
+    """Six products of each layer; of attention those of the last layer, too: elsewhere they are one with softmax."""
+    held("read: classification", read(), golden)
 
 
 def test_padding(golden):

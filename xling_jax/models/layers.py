@@ -299,8 +299,8 @@ def stack(
             unroll=last - first if config.layers < SCAN_FROM else 1,
             metadata_params={nn.PARTITION_NAME: axes.LAYERS},
         )
-        if module.is_initializing() or (last - first == config.layers and not config.frozen):
-            return scan(module, carried, *given)
+        if module.is_initializing() or (last - first == config.layers > 1 and not config.frozen):
+            return scan(module, carried, *given)  # all of several, which are one stack then
         constant = jax.lax.stop_gradient if last <= config.frozen else lambda tree: tree
 
         def cut(tree):
