@@ -13,16 +13,14 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 PYTHON=${PYTHON:-python3}
 VERSION=${VERSION:-3.11}
 BASE=${BASE:-xlmr_base}
-LARGE=${LARGE:-xlmr_large} # "tiny" for both tries the script itself
-# Beside what the machine has: what reads prepared texts, and the peer.
-WHEELS=(absl-py array-record etils fsspec grain cloudpickle ml-collections sentencepiece more-itertools
-  transformers tokenizers huggingface-hub safetensors accelerate regex pyyaml tqdm filelock packaging psutil)
+LARGE=${LARGE:-xlmr_large} # "tiny" for both, and DTYPE=float32, tries the script itself on a CPU
+DTYPE=${DTYPE:-bfloat16}
 
 if [[ ${1:-} == --make ]]; then
   FOLDER=${2:?'--make FOLDER'}
   "$PYTHON" "$ROOT/benchmarks/finetuning.py" "$FOLDER" --make
-  python3 -m pip download --quiet --no-deps --only-binary=:all: --python-version "$VERSION" --dest "$FOLDER/wheels" \
-    "${WHEELS[@]}"
+  mkdir -p "$FOLDER/wheels"
+  "$PYTHON" "$ROOT/benchmarks/wheels.py" "$FOLDER/wheels" "$VERSION"
   du -sh "$FOLDER"
   exit
 fi
@@ -37,7 +35,7 @@ export PYTHONPATH="$ROOT:$FOLDER/site${PYTHONPATH:+:$PYTHONPATH}"
 export XLA_PYTHON_CLIENT_PREALLOCATE=false # two programs share the device
 cd "$ROOT"
 measure() {
-  "$PYTHON" benchmarks/finetuning.py "$FOLDER" --peer="$PYTHON" --dtype=bfloat16 --out="$FOLDER/finetuning.json" "$@"
+  "$PYTHON" benchmarks/finetuning.py "$FOLDER" --peer="$PYTHON" --dtype="$DTYPE" --out="$FOLDER/finetuning.json" "$@"
 }
 measure --model="$LARGE" --jobs=mnli --pairs=packed:grouped,packed:compiled,packed:default --steps=20
 measure --model="$LARGE" --jobs=xnli,xquad --pairs=packed:grouped,packed:compiled --eval_batch=512

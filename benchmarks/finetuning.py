@@ -67,9 +67,10 @@ class Arm:
     def _read(self) -> dict:
         assert self._process.stdout
         line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"arm '{self.name}' ended; its message is above")
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise SystemExit(f"arm '{self.name}' ended; its message is above") from None
 
     def turn(self) -> dict:
         """Returns seconds, processor seconds, real tokens, places, FLOPs and memory of a turn."""
