@@ -1,6 +1,7 @@
 """Texts in rows to be read: every text of a cell once, its own tokens, and what an evaluator knows of them beside."""
 
 import collections
+import weakref
 
 import numpy as np
 import pytest
@@ -132,6 +133,26 @@ def test_cells_are_one_stream(rows, read, open_cell, monkeypatch):
     if rows == {48: 5}:
         assert not any(map(empty_rows, batches[:-1])), "no rows are wasted between cells"
         assert any(len(batch.pieces) > 1 for batch in batches)
+
+
+def test_keys_of_cells_that_have_ended_are_let_go(open_cell):
+    """They are all outputs of a cell."""
+
+    class Key:
+        pass
+
+    alive, most = weakref.WeakSet(), 0
+
+    def given():
+        for language in ("qen", "qda", "qnd", "qdt", "qdx", "qen"):
+            key = Key()
+            alive.add(key)
+            yield key, open_cell(f"world_nli.dev.{language}")
+            del key
+
+    for _ in in_rows(given(), {48: 5}):
+        most = max(most, len(alive))
+    assert most <= 3, "that of a batch, of the one before, and of what is read"
 
 
 def empty_rows(asked):

@@ -61,13 +61,13 @@ class _Waiting:
     def __init__(self, rows: Mapping[int, int]):
         self._rows = rows
         self._left: dict[int, Rows] = {}
-        self._keys: list[Any] = []
+        self._keys: dict[int, Any] = {}  # of cells that have not ended: what they keep may be large
         self._read = self._ended = 0  # cells that are read to their end; cells that are in batches to their end
         self._table: Mapping[str, Feature] = {}
 
     def begin(self, key: Any, table: Mapping[str, Feature]) -> None:
         """Begins with a cell."""
-        self._keys.append(key)
+        self._keys[self._read] = key
         self._table = table
 
     def put(self, room: int, more: Rows) -> Iterator[Asked]:
@@ -103,7 +103,8 @@ class _Waiting:
             numbers_RxS = index_RxS[cell_R == cell]
             pieces.append((self._keys[cell], numbers_RxS[numbers_RxS >= 0]))
         until = min([int(left["cell"][0]) for left in self._left.values()] + [self._read])
-        ended, self._ended = self._keys[self._ended : until], until
+        ended = [self._keys.pop(cell) for cell in range(self._ended, until)]
+        self._ended = until
         return Asked(batch, pieces, ended)
 
 

@@ -113,7 +113,9 @@ class Evaluator:
         written to it.
         """
         for opened, outputs in self._outputs(cells):
-            yield self._scored(opened, outputs, folder), opened
+            values = self._scored(opened, outputs, folder)
+            del outputs  # before the next cell's come
+            yield values, opened
 
     def _scored(self, opened: OpenCell, outputs: Outputs, folder: pathlib.Path | None) -> dict[str, float]:
         cell, module = opened.cell, kind_module(opened.cell.row.kind)
@@ -156,6 +158,7 @@ class Evaluator:
                     "earlier one."
                 )
             yield opened, found
+            del found  # vectors of a cell of mining fill a host's memory twice, else
 
     def _beside(self, cell: Cell, module: ModuleType) -> Any:
         """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""
