@@ -26,12 +26,12 @@ if [[ ${1:-} == --make ]]; then
 fi
 
 FOLDER=$(cd "${1:?'FOLDER, made by --make'}" && pwd)
+export PYTHONPATH="$ROOT:$FOLDER/site${PYTHONPATH:+:$PYTHONPATH}"
 for wheel in "$FOLDER"/wheels/*.whl; do
   name=$(basename "$wheel" | cut -d- -f1)
   "$PYTHON" -m pip show --quiet "$name" 2>/dev/null ||
     "$PYTHON" -m pip install --quiet --no-index --no-deps --target "$FOLDER/site" "$wheel"
 done
-export PYTHONPATH="$ROOT:$FOLDER/site${PYTHONPATH:+:$PYTHONPATH}"
 export XLA_PYTHON_CLIENT_PREALLOCATE=false # two programs share the device
 cd "$ROOT"
 measure() {

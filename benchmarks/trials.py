@@ -130,16 +130,19 @@ def measure(name: str) -> dict:
 
 
 def main() -> None:
-    """Measures the models that are named."""
+    """Measures the models that are named, and writes down each."""
     keep_memory()  # as `xling run` does
+    models: dict[str, dict] = {}
     record = {
         "what": "seeds in one program (--trials) against one after another (--trials=1 --jobs=1), on one device",
         "device": jax.devices()[0].device_kind,
         "batch": [BATCH, LENGTH],
         "vocabulary": VOCABULARY,
-        "models": {name: measure(name) for name in sys.argv[1:] or ("world", "midi", "maxi")},
-    }
-    write(pathlib.Path(__file__).with_suffix(".json"), record | conditions("jax", "jaxlib", "flax", "numpy"))
+        "models": models,
+    } | conditions("jax", "jaxlib", "flax", "numpy")
+    for name in sys.argv[1:] or ("world", "midi", "maxi"):
+        models[name] = measure(name)
+        write(pathlib.Path(__file__).with_suffix(".json"), record)
 
 
 if __name__ == "__main__":
