@@ -150,6 +150,7 @@ def test_all_tasks_and_languages_share_their_programs(own_cache, data, tmp_path)
     assert all(len({row.language for row in rows if row.task == task}) > 1 for task in XTREME - {"tydiqa", "panx"})
 
 
+@pytest.mark.slow
 def test_a_wide_model(own_cache, data, tmp_path):
     place, card = checkpoint(tmp_path / "checkpoint", width=UNROLL_FROM, heads=8)
     check(place, card, data, tmp_path, WIDE)
