@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from xling_jax.data.batches import Asked
+from xling_jax.data.batches import EvalBatch
 from xling_jax.eval.predict import Outputs, predict
 
 
@@ -22,7 +22,7 @@ class Given:
         for at in range(0, count, self.rows):
             numbers = np.arange(at, min(at + self.rows, count))
             batch = {name: array[numbers] for name, array in self.arrays.items()}
-            yield Asked(batch, [(outputs, numbers)], [outputs] if at + self.rows >= count else [])
+            yield EvalBatch(batch, [(outputs, numbers)], [outputs] if at + self.rows >= count else [])
 
 
 def answers(output_fn, whole=None):

@@ -20,6 +20,7 @@ from xling_jax.experiment import from_config
 from xling_jax.ledger import CACHED, COMPILED, Ledger
 from xling_jax.models.build import build_config, build_model, head_spec, init_params
 from xling_jax.models.card import NAME, Card, VocabularyCard, as_text
+from xling_jax.stages import programs as programs_module
 from xling_jax.stages.asking import asked
 from xling_jax.stages.follow import Follower
 from xling_jax.stages.programs import UNROLL_FROM, fast_products
@@ -162,3 +163,10 @@ def test_real_files_in_all_languages(own_cache, data_dir, tmp_path):
     place, card = checkpoint(tmp_path / "checkpoint")
     rows = check(place, card, data_dir, tmp_path, limits=dict.fromkeys(("train", "dev", "test"), 50))
     assert len({(row.task, row.language) for row in rows}) > 100
+
+
+def test_a_compiler_that_does_not_know_an_option(monkeypatch):
+    monkeypatch.setattr(programs_module, "EIGEN", {"xla_cpu_no_such_option": "x"})
+    fast_products.cache_clear()
+    assert fast_products() is None
+    fast_products.cache_clear()

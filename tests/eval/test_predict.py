@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xling_jax.data.batches import Asked
+from xling_jax.data.batches import EvalBatch
 from xling_jax.eval.predict import Outputs, predict
 
 EXAMPLE = np.array([0, 1, 1, 2, 3, 3, 3])  # examples 1 and 3 were cut into several features
@@ -14,7 +14,7 @@ def batches(order, size, outputs, last=True):
     for at in range(0, len(order), size):
         numbers = np.array(order[at : at + size])
         rows = np.concatenate([numbers, np.repeat(numbers[-1:], size - len(numbers))])
-        yield Asked({"x": rows}, [(outputs, numbers)], [outputs] if last and at + size >= len(order) else [])
+        yield EvalBatch({"x": rows}, [(outputs, numbers)], [outputs] if last and at + size >= len(order) else [])
 
 
 @pytest.mark.parametrize("order", [range(7), [6, 2, 0, 5, 1, 4, 3]])
@@ -64,8 +64,8 @@ def test_the_next_batch_is_sent_before_the_last_is_fetched():
 def test_a_cell_is_given_away_as_soon_as_it_has_ended_and_shares_a_batch_with_the_next():
     first, second = Outputs(np.arange(2), 2), Outputs(np.arange(3), 3)
     given = [
-        Asked({"x": np.array([10, 11, 20])}, [(first, np.array([0, 1])), (second, np.array([2]))], [first]),
-        Asked({"x": np.array([21, 22, 0])}, [(second, np.array([0, 1]))], [second]),
+        EvalBatch({"x": np.array([10, 11, 20])}, [(first, np.array([0, 1])), (second, np.array([2]))], [first]),
+        EvalBatch({"x": np.array([21, 22, 0])}, [(second, np.array([0, 1]))], [second]),
     ]
     drawn = []
     found = predict(lambda batch: batch, (drawn.append(each) or each for each in given), lambda batch: batch)
@@ -78,7 +78,7 @@ def test_a_cell_is_given_away_as_soon_as_it_has_ended_and_shares_a_batch_with_th
 def test_what_is_broken_is_of_its_own_cell():
     first, second = Outputs(np.arange(2), 2), Outputs(np.arange(2), 2)
     numbers = np.array([0, 1])
-    batch = Asked({"x": np.array([1.0, 2.0, 3.0, np.nan])}, [(first, numbers), (second, numbers)], [first, second])
+    batch = EvalBatch({"x": np.array([1.0, 2.0, 3.0, np.nan])}, [(first, numbers), (second, numbers)], [first, second])
     assert list(predict(lambda batch: batch, [batch], lambda batch: batch)) == [first, second]
     assert first.broken is None and second.broken == 1
 

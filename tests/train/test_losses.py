@@ -226,3 +226,12 @@ def test_the_masked_text_is_what_the_model_sees():
     assert (seen["input_ids"] == MASK).any()
     alone = LOSSES["mlm"](apply, {name: rows[1:] for name, rows in batch.items()}, jax.random.key(2), MASK)
     assert float(alone[1]) == 3
+
+
+def test_right_is_the_first_of_the_largest():
+    """Of logits with many equals, and of some that are no numbers."""
+    rng = np.random.default_rng(0)
+    logits, labels = rng.integers(0, 3, (400, 5)).astype(np.float32), rng.integers(-1, 5, 400)
+    wanted = ((logits.argmax(axis=1) == labels) & (labels >= 0)).sum()
+    assert 0 < wanted < 200 and cross_entropy(jnp.asarray(logits), jnp.asarray(labels))[2] == wanted
+    assert cross_entropy(jnp.array([[0.0, np.nan, 1.0]]), jnp.array([2]))[2] == 0

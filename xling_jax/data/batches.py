@@ -361,7 +361,7 @@ def blank(
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class EvalBatch:
     """A batch to be answered, of one cell or of several.
 
     `pieces` are (key of a cell, numbers of its features or texts) in the order of the batch; `ended` are the keys of
@@ -378,7 +378,7 @@ class Asked:
         return sum(len(numbers) for _, numbers in self.pieces)
 
 
-def in_order(cells: Iterable[tuple[Any, Prepared]], batch_size: int, buckets: Sequence[int]) -> Iterator[Asked]:
+def in_order(cells: Iterable[tuple[Any, Prepared]], batch_size: int, buckets: Sequence[int]) -> Iterator[EvalBatch]:
     """Yields batches over (key, cell) one after another, of each cell the shortest features first.
 
     Every batch has `batch_size` rows, so that a length is compiled once; the last one of a cell is filled up by
@@ -388,9 +388,9 @@ def in_order(cells: Iterable[tuple[Any, Prepared]], batch_size: int, buckets: Se
         of_cell = _shortest_first(prepared, batch_size, buckets)
         numbers, arrays = next(of_cell)
         for more in of_cell:
-            yield Asked(arrays, [(key, numbers)])
+            yield EvalBatch(arrays, [(key, numbers)])
             numbers, arrays = more
-        yield Asked(arrays, [(key, numbers)], [key])
+        yield EvalBatch(arrays, [(key, numbers)], [key])
 
 
 def _shortest_first(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xling_jax.data.batches import READ, Asked, segmented
+from xling_jax.data.batches import READ, EvalBatch, segmented
 from xling_jax.data.formats import Feature
 from xling_jax.data.packing import pack
 from xling_jax.data.prepare import Prepared, Records
@@ -34,7 +34,7 @@ def shapes(rows: int, room: int) -> dict[str, tuple[int, ...]]:
     return tokens | {"first": (rows, room // SHORTEST)}
 
 
-def in_rows(cells: Iterable[tuple[Any, Prepared]], rows: Mapping[int, int]) -> Iterator[Asked]:
+def in_rows(cells: Iterable[tuple[Any, Prepared]], rows: Mapping[int, int]) -> Iterator[EvalBatch]:
     """Yields batches over (key, cell) one after another; text c of feature n of C texts is number n * C + c.
 
     A batch has what is sent (see `shapes`), and, for the host, index RxS, the number of each segment's text, -1 where
@@ -70,26 +70,26 @@ class _Waiting:
         self._keys[self._read] = key
         self._table = table
 
-    def put(self, room: int, more: Rows) -> Iterator[Asked]:
+    def put(self, room: int, more: Rows) -> Iterator[EvalBatch]:
         """Adds rows of the cell. Yields full batches as long as a row is left, for its last batch says that it ends."""
         more = more | {"cell": np.full(len(more["index"]), self._read)}
         self._left[room] = _joined(self._left[room], more) if room in self._left else more
         while len(self._left[room]["index"]) > self._rows[room]:
             yield self._take(room)
 
-    def end(self) -> Iterator[Asked]:
+    def end(self) -> Iterator[EvalBatch]:
         """Ends the cell. Yields batches of what is left of the cell before it."""
         self._read += 1
         for room in sorted(self._left):
             if self._left[room]["cell"][0] < self._read - 1:
                 yield self._take(room)
 
-    def rest(self) -> Iterator[Asked]:
+    def rest(self) -> Iterator[EvalBatch]:
         """Yields batches of all that is left."""
         for room in sorted(self._left):
             yield self._take(room)
 
-    def _take(self, room: int) -> Asked:
+    def _take(self, room: int) -> EvalBatch:
         rows, count = self._left.pop(room), self._rows[room]
         missing = count - len(rows["index"])
         if missing > 0:
@@ -105,7 +105,7 @@ class _Waiting:
         until = min([int(left["cell"][0]) for left in self._left.values()] + [self._read])
         ended = [self._keys.pop(cell) for cell in range(self._ended, until)]
         self._ended = until
-        return Asked(batch, pieces, ended)
+        return EvalBatch(batch, pieces, ended)
 
 
 def _windows(prepared: Prepared, rooms: list[int]) -> Iterator[tuple[int, Rows]]:

@@ -79,8 +79,8 @@ def predict(
 
     Args:
       output_fn: compiled; batch -> arrays whose first axis is the batch.
-      batches: `data.batches.Asked`; their keys are the outputs that are filled, of features or of their texts. What is
-        kept of a batch has as many rows as its pieces have numbers, or more that only fill it up.
+      batches: `data.batches.EvalBatch`; their keys are the outputs that are filled, of features or of their texts. What
+        is kept of a batch has as many rows as its pieces have numbers, or more that only fill it up.
       place: host batch -> global arrays.
       whole: makes of what was fetched, and the host's batch, what is kept; by default that is what was fetched.
     """

@@ -41,7 +41,7 @@ import numpy as np
 
 from xling_jax import __version__
 from xling_jax.checks import check_divided
-from xling_jax.data.batches import Asked
+from xling_jax.data.batches import EvalBatch
 from xling_jax.data.prepare import Prepared
 from xling_jax.errors import Interrupted
 from xling_jax.experiment import Part, Target
@@ -256,7 +256,7 @@ class _Bench:
     def _call(self, batch: Mapping[str, jax.Array]) -> Any:
         return self.output(self.params, batch)
 
-    def _rows(self, batch: Asked) -> Batch:
+    def _rows(self, batch: EvalBatch) -> Batch:
         """Returns a batch without what fills it up: in words, copies of a text; else there is none."""
         return _first(batch.arrays, batch.count) if self.target.speaks else batch.arrays
 
@@ -301,7 +301,7 @@ class _Bench:
         stats = [device.memory_stats() for device in mine]
         return max((stat["bytes_in_use"] for stat in stats if stat and "bytes_in_use" in stat), default=None)
 
-    def _flops(self, batches: Sequence[Asked], answers: Sequence[Batch]) -> float | None:
+    def _flops(self, batches: Sequence[EvalBatch], answers: Sequence[Batch]) -> float | None:
         """Returns the FLOPs of answering every example once; None where answers are calibrated, which asks twice."""
         protocol = resolve(self.target.protocol, self.prepared.cell.row.kind)
         if self.target.speaks and protocol.answer == "rank" and protocol.score == "calibrated":

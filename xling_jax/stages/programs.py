@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from xling_jax.data.batches import Asked, in_order
+from xling_jax.data.batches import EvalBatch, in_order
 from xling_jax.data.prepare import Prepared
 from xling_jax.data.texts import in_rows, rows_of
 from xling_jax.eval.predict import Outputs, predict
@@ -120,7 +120,7 @@ class Output:
         given = ((Outputs(cell.example_N, cell.examples, texts(cell)), cell) for cell in cells)
         return predict(lambda sent: self(params, sent), self.batches(given, size), self.send, self.whole)
 
-    def batches(self, cells: Iterable[tuple[Any, Prepared]], size: int) -> Iterator[Asked]:
+    def batches(self, cells: Iterable[tuple[Any, Prepared]], size: int) -> Iterator[EvalBatch]:
         """Yields batches of (key, cell), by about so many examples: of their texts, or, in words, of their features."""
         if not self.name:
             return in_order(cells, size, self.lengths)

@@ -28,10 +28,10 @@ def cross_entropy(logits_NxY: jax.Array, labels_N: jax.Array) -> tuple[jax.Array
     logits_NxY = logits_NxY.astype(jnp.float32)
     picked_N = jnp.take_along_axis(logits_NxY, safe_N[:, None], axis=-1)[:, 0]
     loss_N = jax.nn.logsumexp(logits_NxY, axis=-1) - picked_N
-    # The label comes first, as `argmax` finds it: that one takes a CPU longer than the product with the vocabulary.
-    label_NxY = jax.lax.broadcasted_iota(jnp.int32, logits_NxY.shape, 1)
-    before_NxY = (logits_NxY > picked_N[:, None]) | ((logits_NxY == picked_N[:, None]) & (label_NxY < safe_N[:, None]))
-    right_N = ~before_NxY.any(axis=-1)
+    # Right is what `argmax` would find, the first of equals: that takes a CPU longer than the vocabulary's product.
+    label_NxY, most_N = jax.lax.broadcasted_iota(jnp.int32, logits_NxY.shape, 1), picked_N[:, None]
+    less_NxY = jnp.where(label_NxY < safe_N[:, None], logits_NxY < most_N, logits_NxY <= most_N)
+    right_N = less_NxY.all(axis=-1)
     weight_N = scored_N.astype(jnp.float32)
     return (loss_N * weight_N).sum(), weight_N.sum(), (right_N * weight_N).sum()
 
