@@ -16,16 +16,6 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -2, -3, -4, -
 LARGE = 2**25  # bytes, the most that glibc can be told to keep among other things
 MAPPED = 65536  # times that larger things may be mapped by themselves: glibc's default
 RESERVE = 2**28  # bytes
-MUCH = 2**30  # bytes; less is worth more to the next step than to others
-
-
-class Mallinfo2(ctypes.Structure):
-    """What glibc says of its memory, in bytes; malloc.h."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-    ]
 
 
 @functools.cache
@@ -34,8 +24,6 @@ def _glibc() -> Any:
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not (hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim")):
         return None
-    if hasattr(libc, "mallinfo2"):  # which came with 2.33
-        libc.mallinfo2.restype = Mallinfo2
     libc.malloc.restype = libc.realloc.restype = ctypes.c_void_p
     libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
     libc.realloc.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
@@ -50,7 +38,6 @@ class _Heap:
         self.keeps = False  # whether `keep_memory` was called
         self.users = 0  # of `large_kept`
         self.fence: int | None = None  # what stands behind the reserve
-        self.tidy = False  # whether something was given back since programs were compiled
 
 
 _heap = _Heap()
@@ -107,17 +94,4 @@ def set_apart() -> None:
             libc.free(_heap.fence)
             reserve, fence = libc.malloc(RESERVE), libc.malloc(RESERVE)  # as large as that, it stands behind
             libc.free(reserve)
-            _heap.fence, _heap.tidy = libc.realloc(fence, 1) if fence else None, False
-
-
-def give_back() -> None:
-    """Gives back what is free by mistake; to be called while a program runs, whose own place then is not free.
-
-    For now and then a program finds its place taken all the same, and gets another one. That is seen to once after
-    programs were compiled, and where more is free than is used.
-    """
-    if _heap.users and hasattr(libc := _glibc(), "mallinfo2"):
-        said = libc.mallinfo2()
-        if said.fordblks > MUCH and (not _heap.tidy or said.fordblks > said.uordblks + said.hblkhd):
-            _heap.tidy = True
-            libc.malloc_trim(0)
+            _heap.fence = libc.realloc(fence, 1) if fence else None

@@ -224,6 +224,28 @@ def test_memory_is_kept_from_step_to_step():
     assert faults[1] < faults[0] / 3, faults
 
 
+CALLS = """
+import jax, jax.numpy as jnp
+from xling_jax.doors import run
+
+run.call_one_by_one()
+x = jnp.ones((1500, 1500))
+f = jax.jit(lambda x: x @ x @ x @ x)
+f(x).block_until_ready()
+print(all([f(x).is_ready() for _ in range(5)]))
+"""
+
+
+def test_a_program_of_a_cpu_has_ended_when_its_call_returns():
+    """So it has given its memory back before the next one takes its own; by itself JAX returns at once."""
+    program = CALLS.replace("run.call_one_by_one()", "")
+    ended = [
+        subprocess.run([sys.executable, "-c", each], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        for each in (CALLS, program)
+    ]
+    assert ended == ["True\n", "False\n"]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")
 @pytest.mark.parametrize(("verb", "given", "again"), [("run", "", True), ("doctor", "", False), ("eval", "x=1", False)])
 def test_verbs_that_compute_start_with_huge_pages(monkeypatch, verb, given, again):

@@ -85,7 +85,7 @@ def test_a_mistake_is_one_clear_error(name):
 def quiet(monkeypatch):
     """Leaves signals, logging and caches as they are: a test is not a process of its own."""
     monkeypatch.setattr(door, "catch_signals", lambda: lambda: False)
-    for name in ("quiet_libraries", "keep_memory"):
+    for name in ("quiet_libraries", "keep_memory", "call_one_by_one"):
         monkeypatch.setattr(door, name, lambda: None)
     monkeypatch.setattr(door, "compilation_cache", lambda workdir: None)
 

@@ -108,7 +108,6 @@ DATA, SPLIT_MOST = ("data", "any"), ("fsdp_tensor", "data2_fsdp2_tensor2")
     ("strategy", "mesh", "task"),
     cases(
         [(*place, task) for place in PLACES for task in TASKS_TRAINED],
-        (*DATA, "world_text"),
         (*SPLIT_MOST, "world_text"),
     ),
 )

@@ -7,7 +7,7 @@ from absl import flags
 
 from xling_jax.disk import reach
 from xling_jax.doors.flags import data_dir, define_hosts, define_workdir, joined, parse, required
-from xling_jax.doors.run import compilation_cache, quiet_libraries
+from xling_jax.doors.run import call_one_by_one, compilation_cache, quiet_libraries
 from xling_jax.doors.stopping import catch_signals
 from xling_jax.errors import ConfigError
 from xling_jax.heap import keep_memory
@@ -34,6 +34,7 @@ def main(argv: list[str]) -> None:
         required(values, name)
     quiet_libraries()
 
+    call_one_by_one()
     compilation_cache(workdir)
     stop_asked = catch_signals()
     with joined(values, stop_asked):

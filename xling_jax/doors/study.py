@@ -17,7 +17,7 @@ from xling_jax.doors.flags import (
     study,
 )
 from xling_jax.doors.report import show_report
-from xling_jax.doors.run import compilation_cache, quiet_libraries
+from xling_jax.doors.run import call_one_by_one, compilation_cache, quiet_libraries
 from xling_jax.doors.stopping import catch_signals
 from xling_jax.heap import keep_memory
 from xling_jax.ledger import process_began
@@ -51,6 +51,7 @@ def main(argv: list[str]) -> None:
     from xling_jax.partitioning import hosts  # noqa: PLC0415 - after the flags, which answer at once
     from xling_jax.stages.study_run import How, StudyRun  # noqa: PLC0415
 
+    call_one_by_one()
     compilation_cache(workdir)
     how = How(
         tuple(required(values, "only")),

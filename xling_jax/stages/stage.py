@@ -12,7 +12,6 @@ from xling_jax.data.prepare import Prepared
 from xling_jax.data.tokenizers.base import NONE
 from xling_jax.disk import writing
 from xling_jax.errors import DamagedError, DataError
-from xling_jax.heap import give_back
 from xling_jax.ledger import Ledger
 from xling_jax.models.build import HeadSpec
 from xling_jax.models.card import NAME, Card, as_text
@@ -229,8 +228,7 @@ class StageRunner:
         ):
             counts = {f"parameters/{name}": number for name, number in self._counts(node).items()}
 
-            def log(step, values):  # while the next step is under way
-                give_back()
+            def log(step, values):
                 training.log(step, values | counts)
                 loss = next(value for name, value in values.items() if name.endswith("/loss"))
                 bar.advance(step, f"loss {loss:.3f}")
