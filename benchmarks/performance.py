@@ -11,6 +11,7 @@ from collections.abc import Callable
 HERE = pathlib.Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
 GIB = 2**30
+READING = "packed, 1 thread, batch 32"  # of the ways in reading.json
 
 
 def _load(name: str) -> dict:
@@ -60,7 +61,49 @@ def padding() -> str:
     return table("lengths of | to the longest, % | bucketed, % | packed, %", rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"against": against, "start": start, "padding": padding}
+def trials() -> str:
+    """Returns trials.json."""
+    models = _load("trials")["models"]
+    counts = list(next(iter(models.values()))["by_seeds"])
+    rows = [
+        [f"{name}, {found['parameters'] / 1e6:.2f} million", *(f"{each['times_as_fast']:.2f}" for each in by.values())]
+        for name, found in models.items()
+        for by in [found["by_seeds"]]
+    ]
+    return table("parameters | " + " | ".join(f"seeds: {count}" for count in counts), rows)
+
+
+def around() -> str:
+    """Returns what surrounds the model: preparing.json, reading.json, scoring.json and mining.json."""
+    prepared, read, scored, mined = (_load(name) for name in ("preparing", "reading", "scoring", "mining"))
+    widths = ", ".join(str(size["width"]) for size in mined["sizes"])
+    beside = "careful plain Python, the published scorer"
+    lines = [
+        (prepared, "prepare", prepared["cells"], "the faster of SeqIO and `datasets.map`"),
+        (read, "read and pack", read["subjects"], "what XLM-R large takes on an H100, calculated"),
+        (scored, "score", [f"{scored['files']} files of both benchmarks"], beside),
+        (mined, "mine", [f"100,000 x 100,000 vectors of width {widths}"], "faiss"),
+    ]
+    ratios = [
+        [cell["ratio_to_fastest_other"] for cell in prepared["cells"].values()],
+        [each[READING]["times_one_accelerator_per_cpu_s"] for each in read["subjects"].values()],
+        [scored["total"]["cpu_ratio"], scored["published_scorer"]["cpu_ratio"]],
+        [size["times_as_fast_as_faiss"] for size in mined["sizes"]],
+    ]
+    rows = [
+        [what, ", ".join(of), peer, ", ".join(f"{ratio:.1f}" for ratio in found), record["date"]]
+        for (record, what, of, peer), found in zip(lines, ratios, strict=True)
+    ]
+    return table("what | of | beside | times as fast | date", rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "against": against,
+    "padding": padding,
+    "around": around,
+    "start": start,
+    "trials": trials,
+}
 
 
 def filled(text: str) -> str:

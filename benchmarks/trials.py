@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from subjects import conditions, write
 
+from xling_jax.doors.run import call_one_by_one
 from xling_jax.experiment import Experiment, Stage
 from xling_jax.heap import keep_memory
 from xling_jax.models.build import head_spec
@@ -132,6 +133,7 @@ def measure(name: str) -> dict:
 def main() -> None:
     """Measures the models that are named, and writes down each."""
     keep_memory()  # as `xling run` does
+    call_one_by_one()
     models: dict[str, dict] = {}
     record = {
         "what": "seeds in one program (--trials) against one after another (--trials=1 --jobs=1), on one device",

@@ -10,8 +10,9 @@ from inputs import VOCABULARY, opened
 from shared import JOBS, SIZE, answers, flops_of, matmul_peak, parser, serve
 
 from xling_jax.data.batches import Batches, BatchPlan, blank, examples_of_step, stream
+from xling_jax.doors.run import call_one_by_one
 from xling_jax.experiment import Experiment, Stage, Target
-from xling_jax.heap import give_back, keep_memory, large_kept
+from xling_jax.heap import keep_memory, large_kept
 from xling_jax.models.build import head_spec
 from xling_jax.optim import Optim
 from xling_jax.partitioning.feed import batch_multiple
@@ -25,6 +26,7 @@ def main() -> None:
     out = answers()
 
     keep_memory()
+    call_one_by_one()
     asked = parser().parse_args()
     job, row = JOBS[asked.job], model(asked.model)
     cells, vocab = opened(asked.folder, asked.job), row.vocab or VOCABULARY
@@ -80,7 +82,6 @@ def training(asked, job, row, cells, vocab):
             lengths += text_lengths(batch).tolist()
             places += batch["input_ids"].size
             held["state"], metrics = step(held["state"], programs.place_share(batch), 1e-5, 0)
-        give_back()  # as where metrics are logged
         jax.block_until_ready((held["state"], metrics))
         return lengths, places
 
