@@ -101,7 +101,7 @@ def cases(found, *quick):
     return [pytest.param(*case, marks=() if case in quick else pytest.mark.slow) for case in found]
 
 
-DATA, SPLIT_MOST = ("data", "any"), ("fsdp_tensor", "data2_fsdp2_tensor2")
+SPLIT_MOST = ("fsdp_tensor", "data2_fsdp2_tensor2")
 
 
 @pytest.mark.parametrize(
