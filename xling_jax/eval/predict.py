@@ -75,7 +75,7 @@ def predict(
 ) -> Iterator[Outputs]:
     """Yields the outputs of cell after cell, each when it ends. The next batch is sent before the last one is fetched.
 
-    So the device has work while what is yielded is scored.
+    So an accelerator has work while what is yielded is scored.
 
     Args:
       output_fn: compiled; batch -> arrays whose first axis is the batch.
