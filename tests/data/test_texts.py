@@ -1,6 +1,7 @@
 """Texts in rows to be read: every text of a cell once, its own tokens, and what an evaluator knows of them beside."""
 
 import collections
+import itertools
 import weakref
 
 import numpy as np
@@ -11,7 +12,7 @@ from xling_jax.data.formats import format_of
 from xling_jax.data.packing import count_rows
 from xling_jax.data.prepare import Records, prepare
 from xling_jax.data.records import Block, Texts, pack_feature
-from xling_jax.data.texts import BESIDE, in_rows, rows_of, shapes
+from xling_jax.data.texts import BESIDE, in_rows, rows_of, shapes, tokens_of, with_company
 from xling_jax.experiment import Part
 from xling_jax.tables.tasks import parse_cells
 
@@ -38,16 +39,20 @@ def texts_of(prepared):
 
 
 def read_back(batches):
-    """Returns the same of packed rows, by the cell's key, and checks what the rows say of themselves."""
+    """Returns the same of packed rows, by the cell's key, and checks what the rows say of themselves.
+
+    The numbers of a batch's pieces are those of its segments, cell by cell.
+    """
     cells = collections.defaultdict(dict)
     for asked in batches:
         batch = asked.arrays
         there = np.argwhere(batch["index"] >= 0)
+        there = there[np.argsort(batch["cell"][tuple(there.T)], kind="stable")]
         assert np.concatenate([numbers for _, numbers in asked.pieces]).tolist() == [
             batch["index"][row, slot] for row, slot in there
         ]
         keys = [key for key, numbers in asked.pieces for _ in numbers]
-        assert len(set(zip(there[:, 0].tolist(), keys, strict=True))) == len(set(there[:, 0])), "a row is of one cell"
+        assert len({key for key, _ in asked.pieces}) == len(asked.pieces), "a cell is one piece of a batch"
         inside = np.zeros(batch["segments"].shape, bool)
         for key, (row, slot) in zip(keys, there, strict=True):
             found = cells[key]
@@ -73,11 +78,12 @@ def same(found, wanted):
             np.testing.assert_array_equal(found[number][name], entries)
 
 
-@pytest.mark.parametrize("read", [7, 4096])
+@pytest.mark.parametrize("window", [100, 1000, 1 << 20])
 @pytest.mark.parametrize("text", CELLS)
-def test_every_text_is_read_once_with_its_own_tokens(text, read, open_cell, monkeypatch):
-    """Windows of seven features, whose last rows wait for the next window, and of all."""
-    monkeypatch.setattr(module, "READ", read)
+def test_every_text_is_read_once_with_its_own_tokens(text, window, open_cell, monkeypatch):
+    """Windows of seven features, whose last rows wait for the next window, of a few dozen, and of all."""
+    monkeypatch.setattr(module, "READ", 7)
+    monkeypatch.setattr(module, "WINDOW", window)
     cell = open_cell(text)
     batches = list(in_rows([("it", cell)], {24: 3, 48: 2}))
     found = read_back(batches)
@@ -90,7 +96,8 @@ def test_every_text_is_read_once_with_its_own_tokens(text, read, open_cell, monk
             *batch["input_ids"].shape
         )
         if batch["input_ids"].shape[1] == 48:
-            assert batch["lengths"].max(axis=1)[batch["lengths"].any(axis=1)].min() > 24, "no short text in long rows"
+            longest_R = batch["lengths"].max(axis=1)[batch["lengths"].any(axis=1)]
+            assert longest_R.min() > 24, "no long row for short texts alone"
 
 
 @pytest.mark.parametrize("text", CELLS)
@@ -109,34 +116,113 @@ def test_a_text_that_is_as_long_as_the_row(open_cell):
     same(read_back(in_rows([("it", cell)], {31: 2, 32: 3}))["it"], texts_of(cell))
 
 
-@pytest.mark.parametrize("read", [7, 4096])
+@pytest.mark.parametrize("window", [100, 2000, 1 << 20])
 @pytest.mark.parametrize("rows", [{48: 1}, {48: 5}, {48: 1000}, {24: 3, 48: 2}, {24: 1000, 48: 5}])
-def test_cells_are_one_stream(rows, read, open_cell, monkeypatch):
-    """Of rows that never fill a batch, too: then each batch has two cells, for none waits for more than the next."""
-    monkeypatch.setattr(module, "READ", read)
+def test_cells_are_one_stream(rows, window, open_cell, monkeypatch):
+    """Of windows that are part of a cell, several cells, and all; of rows that never fill a batch, too."""
+    monkeypatch.setattr(module, "READ", 7)
+    monkeypatch.setattr(module, "WINDOW", window)
     given = [(language, open_cell(f"world_nli.dev.{language}")) for language in ("qen", "qda", "qen", "qnd", "qdt")]
     given = [(f"{at} {language}", cell) for at, (language, cell) in enumerate(given)]
     keys, drawn, batches = [key for key, _ in given], [], []
+    most = int(max(cell.lengths_N.sum() for _, cell in given))
     for asked in in_rows((drawn.append(each) or each for each in given), rows):
         batches.append(asked)
         ended = [key for batch in batches for key in batch.ended]
         assert ended == keys[: len(ended)], "in their order"
-        assert len(drawn) - len(ended) <= 2, "a cell waits for the next one only"
+        waiting = sum(int(cell.lengths_N.sum()) for _, cell in drawn[len(ended) :])
+        assert waiting <= 2 * (window + 7 * 48 + most), "nothing waits for more than the next window"
     found = read_back(batches)
-    assert list(found) == keys
+    assert found.keys() == set(keys)
     for key, cell in given:
         same(found[key], texts_of(cell))
     last = {key: at for at, batch in enumerate(batches) for key, _ in batch.pieces}
-    assert {key: at for at, batch in enumerate(batches) for key in batch.ended} == last, (
-        "a cell ends with its last text"
+    wanted = {key: max(last[before] for before in keys[: at + 1]) for at, key in enumerate(keys)}
+    assert {key: at for at, batch in enumerate(batches) for key in batch.ended} == wanted, (
+        "a cell ends with its last text, and those of the cells before it"
     )
-    if rows == {48: 5}:
+    if rows == {48: 5} and window > 100:  # else a window has less than half a batch
         assert not any(map(empty_rows, batches[:-1])), "no rows are wasted between cells"
         assert any(len(batch.pieces) > 1 for batch in batches)
 
 
-def test_keys_of_cells_that_have_ended_are_let_go(open_cell):
+IDS = {"input_ids": format_of("pair_classification").FEATURES["input_ids"]}
+
+
+class Some:
+    """A prepared cell of texts of given lengths."""
+
+    def __init__(self, lengths):
+        self.lengths_N, self.features, self.choices = np.array(lengths), len(lengths), 1
+        self.table = IDS
+
+
+def padding(lengths, rows, monkeypatch):
+    """Returns the share of places without a token, of cells whose texts have such lengths."""
+
+    class Reader:
+        def __init__(self, cell):
+            self._lengths = cell.lengths_N
+
+        def block(self, numbers):
+            ids = [np.zeros(self._lengths[number], np.int32) for number in numbers]
+            return Block.of([pack_feature({"input_ids": row}, IDS) for row in ids])
+
+    monkeypatch.setattr(module, "Records", Reader)
+    batches = [asked.arrays for asked in in_rows([(at, Some(cell)) for at, cell in enumerate(lengths)], rows)]
+    tokens = sum(batch["lengths"].sum() for batch in batches)
+    assert tokens == sum(map(sum, lengths))
+    return 1 - tokens / sum(batch["input_ids"].size for batch in batches)
+
+
+def test_texts_of_one_language_go_into_the_gaps_of_another(monkeypatch):
+    long, short = [75, 80, 85] * 40, [40, 45, 50] * 40
+    apart = [padding([cell], {128: 1}, monkeypatch) for cell in (long, short)]
+    assert min(apart) > 0.05 and padding([long, short], {128: 1}, monkeypatch) < 0.03
+    monkeypatch.setattr(module, "WINDOW", 80 * 40 * 3)
+    assert padding([long, short], {128: 1}, monkeypatch) > 0.1, "one window for each"
+
+
+def test_short_texts_go_into_the_gaps_of_long_rows(monkeypatch):
+    """And into short rows where there are none."""
+    cell = [300] * 20 + [80] * 30
+    assert padding([cell], {384: 1}, monkeypatch) == pytest.approx(1 - sum(cell) / (384 * 23), abs=0.001)
+    assert padding([cell], {128: 1, 384: 1}, monkeypatch) == pytest.approx(1 - 8400 / (384 * 20 + 128 * 10))
+
+
+def rows_of_texts(cells, rows):
+    """Returns the rows of cells, by their keys: each a tuple of (key, number of a text)."""
+    found = set()
+    for asked in in_rows(cells, rows):
+        index, cell = asked.arrays["index"], asked.arrays["cell"]
+        keys = [key for key, _ in cells]
+        for index_S, cell_S in zip(index, cell, strict=True):
+            found.add(tuple((keys[at], number) for at, number in zip(cell_S, index_S, strict=True) if number >= 0))
+    return found - {()}
+
+
+@pytest.mark.parametrize("window", [1, 800, 1500, 3000, 1 << 20])
+def test_cells_that_are_asked_again_have_the_company_they_had(window, open_cell, monkeypatch):
+    monkeypatch.setattr(module, "WINDOW", window)
+    monkeypatch.setattr(module, "READ", 7)
+    names = ("qen", "qda", "qnd", "qdt", "qdx", "qms")
+    cells = {name: open_cell(f"world_nli.dev.{name}") for name in names}
+    most, rows = max(map(tokens_of, cells.values())), {24: 3, 48: 2}
+    assert 800 < most < 1500, "windows that end within a cell, and others"
+    whole = rows_of_texts([*cells.items()], rows)
+    for asked in itertools.chain.from_iterable(itertools.combinations(names, count) for count in (1, 2, 5, 6)):
+        again = [*with_company(names, asked, cells.__getitem__)]
+        assert set(asked) <= set(again) and again == [name for name in names if name in again], "in their order"
+        found = rows_of_texts([(name, cells[name]) for name in again], rows)
+        mine = {row for row in whole if {name for name, _ in row} & set(asked)}
+        assert mine <= found <= whole
+        assert window > 1 or again == [*asked], "no others where each is read by itself"
+        assert window < 1 << 20 or again == [*names]
+
+
+def test_keys_of_cells_that_have_ended_are_let_go(open_cell, monkeypatch):
     """They are all outputs of a cell."""
+    monkeypatch.setattr(module, "WINDOW", 1)
 
     class Key:
         pass

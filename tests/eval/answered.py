@@ -27,4 +27,6 @@ class Given:
 
 def answers(output_fn, whole=None):
     """Returns the `answers` of an `Evaluator` on cells that are given."""
-    return lambda cells: predict(output_fn, (batch for cell in cells for batch in cell.batches()), dict, whole)
+    return lambda cells, heed=None: predict(
+        output_fn, (batch for cell in cells for batch in cell.batches()), dict, whole
+    )

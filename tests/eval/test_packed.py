@@ -130,6 +130,40 @@ def test_eight_devices_answer_as_one_does(key, folder):
     alike(found, wanted, NEAR)
 
 
+def two_languages(folder):
+    """Returns (programs' output, parameters, two cells)."""
+    programs, heads, params = programs_of("tiny", "one")
+    target = TARGETS["world_nli"]
+    parts = dataclasses.replace(target, languages="qda qen").parts({"test": 21})
+    return programs.output(heads, target), params, [prepare(part, PieceTokenizer(pieces()), folder) for part in parts]
+
+
+def test_languages_that_share_rows_are_answered_as_alone(folder):
+    output, params, cells = two_languages(folder)
+    batches = [batch.arrays for batch in output.batches([(at, cell) for at, cell in enumerate(cells)], 8)]
+    rows = [set(cell_S[cell_S >= 0].tolist()) for batch in batches for cell_S in batch["cell"]]
+    assert max(map(len, rows)) == 2, "rows of both"
+    for cell, found in zip(cells, output.answers(params, cells, 8), strict=True):
+        (alone,) = output.answers(params, [cell], 8)
+        alike(found, alone, NEAR)
+
+
+def test_who_asks_is_told_before_each_batch_and_may_end_it(folder):
+    output, params, cells = two_languages(folder)
+    told = []
+    batches = len([*output.batches([("", cell) for cell in cells], 8)])
+    found = [*output.answers(params, cells, 8, told.append)]
+    assert len(found) == 2 and len(told) == batches > 2
+    assert told == sorted(set(told)) and told[0] == 0 and 1 < told[-1] < 2
+
+    def end(answered):
+        if answered > 1:
+            raise InterruptedError(answered)
+
+    with pytest.raises(InterruptedError):
+        [*output.answers(params, cells, 8, end)]
+
+
 @pytest.mark.parametrize(("key", "row"), [("world_choice", 16), ("world_qa", 28)])
 def test_rows_of_two_lengths_answer_as_those_of_one(key, row, folder, monkeypatch):
     """Of some examples one text stands in short rows and another one in long ones."""

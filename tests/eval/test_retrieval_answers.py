@@ -96,6 +96,7 @@ def test_all_layers_at_once_answer_as_each_of_them():
     raw = [{"id": str(at)} for at in range(20)]
     index = np.arange(40).reshape(10, 4)
     batch = {"input_ids": np.zeros((10, 24)), "index": index, "first": 6 * (index % 4), "lengths": np.full((10, 4), 6)}
+    batch["cell"] = np.where(index < 0, -1, 0)
 
     def outputs(how, answer):
         made = Outputs(np.arange(20), 20, (2,))

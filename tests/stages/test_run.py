@@ -1,7 +1,8 @@
-"""Asked to stop, a run stops between two cells, prepared or evaluated, and what was done stays."""
+"""Asked to stop, a run stops between two cells that it prepares, two batches that it answers; what was done stays."""
 
 import contextlib
 import importlib.util
+import io
 import pathlib
 import types
 
@@ -13,6 +14,7 @@ from xling_jax.experiment import from_config
 from xling_jax.stages.evaluation import Examiner, known_rows
 from xling_jax.stages.run import Run
 from xling_jax.stages.stage import StageRunner
+from xling_jax.train.writer import Display
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -39,19 +41,32 @@ def test_preparing_stops_between_cells(run):
     assert not [path for path in prepared if path.name.startswith(".")]
 
 
-def test_evaluation_stops_between_cells(run, monkeypatch):
-    """What was asked for before is answered and written; the rest is left for another time."""
+def test_evaluation_stops_between_batches(run, monkeypatch):
+    """What was answered before is written; the rest is left for another time."""
 
-    def answered(cells, place):
-        for cell in cells:
-            yield {"accuracy": 50.0}, OpenCell(cell, [], types.SimpleNamespace(checksum="c" * 64), {}, {})
+    def evaluator(*asked, heed, **how):
+        def answered(cells, place):
+            for at, cell in enumerate(cells):
+                told.append(cell.language)
+                heed(at + 1.5)
+                yield {"accuracy": 50.0}, OpenCell(cell, [], types.SimpleNamespace(checksum="c" * 64), {}, {})
+
+        return answered
 
     node = run.plan.nodes[0]
     folder = run.workdir / "stages" / node.folder
     folder.mkdir(parents=True)
-    monkeypatch.setattr(Examiner, "evaluator", lambda *asked, **how: answered)
+    monkeypatch.setattr(Examiner, "evaluator", evaluator)
     programs = types.SimpleNamespace(keeping=contextlib.nullcontext)
-    runner = StageRunner(run.plan, run.workdir, run.cells, programs, run.display, alone=True)
+    out, told = io.StringIO(), []
+    runner = StageRunner(run.plan, run.workdir, run.cells, programs, Display(out), alone=True)
     with pytest.raises(Interrupted, match=r"Stopped before world_parallel\.test\.qnr\.\nRun the same command again"):
         runner._evaluate(node, {"last": ({}, 1)}, after(2))
     assert [row.language for row in known_rows(folder)] == ["qen", "qnd"]
+    assert "retrieval: 2/" in out.getvalue()
+    told.clear()
+    with pytest.raises(Interrupted):
+        runner._evaluate(node, {"last": ({}, 1)}, after(5))
+    assert told[:3] == ["qen", "qnd", "qnr"], "all that share rows are answered again"
+    languages = [row.language for row in known_rows(folder)]
+    assert len(languages) == len(set(languages)) == 5, "and have one row each"

@@ -102,6 +102,20 @@ class Texts:
         length_T = block.words[begin_N["lengths"][record_T] + which_T].astype(np.int64) if several else room_T
         return cls(block.words, (first + record_T) * each + which_T, length_T, begin)
 
+    @classmethod
+    def joined(cls, parts: Sequence["Texts"]) -> "Texts":
+        """Returns the texts of several, one after another; all have the same arrays."""
+        sizes = np.array([len(part.words) for part in parts])
+        shifts = (np.cumsum(sizes) - sizes).tolist()
+        begin = {
+            name: (size, np.concatenate([part.begin[name][1] + at for part, at in zip(parts, shifts, strict=True)]))
+            for name, (size, _) in parts[0].begin.items()
+        }
+        words, number_T, length_T = (
+            np.concatenate([getattr(part, name) for part in parts]) for name in ("words", "number_T", "length_T")
+        )
+        return cls(words, number_T, length_T, begin)
+
     def take(self, texts: np.ndarray) -> "Texts":
         """Returns some of the texts, in this order."""
         begin = {name: (size, begin_T[texts]) for name, (size, begin_T) in self.begin.items()}

@@ -2,11 +2,14 @@
 
 Rows have few lengths, and batches of a length one number of rows, whatever the cell; so a program that reads them is
 compiled once for each length. What an evaluator knows of a token besides stands in rows of its own beside those that
-are sent, and is taken apart as the answers are. Cells are one stream: what is left of one shares a batch with the next.
+are sent, and is taken apart as the answers are. Small cells are read together: of one language alone the texts may all
+be longer than half a row, and nothing goes into the gaps; another language has what does. What shares a row with a text
+changes the last digits of its answer, so who asks for some cells again asks for all that are read together with them.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import itertools
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,8 +21,12 @@ from xling_jax.data.records import Texts
 from xling_jax.tables.kinds import SHORTEST
 
 EXAMPLE = 64  # tokens of an example, about: a batch of so many examples has rows for as many times this
+# Tokens that are read before rows are made of them: the more, the fewer gaps, and the later the answers. Three or four
+# languages of XNLI or XQuAD have them.
+WINDOW = 1 << 20
 BESIDE = ("word", "spans")  # arrays of tokens that evaluators read beside the answers
 Rows = dict[str, np.ndarray]
+Key = TypeVar("Key")
 
 
 def rows_of(examples: int, room: int, multiple: int = 1) -> int:
@@ -35,59 +42,126 @@ def shapes(rows: int, room: int) -> dict[str, tuple[int, ...]]:
 
 
 def in_rows(cells: Iterable[tuple[Any, Prepared]], rows: Mapping[int, int]) -> Iterator[EvalBatch]:
-    """Yields batches over (key, cell) one after another; text c of feature n of C texts is number n * C + c.
+    """Yields batches over (key, cell); text c of feature n of C texts is number n * C + c.
 
-    A batch has what is sent (see `shapes`), and, for the host, index RxS, the number of each segment's text, -1 where
-    there is none, lengths RxS of the texts, and the arrays `BESIDE`. The texts of a row are of one cell. Rows that do
-    not fill a batch wait for those of the next cell, and for no other; a batch that is not full then has rows that have
-    no text. So only the last of many cells costs that, and an answer is late by one cell.
+    A batch has what is sent (see `shapes`), and, for the host, of each segment, RxS, index, the number of its text, and
+    cell, both -1 where there is none, and lengths; and the arrays `BESIDE`. Rows are made of cells that are read
+    together, or of windows of a large one. Those that do not fill a batch wait for the next ones, and for no others; a
+    batch that is not full then has rows that have no text.
 
     Args:
       cells: their arrays beside are the same. A cell is asked for when the one before it is read.
-      rows: of a batch, by the tokens of a row; a text stands in the shortest rows that hold it.
+      rows: of a batch, by the tokens of a row. A text stands in the shortest rows that hold it, or in a gap of longer
+        ones.
     """
-    waiting = _Waiting(rows)
+    waiting, tokens = _Waiting(rows), 0
     for key, prepared in cells:
         waiting.begin(key, prepared.table)
-        for room, more in _windows(prepared, sorted(rows)):
-            yield from waiting.put(room, more)
-        yield from waiting.end()
+        records = Records(prepared)
+        for begin in range(0, prepared.features, READ):
+            block = records.block(np.arange(begin, min(begin + READ, prepared.features)))
+            last = begin + READ >= prepared.features
+            waiting.read(Texts.of(block, prepared.table, begin, prepared.choices), last)
+            if waiting.tokens >= WINDOW:
+                yield from waiting.window()
+        tokens += tokens_of(prepared)
+        if tokens >= WINDOW:
+            yield from waiting.window()
+            tokens = 0
+    yield from waiting.window()
     yield from waiting.rest()
 
 
+def tokens_of(prepared: Prepared) -> int:
+    """Returns the tokens that a cell counts for: neighbours are read together until they have a window of them."""
+    return int(prepared.lengths_N.sum()) * prepared.choices
+
+
+def with_company(cells: Iterable[Key], asked: Container[Key], prepared: Callable[[Key], Prepared]) -> Iterator[Key]:
+    """Yields the cells that are asked and those that are read together with them, when all are read in this order.
+
+    Args:
+      cells: all of them.
+      asked: some of them.
+      prepared: returns one of them that has been yielded, or is not asked.
+    """
+    held, tokens, going = [], 0, False
+    for cell in cells:
+        held.append(cell)
+        going = going or cell in asked
+        if going:
+            yield from held
+            held.clear()
+        tokens += tokens_of(prepared(cell))
+        if tokens >= WINDOW:
+            held, tokens, going = [], 0, False
+
+
 class _Waiting:
-    """Rows, by their length, that are not in a batch yet."""
+    """What is read and not in a batch yet: texts of a window, and rows by their length."""
 
     def __init__(self, rows: Mapping[int, int]):
+        self.tokens = 0
         self._rows = rows
+        self._texts: list[Texts] = []
+        self._cells: list[np.ndarray] = []  # the cell of each text
         self._left: dict[int, Rows] = {}
-        self._keys: dict[int, Any] = {}  # of cells that have not ended: what they keep may be large
-        self._read = self._ended = 0  # cells that are read to their end; cells that are in batches to their end
+        self._keys: dict[int, Any] = {}  # of cells that have not ended
+        self._count: dict[int, int] = {}  # their texts that are not in a batch
+        self._begun = self._read = self._ended = 0  # cells
         self._table: Mapping[str, Feature] = {}
 
     def begin(self, key: Any, table: Mapping[str, Feature]) -> None:
         """Begins with a cell."""
-        self._keys[self._read] = key
+        self._keys[self._begun], self._count[self._begun] = key, 0
         self._table = table
+        self._begun += 1
 
-    def put(self, room: int, more: Rows) -> Iterator[EvalBatch]:
-        """Adds rows of the cell. Yields full batches as long as a row is left, for its last batch says that it ends."""
-        more = more | {"cell": np.full(len(more["index"]), self._read)}
-        self._left[room] = _joined(self._left[room], more) if room in self._left else more
-        while len(self._left[room]["index"]) > self._rows[room]:
-            yield self._take(room)
+    def read(self, texts: Texts, last: bool) -> None:
+        """Adds texts of the cell, maybe its last ones, to the window."""
+        cell, count = self._begun - 1, len(texts.number_T)
+        self._texts.append(texts)
+        self._cells.append(np.full(count, cell))
+        self._count[cell] += count
+        self._read += last
+        self.tokens += int(texts.length_T.sum())
 
-    def end(self) -> Iterator[EvalBatch]:
-        """Ends the cell. Yields batches of what is left of the cell before it."""
-        self._read += 1
-        for room in sorted(self._left):
-            if self._left[room]["cell"][0] < self._read - 1:
+    def window(self) -> Iterator[EvalBatch]:
+        """Ends the window: its texts become rows. Yields batches, full ones and those of rows that waited for it."""
+        if not self._texts:
+            return
+        late = set(self._left)
+        for room, more in self._made():
+            self._left[room] = _joined(self._left[room], more) if room in self._left else more
+            while room in self._left and len(self._left[room]["index"]) >= self._rows[room]:
+                late.discard(room)
                 yield self._take(room)
+        for room in sorted(late):
+            yield self._take(room)
 
     def rest(self) -> Iterator[EvalBatch]:
         """Yields batches of all that is left."""
         for room in sorted(self._left):
             yield self._take(room)
+
+    def _made(self) -> Iterator[tuple[int, Rows]]:
+        """Yields (tokens of a row, rows) of the window, which is empty then.
+
+        The longest rows are made first: those that are opened by a text too long for others, and filled up with
+        whatever goes into the gaps. The texts of rows that would be opened by a shorter one go into shorter rows.
+        """
+        texts, cell_T = Texts.joined(self._texts), np.concatenate(self._cells)
+        self._texts, self._cells, self.tokens = [], [], 0
+        rooms = [0, *sorted(self._rows)]
+        for shorter, room in reversed([*itertools.pairwise(rooms)]):
+            row_T = pack(texts.length_T, room)
+            longest_R = np.zeros(int(row_T.max(initial=-1)) + 1, np.int64)
+            np.maximum.at(longest_R, row_T, texts.length_T)
+            here_T = longest_R[row_T] > shorter
+            if here_T.any():
+                _, row_T = np.unique(row_T[here_T], return_inverse=True)
+                yield room, _laid_out(texts.take(here_T), cell_T[here_T], row_T, self._table, room)
+            texts, cell_T = texts.take(~here_T), cell_T[~here_T]
 
     def _take(self, room: int) -> EvalBatch:
         rows, count = self._left.pop(room), self._rows[room]
@@ -97,41 +171,28 @@ class _Waiting:
         elif missing < 0:
             self._left[room] = {name: array[count:] for name, array in rows.items()}
         batch = {name: array[:count] for name, array in rows.items()}
-        cell_R, index_RxS = batch.pop("cell"), batch["index"]
-        pieces = []
-        for cell in np.unique(cell_R[cell_R >= 0]).tolist():
-            numbers_RxS = index_RxS[cell_R == cell]
-            pieces.append((self._keys[cell], numbers_RxS[numbers_RxS >= 0]))
-        until = min([int(left["cell"][0]) for left in self._left.values()] + [self._read])
-        ended = [self._keys.pop(cell) for cell in range(self._ended, until)]
-        self._ended = until
+        pieces, ended = [], []
+        for cell in np.unique(batch["cell"][batch["cell"] >= 0]).tolist():
+            numbers = batch["index"][batch["cell"] == cell]
+            pieces.append((self._keys[cell], numbers))
+            self._count[cell] -= len(numbers)
+        while self._ended < self._read and not self._count[self._ended]:
+            ended.append(self._keys.pop(self._ended))
+            self._ended += 1
         return EvalBatch(batch, pieces, ended)
 
 
-def _windows(prepared: Prepared, rooms: list[int]) -> Iterator[tuple[int, Rows]]:
-    """Yields (tokens of a row, rows) over a cell, so many features at once."""
-    records = Records(prepared)
-    for begin in range(0, prepared.features, READ):
-        block = records.block(np.arange(begin, min(begin + READ, prepared.features)))
-        texts = Texts.of(block, prepared.table, begin, prepared.choices)
-        room_T = np.searchsorted(rooms, texts.length_T)
-        for number, room in enumerate(rooms):
-            mine_T = np.flatnonzero(room_T == number)
-            if len(mine_T):
-                yield room, _packed(texts.take(mine_T), prepared.table, room)
-
-
-def _packed(texts: Texts, table: Mapping[str, Feature], room: int) -> Rows:
-    """Returns rows of texts, none of which is longer than a row."""
-    row_T = pack(texts.length_T, room)
+def _laid_out(texts: Texts, cell_T: np.ndarray, row_T: np.ndarray, table: Mapping[str, Feature], room: int) -> Rows:
+    """Returns rows of texts, of which each has its own row's number."""
     in_order_T = np.argsort(row_T, kind="stable")
-    texts, row_T = texts.take(in_order_T), row_T[in_order_T]
+    texts, cell_T, row_T = texts.take(in_order_T), cell_T[in_order_T], row_T[in_order_T]
     layout, found = segmented(texts.length_T, np.ones(len(row_T), bool), row_T, int(row_T[-1]) + 1, room)
     at_T = layout.row_N, layout.slot_N
-    lengths = np.zeros_like(found["index"])
-    found["index"][at_T], lengths[at_T] = texts.number_T, texts.length_T
+    cell, lengths = np.full_like(found["index"], -1), np.zeros_like(found["index"])
+    found["index"][at_T], cell[at_T], lengths[at_T] = texts.number_T, cell_T, texts.length_T
     names = [name for name in ("input_ids", *BESIDE) if name in table]
-    return found | {"lengths": lengths} | {name: texts.lay_out(name, table[name].pad, layout) for name in names}
+    beside = {"cell": cell, "lengths": lengths}
+    return found | beside | {name: texts.lay_out(name, table[name].pad, layout) for name in names}
 
 
 def _joined(first: Rows, second: Rows) -> Rows:

@@ -34,6 +34,11 @@ class Outputs:
                 if not finite_T.all():
                     self.broken = int(self._example_N[numbers[np.argmin(finite_T)] // self._each])
 
+    @property
+    def size(self) -> int:
+        """Returns how many texts there are, as if every feature had as many."""
+        return len(self._place_Tx2)
+
     def check(self) -> None:
         """Asserts that every feature has come: the first of its texts, of which some have fewer than others."""
         there, wanted = (self._place_Tx2[:: self._each, 0] >= 0).sum(), len(self._example_N)

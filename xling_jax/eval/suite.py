@@ -95,13 +95,15 @@ def submission_path(folder: pathlib.Path, cell: Cell, ending: str) -> pathlib.Pa
 class Evaluator:
     """One target on one set of parameters: answers, files and scores of its cells, one after another.
 
-    `answers`: prepared cells -> the outputs of each, arrays that the kind's `device` returns; `open_cell` opens a cell
-    of the target's task.
+    `answers`: prepared cells, `heed` -> the outputs of each, arrays that the kind's `device` returns; `open_cell` opens
+    a cell of the target's task. `heed` is told before each batch how many of the cells are answered, by the share of
+    their texts, and raises what is to end it.
     """
 
     setting: Setting
-    answers: Callable[[Iterable[Any]], Iterator[Outputs]]
+    answers: Callable[[Iterable[Any], Callable[[float], None]], Iterator[Outputs]]
     open_cell: Callable[[Cell], OpenCell]
+    heed: Callable[[float], None] = lambda answered: None
     _gathered: dict[tuple[Cell, ...], Any] = dataclasses.field(default_factory=dict)
 
     def __call__(
@@ -109,10 +111,10 @@ class Evaluator:
     ) -> Iterator[tuple[dict[str, float], OpenCell]]:
         """Yields ({metric: percent}, the cell); no metrics where labels are withheld.
 
-        A cell is asked for while the one before it is answered. With a folder, predictions and per-example scores are
-        written to it.
+        Cells are asked for before those before them are answered. With a folder, predictions and per-example scores
+        are written to it.
         """
-        for opened, outputs in self._outputs(cells):
+        for opened, outputs in self._outputs(cells, self.heed):
             values = self._scored(opened, outputs, folder)
             del outputs  # before the next cell's come
             yield values, opened
@@ -134,13 +136,13 @@ class Evaluator:
 
     def layers(self, cells: Iterable[Cell]) -> Iterator[dict[int, float]]:
         """Yields the first metric, in percent, of every hidden state; the setting's layer is `protocol.ALL`."""
-        for opened, outputs in self._outputs(cells):
+        for opened, outputs in self._outputs(cells, self.heed):
             cell, kind = opened.cell, opened.cell.row.kind
             found = kind_module(kind).layer_scores(outputs, opened.raw, self.setting)
             metric = KINDS[kind].metrics[0]
             yield {layer: value(scores_of(cell, opened.raw, answers)[metric]) for layer, answers in found.items()}
 
-    def _outputs(self, cells: Iterable[Cell]) -> Iterator[tuple[OpenCell, Outputs]]:
+    def _outputs(self, cells: Iterable[Cell], heed: Callable[[float], None]) -> Iterator[tuple[OpenCell, Outputs]]:
         """Yields cells with their outputs, which are finite."""
         waiting: collections.deque[OpenCell] = collections.deque()
 
@@ -149,7 +151,7 @@ class Evaluator:
                 waiting.append(self.open_cell(cell))
                 yield waiting[-1].prepared
 
-        for found in self.answers(prepared()):
+        for found in self.answers(prepared(), heed):
             opened = waiting.popleft()
             if found.broken is not None:
                 raise NumericalError(
@@ -162,9 +164,9 @@ class Evaluator:
 
     def _beside(self, cell: Cell, module: ModuleType) -> Any:
         """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""
-        others = others_of(cell, self.setting.target)
+        others, asked = others_of(cell, self.setting.target), lambda _: self.heed(0.0)
         if others and others not in self._gathered:
-            found = {opened.cell: (outputs, opened.raw) for opened, outputs in self._outputs(others)}
+            found = {opened.cell: (outputs, opened.raw) for opened, outputs in self._outputs(others, asked)}
             self._gathered.clear()  # vectors of a million candidates are kept once
             self._gathered[others] = module.gather(found, self.setting)
         return self._gathered.get(others)

@@ -2,11 +2,11 @@
 
 import collections
 import dataclasses
-import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from xling_jax.data.texts import with_company
 from xling_jax.errors import Interrupted
 from xling_jax.eval.suite import Evaluator, Setting, protocol_of, result_rows, submission_path
 from xling_jax.experiment import Experiment, Stage, Target
@@ -150,10 +150,13 @@ class Examiner:
         target: Target,
         beside: bool = True,
         trained: Stage | None = None,
+        *,
+        heed: Callable[[float], None] = lambda answered: None,
     ) -> Evaluator:
         """Returns the evaluator of a target on parameters without adapters.
 
-        `beside`: with floors and ceilings; floors learn from the data of the target's stage, else of `trained`.
+        `beside`: with floors and ceilings; floors learn from the data of the target's stage, else of `trained`. For
+        `heed` see `Evaluator`.
         """
         output, params = self.programs.output(heads, target), self.programs.laid_out(params)
         size = self.experiment.eval_batch_size
@@ -164,31 +167,61 @@ class Examiner:
                 probabilities=self.experiment.probabilities,
                 decode=self.cells.tokenizer().decode,
             ),
-            lambda cells: output.answers(params, cells, size),
+            lambda cells, heed: output.answers(params, cells, size, heed),
             lambda cell: self.cells.open(cell, target, beside, target.stage or trained),
+            heed,
         )
 
     def ask(self, left: Sequence[tuple[Question, list[Cell]]], asked: Examinee, stop_asked: Callable[[], bool]) -> None:
         """Evaluates the cells that are left of questions that the same parameters answer.
 
-        Results are written cell by cell. Raises Interrupted when asked to stop.
+        Results are written cell by cell. Raises Interrupted when asked to stop, at the next batch.
         """
-        rows, policy = known_rows(asked.folder), asked.stage["policy"]
+        rows = known_rows(asked.folder)
         for question, cells in left:
-            owner = question.head
-            trained = asked.trained if owner is None else None if owner.imported else owner.stage
-            evaluate = self.evaluator(asked.heads, asked.params, question.target, trained=trained)
-            place = question.folder(asked.folder, policy)
-            said = f"  {asked.stage['stage']} evaluates {question.name}" + _which(question, policy)
-            with self.programs.keeping(), self.display.bar(said, len(cells), unit="languages") as bar:
-                done, going = 0, itertools.takewhile(lambda _: not stop_asked(), cells)
-                for done, (values, opened) in enumerate(evaluate(going, place), start=1):
-                    made = result_rows(values, opened, question.target, asked.stage | {"policy": question.policy})
-                    rows += [dataclasses.replace(row, protocol=question.protocol) for row in made]
-                    write_rows(asked.folder, rows)
-                    bar.advance(done, str(opened.cell))
-                if done < len(cells):
+            self._ask(question, cells, asked, rows, stop_asked)
+
+    def _ask(
+        self,
+        question: Question,
+        cells: list[Cell],
+        asked: Examinee,
+        rows: list[Result],
+        stop_asked: Callable[[], bool],
+    ) -> None:
+        """Evaluates cells of a question; adds their rows to those of the stage, and writes all.
+
+        Cells that have answers are asked again where they are read together with some that have none, which so get the
+        answers, to the last digit, that they get where nothing is stopped.
+        """
+        owner, policy, done = question.head, asked.stage["policy"], 0
+        trained = asked.trained if owner is None else None if owner.imported else owner.stage
+        place = question.folder(asked.folder, policy)
+        said = f"  {asked.stage['stage']} evaluates {question.name}" + _which(question, policy)
+        with self.programs.keeping(), self.display.bar(said, len(cells), unit="languages") as bar:
+
+            def heed(answered: float) -> None:
+                stop = stop_asked()
+                bar.advance(done if stop else max(done, min(answered, len(cells))))
+                if stop:
                     raise Interrupted(f"Stopped before {cells[done]}.\nRun the same command again to go on.")
+
+            evaluate = self.evaluator(asked.heads, asked.params, question.target, trained=trained, heed=heed)
+            for values, opened in evaluate(self._with_company(question.target, cells), place):
+                if opened.cell not in cells:
+                    continue  # answered again because its texts share rows with those of others
+                done += 1
+                made = result_rows(values, opened, question.target, asked.stage | {"policy": question.policy})
+                rows += [dataclasses.replace(row, protocol=question.protocol) for row in made]
+                write_rows(asked.folder, rows)
+                bar.advance(max(done, bar.done), str(opened.cell))
+
+    def _with_company(self, target: Target, cells: Sequence[Cell]) -> Iterable[Cell]:
+        """Returns cells of a target, and those that are read together with them."""
+        if target.speaks:
+            return cells
+        limits = self.experiment.limits
+        return with_company(target.cells(), cells, lambda cell: self.cells.prepare(target.part(cell, limits)))
 
 
 def _which(question: Question, policy: str) -> str:

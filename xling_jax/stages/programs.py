@@ -114,11 +114,14 @@ class Output:
         answers = self.program(params, sent)
         return answers[self.name] if self.name else answers
 
-    def answers(self, params: Any, cells: Iterable[Prepared], size: int) -> Iterator[Outputs]:
-        """Yields what is answered of each cell, in batches of about so many examples."""
+    def answers(
+        self, params: Any, cells: Iterable[Prepared], size: int, heed: Callable[[float], None] = lambda answered: None
+    ) -> Iterator[Outputs]:
+        """Yields what is answered of each cell, in batches of about so many examples; for `heed` see `Evaluator`."""
         texts = lambda cell: cell.texts if self.name else ()  # noqa: E731 - a feature is answered as one in words
         given = ((Outputs(cell.example_N, cell.examples, texts(cell)), cell) for cell in cells)
-        return predict(lambda sent: self(params, sent), self.batches(given, size), self.send, self.whole)
+        batches = _heeded(self.batches(given, size), heed)
+        return predict(lambda sent: self(params, sent), batches, self.send, self.whole)
 
     def batches(self, cells: Iterable[tuple[Any, Prepared]], size: int) -> Iterator[EvalBatch]:
         """Yields batches of (key, cell), by about so many examples: of their texts, or, in words, of their features."""
@@ -133,6 +136,15 @@ class Output:
     def whole(self, answers: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Returns answers by the numbers of the batch, with what stands beside them there."""
         return of_texts(answers, batch) if self.name else answers
+
+
+def _heeded(batches: Iterable[EvalBatch], heed: Callable[[float], None]) -> Iterator[EvalBatch]:
+    """Yields batches, whose keys are outputs."""
+    answered = 0.0
+    for batch in batches:
+        heed(answered)
+        yield batch
+        answered += sum(len(numbers) / outputs.size for outputs, numbers in batch.pieces)
 
 
 class Programs:

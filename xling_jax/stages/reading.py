@@ -72,12 +72,14 @@ def sent(batch: Arrays) -> dict[str, np.ndarray]:
 
 
 def of_texts(answers: Arrays, batch: Arrays) -> dict[str, np.ndarray]:
-    """Returns the answers of texts one by one, T..., in the order of the batch's index, and what stands beside them.
+    """Returns the answers of texts one by one, T..., and what stands beside them: cell by cell, as rows have them.
 
     Those of tokens have as many places as the longest text of the batch has tokens; behind the tokens of a shorter one
     stand zeros, and -1 of what stands beside.
     """
     row_T, slot_T = np.nonzero(batch["index"] >= 0)
+    order_T = np.argsort(batch["cell"][row_T, slot_T], kind="stable")
+    row_T, slot_T = row_T[order_T], slot_T[order_T]
     first_T, length_T = batch["first"][row_T, slot_T], batch["lengths"][row_T, slot_T]
     along_1xL = np.arange(length_T.max())[None]
     outside_TxL = along_1xL >= length_T[:, None]

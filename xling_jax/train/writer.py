@@ -106,7 +106,7 @@ class Display:
                 if self._progress is not None and not self._bars:
                     self._progress.stop()
                     self._progress = None
-            self.say(f"{name}: {bar.done}/{total} {unit} in {bar.seconds():.1f} s")
+            self.say(f"{name}: {int(bar.done)}/{total} {unit} in {bar.seconds():.1f} s")
 
 
 class Bar:
@@ -123,17 +123,17 @@ class Bar:
         """Returns how long it has been going on."""
         return time.monotonic() - self._began
 
-    def advance(self, done: int, note: str = "") -> None:
+    def advance(self, done: float, note: str = "") -> None:
         """Says that `done` units of the total are done."""
         self.done = done
-        hosts.note(f"{self._name.strip()}: {done}/{self._total} {self._unit} {note}".strip())
+        hosts.note(f"{self._name.strip()}: {int(done)}/{self._total} {self._unit} {note}".strip())
         rate = (done - self._first) / max(self.seconds(), 1e-6)
         if self._progress is not None:
             self._progress.update(self._task, completed=done, rate=f"{rate:.1f} {self._unit}/s", note=note)
         elif time.monotonic() - self._shown >= PLAIN_EVERY:
             self._shown = time.monotonic()
             left = (self._total - done) / max(rate, 1e-6)
-            line = f"{self._name}: {done}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left  {note}"
+            line = f"{self._name}: {int(done)}/{self._total} {self._unit}, {rate:.1f}/s, {left:.0f} s left  {note}"
             self._display.say(line.rstrip())
 
     def close(self) -> None:
