@@ -143,7 +143,7 @@ def asked(folder: pathlib.Path):
 
 
 def growing(finished: pathlib.Path, folder: pathlib.Path):
-    """Returns a function that, called again and again, makes a folder what a training makes of it, bit by bit.
+    """Returns a function that, called while somebody waits, makes a folder what a training makes of it, bit by bit.
 
     Before it says that it is done, it removes a checkpoint, as a training does that keeps few.
     """
@@ -157,15 +157,16 @@ def growing(finished: pathlib.Path, folder: pathlib.Path):
         yield (folder / "DONE").write_text("")
 
     parts = writing()
-    return lambda: bool(next(parts, False)) and False
+    return lambda wait, stop_asked: next(parts)
 
 
-def test_each_checkpoint_of_a_training_is_evaluated_once(straight, tmp_path):
+def test_each_checkpoint_of_a_training_is_evaluated_once(straight, tmp_path, monkeypatch):
     """Followed from before it begins to its end; then again, when nothing is left to do; the scores are the run's."""
     finished = folder_of(straight, "nli_s0")
     folder = tmp_path / finished.name
     follower = Follower(asked(folder), tmp_path / "work", None, Display())
-    found = list(follower.follow(growing(finished, folder), wait=0.01))
+    monkeypatch.setattr("xling_jax.stages.follow._sleep", growing(finished, folder))
+    found = list(follower.follow(lambda: False))
     assert [{row.step for row in rows} for rows in found] == [{2}, {4}, {6}, {8}]
     scores = {(row.step, row.language): row.value for rows in found for row in rows}
     steps = [row for row in rows_of(straight, "nli_s0") if row.policy == "step" and row.split == "test"]
