@@ -61,6 +61,15 @@ def padding() -> str:
     return table("lengths of | to the longest, % | bucketed, % | packed, %", rows)
 
 
+def reading() -> str:
+    """Returns what padding.json says of evaluation."""
+    rows = [
+        [found["cells"], f"{found['texts']:,}", *(f"{100 * found[way]:.1f}" for way in ("alone", "together"))]
+        for found in _load("padding")["evaluated"].values()
+    ]
+    return table("texts of | how many | each language alone, % | read together, %", rows)
+
+
 def trials() -> str:
     """Returns trials.json."""
     models = _load("trials")["models"]
@@ -100,6 +109,7 @@ def around() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "against": against,
     "padding": padding,
+    "reading": reading,
     "around": around,
     "start": start,
     "trials": trials,

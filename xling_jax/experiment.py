@@ -296,14 +296,15 @@ class Experiment:
     def lengths_of(self, target: Target) -> tuple[int, ...]:
         """Returns the lengths of the rows that a target's texts stand in when it is evaluated, two at most.
 
-        They hold the texts of all targets that texts are read for: what is compiled for one serves them all. In words,
-        they are the target's own, one text a row.
+        They hold the texts of all targets that texts are read for: what is compiled for one serves them all. The longer
+        one is a power of two, in which texts of 384 tokens leave fewer gaps than in rows of as many. In words, lengths
+        are the target's own, one text a row.
         """
         if target.speaks:
             return target.lengths()
         read = (target, *(other for other in self.targets.values() if not other.speaks))
         longest = max(other.lengths()[-1] for other in read)
-        return (longest,) if longest <= ROW else (ROW, longest)
+        return (longest,) if longest <= ROW else (ROW, 1 << (longest - 1).bit_length())
 
     def timed(self) -> Part | None:
         """Returns what inference is measured on, None if it is not."""

@@ -25,6 +25,15 @@ def parts_of(job: Any) -> list[Part]:
 
 def make(folder: pathlib.Path, jobs: Mapping[str, Any]) -> None:
     """Makes a vocabulary, prepared cells, and a file of ids for each job."""
+    for name, cells in prepared(folder, jobs).items():
+        np.savez_compressed(folder / f"{name}.npz", **_ids(cells))
+        there = [dataclasses.replace(cell, path=cell.path.relative_to(folder)) for cell in cells]
+        (folder / f"{name}.pickle").write_bytes(pickle.dumps(there))
+        print(f"{name}: {sum(cell.features for cell in cells)} texts of {len(cells)} cells")
+
+
+def prepared(folder: pathlib.Path, jobs: Mapping[str, Any]) -> dict[str, list[Prepared]]:
+    """Returns the prepared cells of jobs, made the first time, as is a vocabulary of their texts."""
     data_dir, model = pathlib.Path(os.environ["XLING_DATA"]), folder / "vocabulary.model"
     parts = {name: parts_of(job) for name, job in jobs.items()}
     if not model.exists():
@@ -32,12 +41,10 @@ def make(folder: pathlib.Path, jobs: Mapping[str, Any]) -> None:
         every = dict.fromkeys(part for found in parts.values() for part in found)
         train_sentencepiece(dict.fromkeys(_texts(every, data_dir)), VOCABULARY, model)
     tokenizer = SentencePieceTokenizer(model)
-    for name, found in parts.items():
-        cells = [prepare(part, tokenizer, folder / "prepared", data_dir) for part in found]
-        np.savez_compressed(folder / f"{name}.npz", **_ids(cells))
-        there = [dataclasses.replace(cell, path=cell.path.relative_to(folder)) for cell in cells]
-        (folder / f"{name}.pickle").write_bytes(pickle.dumps(there))
-        print(f"{name}: {sum(cell.features for cell in cells)} texts of {len(cells)} cells")
+    return {
+        name: [prepare(part, tokenizer, folder / "prepared", data_dir) for part in found]
+        for name, found in parts.items()
+    }
 
 
 def opened(folder: pathlib.Path, name: str) -> list[Prepared]:
