@@ -201,20 +201,22 @@ class Examiner:
         with self.programs.keeping(), self.display.bar(said, len(cells), unit="languages") as bar:
 
             def heed(answered: float) -> None:
-                stop = stop_asked()
-                bar.advance(done if stop else max(done, min(answered, len(cells))))
-                if stop:
+                bar.advance(max(done, min(answered, len(cells))))
+                if stop_asked():
                     raise Interrupted(f"Stopped before {cells[done]}.\nRun the same command again to go on.")
 
             evaluate = self.evaluator(asked.heads, asked.params, question.target, trained=trained, heed=heed)
-            for values, opened in evaluate(self._with_company(question.target, cells), place):
-                if opened.cell not in cells:
-                    continue  # answered again because its texts share rows with those of others
-                done += 1
-                made = result_rows(values, opened, question.target, asked.stage | {"policy": question.policy})
-                rows += [dataclasses.replace(row, protocol=question.protocol) for row in made]
-                write_rows(asked.folder, rows)
-                bar.advance(max(done, bar.done), str(opened.cell))
+            try:
+                for values, opened in evaluate(self._with_company(question.target, cells), place):
+                    if opened.cell not in cells:
+                        continue  # answered again because its texts share rows with those of others
+                    done += 1
+                    made = result_rows(values, opened, question.target, asked.stage | {"policy": question.policy})
+                    rows += [dataclasses.replace(row, protocol=question.protocol) for row in made]
+                    write_rows(asked.folder, rows)
+                    bar.advance(max(done, bar.done), str(opened.cell))
+            finally:
+                bar.advance(done)  # what is written: more may have been answered
 
     def _with_company(self, target: Target, cells: Sequence[Cell]) -> Iterable[Cell]:
         """Returns cells of a target, and those that are read together with them."""
