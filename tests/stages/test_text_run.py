@@ -248,7 +248,8 @@ def test_every_kind_is_trained_and_killed_and_goes_on(family, vocabulary, tmp_pa
 
     times = 0
     while times < 50:
-        chances = iter(range(len(straight.plan.parts()) + 2))  # one for each prepared cell, and a little further
+        # One for each prepared cell, and each time one batch further.
+        chances = iter(range(len(straight.plan.parts()) + 2 + times))
         try:
             again = run(made, tmp_path / "again", lambda chances=chances: next(chances, None) is None)
             break
