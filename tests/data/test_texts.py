@@ -125,13 +125,13 @@ def test_cells_are_one_stream(rows, window, open_cell, monkeypatch):
     given = [(language, open_cell(f"world_nli.dev.{language}")) for language in ("qen", "qda", "qen", "qnd", "qdt")]
     given = [(f"{at} {language}", cell) for at, (language, cell) in enumerate(given)]
     keys, drawn, batches = [key for key, _ in given], [], []
-    most = int(max(cell.lengths_N.sum() for _, cell in given))
+    most = max(tokens_of(cell) for _, cell in given)
     for asked in in_rows((drawn.append(each) or each for each in given), rows):
         batches.append(asked)
         ended = [key for batch in batches for key in batch.ended]
         assert ended == keys[: len(ended)], "in their order"
-        waiting = sum(int(cell.lengths_N.sum()) for _, cell in drawn[len(ended) :])
-        assert waiting <= 2 * (window + 7 * 48 + most), "nothing waits for more than the next window"
+        waiting = sum(tokens_of(cell) for _, cell in drawn[len(ended) :])
+        assert waiting <= 2 * (window + 7 * 64 + most), "nothing waits for more than the next window"
     found = read_back(batches)
     assert found.keys() == set(keys)
     for key, cell in given:
@@ -190,6 +190,15 @@ def test_short_texts_go_into_the_gaps_of_long_rows(monkeypatch):
     assert padding([cell], {128: 1, 384: 1}, monkeypatch) == pytest.approx(1 - 8400 / (384 * 20 + 128 * 10))
 
 
+def test_short_texts_count_for_more(monkeypatch):
+    """For what is answered of each may be large: as many are read together as of longer ones."""
+    cells = [[2] * 50] * 4
+    assert tokens_of(Some(cells[0])) == 50 * 64
+    monkeypatch.setattr(module, "WINDOW", 100 * 64)
+    keys = range(4)
+    assert [*with_company(keys, [1], lambda at: Some(cells[at]))] == [0, 1]
+
+
 def rows_of_texts(cells, rows):
     """Returns the rows of cells, by their keys: each a tuple of (key, number of a text)."""
     found = set()
@@ -201,14 +210,14 @@ def rows_of_texts(cells, rows):
     return found - {()}
 
 
-@pytest.mark.parametrize("window", [1, 800, 1500, 3000, 1 << 20])
+@pytest.mark.parametrize("window", [1, 2000, 5000, 10_000, 1 << 20])
 def test_cells_that_are_asked_again_have_the_company_they_had(window, open_cell, monkeypatch):
     monkeypatch.setattr(module, "WINDOW", window)
     monkeypatch.setattr(module, "READ", 7)
     names = ("qen", "qda", "qnd", "qdt", "qdx", "qms")
     cells = {name: open_cell(f"world_nli.dev.{name}") for name in names}
     most, rows = max(map(tokens_of, cells.values())), {24: 3, 48: 2}
-    assert 800 < most < 1500, "windows that end within a cell, and others"
+    assert 2000 < most < 5000, "windows that end within a cell, and others"
     whole = rows_of_texts([*cells.items()], rows)
     for asked in itertools.chain.from_iterable(itertools.combinations(names, count) for count in (1, 2, 5, 6)):
         again = [*with_company(names, asked, cells.__getitem__)]

@@ -11,7 +11,7 @@ import pytest
 from xling_jax.errors import Interrupted
 from xling_jax.eval.suite import OpenCell
 from xling_jax.experiment import from_config
-from xling_jax.stages.evaluation import Examiner, known_rows
+from xling_jax.stages.evaluation import Examiner, known_rows, write_rows
 from xling_jax.stages.run import Run
 from xling_jax.stages.stage import StageRunner
 from xling_jax.train.writer import Display
@@ -70,3 +70,9 @@ def test_evaluation_stops_between_batches(run, monkeypatch):
     assert told[:3] == ["qen", "qnd", "qnr"], "all that share rows are answered again"
     languages = [row.language for row in known_rows(folder)]
     assert len(languages) == len(set(languages)) == 5, "and have one row each"
+    runner._evaluate(node, {"last": ({}, 1)}, after(6))
+    write_rows(folder, [row for row in known_rows(folder) if row.language != "qnd"])
+    told.clear()
+    runner._evaluate(node, {"last": ({}, 1)}, after(2))
+    assert told == ["qen", "qnd"], "nothing behind the last one that has no answer"
+    assert len(known_rows(folder)) == 6

@@ -21,8 +21,8 @@ from xling_jax.data.records import Texts
 from xling_jax.tables.kinds import SHORTEST
 
 EXAMPLE = 64  # tokens of an example, about: a batch of so many examples has rows for as many times this
-# Tokens that are read before rows are made of them: the more, the fewer gaps, and the later the answers. Three or four
-# languages of XNLI or XQuAD have them.
+# Tokens that are read before rows are made of them, of each text EXAMPLE at least: its answers may be large, vectors of
+# all layers. The more, the fewer gaps, and the later the answers. Three languages of XNLI or XQuAD have them.
 WINDOW = 1 << 20
 BESIDE = ("word", "spans")  # arrays of tokens that evaluators read beside the answers
 Rows = dict[str, np.ndarray]
@@ -74,7 +74,11 @@ def in_rows(cells: Iterable[tuple[Any, Prepared]], rows: Mapping[int, int]) -> I
 
 def tokens_of(prepared: Prepared) -> int:
     """Returns the tokens that a cell counts for: neighbours are read together until they have a window of them."""
-    return int(prepared.lengths_N.sum()) * prepared.choices
+    return _counted(prepared.lengths_N) * prepared.choices
+
+
+def _counted(lengths: np.ndarray) -> int:
+    return int(np.maximum(lengths, EXAMPLE).sum())
 
 
 def with_company(cells: Iterable[Key], asked: Container[Key], prepared: Callable[[Key], Prepared]) -> Iterator[Key]:
@@ -124,7 +128,7 @@ class _Waiting:
         self._cells.append(np.full(count, cell))
         self._count[cell] += count
         self._read += last
-        self.tokens += int(texts.length_T.sum())
+        self.tokens += _counted(texts.length_T)
 
     def window(self) -> Iterator[EvalBatch]:
         """Ends the window: its texts become rows. Yields batches, full ones and those of rows that waited for it."""

@@ -164,9 +164,12 @@ class Evaluator:
 
     def _beside(self, cell: Cell, module: ModuleType) -> Any:
         """Returns what the kind makes of the cells that this one depends on; made once for all that share them."""
-        others, asked = others_of(cell, self.setting.target), lambda _: self.heed(0.0)
+        others = others_of(cell, self.setting.target)
         if others and others not in self._gathered:
-            found = {opened.cell: (outputs, opened.raw) for opened, outputs in self._outputs(others, asked)}
+            found = {
+                opened.cell: (outputs, opened.raw)
+                for opened, outputs in self._outputs(others, lambda _: self.heed(0.0))
+            }
             self._gathered.clear()  # vectors of a million candidates are kept once
             self._gathered[others] = module.gather(found, self.setting)
         return self._gathered.get(others)

@@ -215,6 +215,8 @@ class Examiner:
                     rows += [dataclasses.replace(row, protocol=question.protocol) for row in made]
                     write_rows(asked.folder, rows)
                     bar.advance(max(done, bar.done), str(opened.cell))
+                    if done == len(cells):
+                        break  # what is read together with the last one, and behind it, has its answers
             finally:
                 bar.advance(done)  # what is written: more may have been answered
 

@@ -139,7 +139,7 @@ class Output:
 
 
 def _heeded(batches: Iterable[EvalBatch], heed: Callable[[float], None]) -> Iterator[EvalBatch]:
-    """Yields batches, whose keys are outputs."""
+    """Yields batches, whose keys are outputs; tells before each how many of these are answered."""
     answered = 0.0
     for batch in batches:
         heed(answered)
