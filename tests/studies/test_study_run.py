@@ -12,12 +12,13 @@ import pytest
 from xling_jax.errors import CheckpointError, ConfigError, DiskError, Interrupted, NumericalError
 from xling_jax.experiment import from_config
 from xling_jax.ledger import TIME, TRAIN, read_lines
-from xling_jax.stages import claims, study_run, trials
+from xling_jax.stages import claims, shelf, study_record, study_run, trials
 from xling_jax.stages.claims import ClaimLost, Claims
 from xling_jax.stages.run import Run
 from xling_jax.stages.stage import StageRunner
 from xling_jax.stages.study import StudyPlan
-from xling_jax.stages.study_run import How, StudyFailed, StudyRun
+from xling_jax.stages.study_record import StudyFailed
+from xling_jax.stages.study_run import How, StudyRun
 from xling_jax.study import study_from_config
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -27,9 +28,9 @@ PROGRAMS: dict = {}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Compiles what all tests have in common once, and looks often."""
-    real = study_run.make_programs
+    real = shelf.make_programs
     monkeypatch.setattr(
-        study_run, "make_programs", lambda plan, cells: PROGRAMS.setdefault(plan.row, None) or keep(real(plan, cells))
+        shelf, "make_programs", lambda plan, cells: PROGRAMS.setdefault(plan.row, None) or keep(real(plan, cells))
     )
     monkeypatch.setattr(study_run, "LOOK_EVERY", 0.05)
 
@@ -141,7 +142,7 @@ def test_what_failed_in_another_worker_is_not_tried_again(tmp_path, monkeypatch)
     real = StudyRun._open_claims
 
     def fail_elsewhere(worker):
-        study_run.write_failure(
+        study_record.write_failure(
             tmp_path, next(n for n in names if n.startswith("nli_s0")), NumericalError("Elsewhere.")
         )
         return real(worker)
@@ -356,3 +357,18 @@ def test_inference_is_timed_once_by_who_has_its_claim(tmp_path):
     before = path.stat().st_mtime_ns
     run(declared, tmp_path)
     assert path.stat().st_mtime_ns == before, "it is not timed again"
+
+
+def test_of_many_failures_the_first_are_told(tmp_path):
+    failed = {
+        f"s{n:02}": study_record.Failure(f"s{n:02}", f"No {n}.\nMore of it.", 5 if n == 0 else 3) for n in range(22)
+    }
+    error = StudyFailed("sizes", tmp_path, failed, [*failed, *(f"t{n}" for n in range(21))])
+    said = str(error).splitlines()
+    assert said[0] == "22 of study 'sizes' failed, everything that does not need it is done:"
+    assert said[1:21] == [f"  s{n:02}: No {n}." for n in range(20)]
+    assert said[21] == f"  and 2 more, see {tmp_path / 'failed'}"
+    assert said[22] == f"Left to do: {' '.join(f't{n}' for n in range(20))} ... (21)."
+    assert said[23].startswith(f"Whole errors are in {tmp_path / 'failed'}")
+    assert len(said) == 24
+    assert error.exit_code == 5

@@ -10,7 +10,7 @@ import json
 import os
 import pathlib
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from xling_jax.errors import ConfigError, XlingError
@@ -23,6 +23,7 @@ from xling_jax.typology import distance_table
 
 FAILED = "failed"
 URIEL = "lang2vec"  # a folder of the data
+SHOWN = 20  # lines of what has failed, and names of what is left
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,34 @@ class Failure:
     def line(self) -> str:
         """Returns what failed and why."""
         return f"{self.name}: {self.error.splitlines()[0]}"
+
+
+class StudyFailed(XlingError):
+    """Some of a study has failed; everything else is done. The exit code is that of the first failure."""
+
+    def __init__(self, study: str, workdir: pathlib.Path, failed: Mapping[str, Failure], left: Sequence[str]):
+        """Says what has `failed`, by name, and what is `left` to do for that reason: folders of stages."""
+        lines = [f"  {failure.line}" for failure in failed.values()]
+        if lines[SHOWN:]:
+            lines[SHOWN:] = [f"  and {len(lines) - SHOWN} more, see {workdir / FAILED}"]
+        waiting = [still_to_do(others)] if (others := [name for name in left if name not in failed]) else []
+        super().__init__(
+            "\n".join(
+                [
+                    f"{len(failed)} of study '{study}' failed, everything that does not need it is done:",
+                    *lines,
+                    *waiting,
+                    f"Whole errors are in {workdir / FAILED}; run the same command again to try again.",
+                ]
+            )
+        )
+        self.exit_code = next(iter(failed.values())).exit_code
+
+
+def still_to_do(names: Sequence[str]) -> str:
+    """Returns a sentence of which stages are left."""
+    more = f" ... ({len(names)})" if len(names) > SHOWN else ""
+    return f"Left to do: {' '.join(names[:SHOWN])}{more}."
 
 
 def distances_of(study: Study, data_dir: pathlib.Path | None) -> dict[str, dict[str, float]]:

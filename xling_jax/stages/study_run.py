@@ -23,31 +23,23 @@ from xling_jax.experiment import digest
 from xling_jax.goodput import goodput
 from xling_jax.ledger import TIME, Ledger, now, worker_ledger
 from xling_jax.partitioning import hosts
-from xling_jax.stages.cells import Cells
 from xling_jax.stages.claims import SECONDS, Claim, ClaimLost, Claims
 from xling_jax.stages.clock import is_unclocked, measure_clock
 from xling_jax.stages.plan import Plan
-from xling_jax.stages.programs import Programs
 from xling_jax.stages.record import hold, stage_folder, write_experiment, write_submissions
-from xling_jax.stages.run import (
-    AGAIN,
-    check_alone,
-    check_batches,
-    checked,
-    checked_jobs,
-    default_jobs,
-    make_programs,
-    prepare_cells,
-)
+from xling_jax.stages.run import AGAIN, check_alone, checked, checked_jobs, default_jobs
+from xling_jax.stages.shelf import Shelf
 from xling_jax.stages.stage import StageRunner, is_done
 from xling_jax.stages.study import StudyPlan, Unit
 from xling_jax.stages.study_record import (
     Failure,
+    StudyFailed,
     check_folder,
     clear_failure,
     distances_of,
     failures,
     read_failure,
+    still_to_do,
     write_failure,
     write_study,
 )
@@ -59,15 +51,6 @@ from xling_jax.train.writer import Display
 LOOK_EVERY = 2.0  # seconds between looks at what other workers have done
 ON_BUCKET = 10.0  # the same where each look is some dozen requests
 TELL_EVERY = 60.0  # seconds between lines about waiting for them
-SHOWN = 20  # lines of what has failed, and names of what waits
-
-
-class StudyFailed(XlingError):
-    """Some of a study has failed; everything else is done. The exit code is that of the first failure."""
-
-    def __init__(self, text: str, exit_code: int):
-        super().__init__(text)
-        self.exit_code = exit_code
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,58 +68,6 @@ class How:
     skip_damaged: bool = False
     began: float | None = None
     trials: int = 1
-
-
-class Shelf:
-    """What experiments have in common, made once: cells and programs by what decides them."""
-
-    def __init__(self, study: StudyPlan, display: Display):
-        self._study, self._display = study, display
-        self._cells: dict[tuple, Cells] = {}
-        self._programs: dict[tuple, Programs] = {}
-        self._ready: set[str] = set()
-        self._lock = threading.RLock()
-
-    def _cells_key(self, plan: Plan) -> tuple:
-        experiment = plan.experiment
-        limits = tuple(sorted(experiment.limits.items()))
-        return plan.vocabulary, experiment.source_language, limits, experiment.eval_batch_size
-
-    def programs_key(self, plan: Plan) -> tuple:
-        """Returns what decides the programs of an experiment."""
-        experiment = plan.experiment
-        way = experiment.dtype, experiment.mesh, experiment.strategy, experiment.remat
-        return plan.row, plan.vocabulary, experiment.source_language, way
-
-    def has(self, plan: Plan) -> bool:
-        """Whether the programs of an experiment are here."""
-        return self.programs_key(plan) in self._programs
-
-    def take(self, plan: Plan, ledger: Ledger, stop: Callable[[], bool]) -> tuple[Cells, Programs]:
-        """Returns the cells of an experiment, prepared, and its programs."""
-        name, experiment = plan.experiment.name, plan.experiment
-        with self._lock:
-            if (key := self._cells_key(plan)) not in self._cells:
-                where = self._study.workdir, self._study.data_dir, self._study.vocabularies[name]
-                self._cells[key] = Cells(experiment, *where, self._study.checksums)
-            cells = self._cells[key]
-            if name not in self._ready:
-                with ledger.event("prepare"):
-                    prepare_cells(plan, cells, self._display, stop)
-                self._ready.add(name)
-            if (key := self.programs_key(plan)) not in self._programs:
-                with ledger.event("prepare"):
-                    self._programs[key] = make_programs(plan, cells)
-            check_batches(plan, self._programs[key])
-            return cells, self._programs[key]
-
-    def keep(self, plans: Sequence[Plan]) -> None:
-        """Drops what none of some experiments needs: a study of several models does not hold all of them."""
-        with self._lock:
-            cells = {self._cells_key(plan) for plan in plans}
-            programs = {self.programs_key(plan) for plan in plans}
-            self._cells = {key: made for key, made in self._cells.items() if key in cells}
-            self._programs = {key: made for key, made in self._programs.items() if key in programs}
 
 
 class StudyRun:
@@ -529,35 +460,13 @@ class StudyRun:
             self._fail(name, self.broken[name])
         still = hosts.first_does("what has failed", lambda: list(failures(self.workdir)))
         self.failed = {name: failure for name, failure in self.failed.items() if name in still}
+        left = [unit.node.folder for unit in self._left.values()]
         if self.failed:
-            raise self._failure()
-        if self._left:
-            names = [unit.node.folder for unit in self._left.values()]
-            self.display.say(f"{self._trained} stages were trained, as --max_stages says. {_left(names)}")
+            raise StudyFailed(self.study.name, self.workdir, self.failed, left)
+        if left:
+            self.display.say(f"{self._trained} stages were trained, as --max_stages says. {still_to_do(left)}")
             return
         if hosts.first():
             self.ledger.keep()  # which the report reads
             with self.ledger.event("report"):
                 report()
-
-    def _failure(self) -> StudyFailed:
-        left = [unit.node.folder for unit in self._left.values() if unit.node.folder not in self.failed]
-        lines = [failure.line for failure in self.failed.values()]
-        shown = [
-            *lines[:SHOWN],
-            *([f"and {len(lines) - SHOWN} more, see {self.workdir / 'failed'}"] if lines[SHOWN:] else []),
-        ]
-        waiting = f"{_left(left)}\n" if left else ""
-        said = "\n".join(f"  {line}" for line in shown)
-        code = next(iter(self.failed.values())).exit_code
-        return StudyFailed(
-            f"{len(lines)} of study '{self.study.name}' failed, everything that does not need it is done:\n{said}\n"
-            f"{waiting}Whole errors are in {self.workdir / 'failed'}; run the same command again to try again.",
-            code,
-        )
-
-
-def _left(names: Sequence[str]) -> str:
-    """Returns which stages are left to do."""
-    more = f" ... ({len(names)})" if len(names) > SHOWN else ""
-    return f"Left to do: {' '.join(names[:SHOWN])}{more}."
