@@ -101,7 +101,7 @@ def theirs(class_name: str, config: dict[str, Any]) -> dict[str, np.ndarray]:
     made = transformers.AutoConfig.for_model(**fields, attn_implementation="eager")
     model = getattr(transformers, class_name)(made).eval()
     if "d_model" in config:  # transformers 5 ties it when it makes a model, whatever the config says
-        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
+        model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
         made.tie_word_embeddings = False
     state = model.state_dict()
     for name, shape in shapes_there(*opened(class_name, config)[2:]).items():

@@ -1,7 +1,6 @@
 """Random tiny mT5 and umT5 of `transformers`, and the same weights here."""
 
 import dataclasses
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -73,15 +72,14 @@ def drawn_row(kind: str, rng: np.random.Generator, published: bool) -> Model:
     )
 
 
-@functools.cache
 def make_pair(kind: str, seed: int, published: bool = False) -> Pair:
-    """Returns a pair of models with the same random weights."""
+    """Returns a pair of models with the same random weights, and what draws, as if no other test had drawn."""
     rng = np.random.default_rng(seed)
     row = drawn_row(kind, rng, published)
     make_config, make = CLASSES[kind]
     fields = config_of(row)
     theirs = make(make_config(**fields, attn_implementation="eager")).eval()
-    theirs.lm_head.weight = torch.nn.Parameter(torch.empty_like(theirs.lm_head.weight))  # it is tied when made
+    theirs.lm_head.weight = torch.nn.Parameter(torch.zeros_like(theirs.lm_head.weight))  # it is tied when made
     theirs.config.tie_word_embeddings = False  # else umT5's logits are scaled as those of tied weights
     for name, value in theirs.named_parameters():
         drawn = rng.standard_normal(tuple(value.shape))

@@ -79,7 +79,7 @@ def published(folder, model_type, name, kind, seed, *, dtype="float32", shard="5
     config = transformers.AutoConfig.for_model(model_type, **fields)
     model = getattr(transformers, name)(config).eval()
     if TYPES[model_type] is _T5:  # transformers 5 ties it when it makes a model, whatever the config says
-        model.lm_head.weight = torch.nn.Parameter(torch.empty_like(model.lm_head.weight))
+        model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
         config.tie_word_embeddings = False
     with torch.no_grad():
         for parameter in model.parameters():  # norms and biases, too, so that none can be taken for another
