@@ -48,8 +48,9 @@ WORK = pathlib.Path(os.environ.get("XLING_WORK", "work")) / "world"
 
 SIZE = ":test" if TINY else ""
 RUN = ["run", f"--config=configs/quickstart.py{SIZE}", f"--workdir={WORK}"]
-if TINY:
-    RUN += ["--config.seeds=(0,)", "--config.model=tiny", "--config.limits.test=20", "--config.pretrain.log_every=2"]
+if TINY:  # pretraining is long enough to be interrupted
+    RUN += ["--config.seeds=(0,)", "--config.model=tiny", "--config.limits.test=20"]
+    RUN += ["--config.pretrain.steps=500", "--config.pretrain.log_every=2"]
 print("xling", *RUN)
 # Two experiments lie in two folders, and have their compiled programs in common.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(WORK.with_name("compiled").resolve()))

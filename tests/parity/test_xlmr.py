@@ -116,7 +116,7 @@ def assert_close(found, expected, share: float = CLOSE):
     found, expected = np.asarray(found), expected.detach().numpy() if torch.is_tensor(expected) else expected
     assert found.shape == expected.shape
     away, largest = np.abs(found - expected).max(), np.abs(expected).max()
-    assert largest > 0.01 and away <= share * largest, f"{away} of {largest}: {away / largest:.1e}"
+    assert largest > 1e-3 and away <= share * largest, f"{away} of {largest}: {away / largest:.1e}"
 
 
 def states(here: Pair, *inputs):
