@@ -33,10 +33,10 @@ COLUMNS: dict[str, Callable[[dict], str]] = {  # of an arm
 }
 
 
-def against() -> str:
-    """Returns the pairs of finetuning.json."""
+def against(name: str) -> str:
+    """Returns the pairs of a file of finetuning.py."""
     rows = []
-    for found in _load("finetuning").values():
+    for found in _load(name).values():
         arms, ratio = found["arms"], found["ratio"]
         said = f"{ratio['median']:.2f} [{ratio['min']:.2f}, {ratio['max']:.2f}]"
         both = [" / ".join(column(arm) for arm in arms.values()) for column in COLUMNS.values()]
@@ -107,7 +107,8 @@ def around() -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "against": against,
+    "against": lambda: against("finetuning"),
+    "again": lambda: against("finetuning_again"),
     "padding": padding,
     "reading": reading,
     "around": around,
